@@ -1,0 +1,37 @@
+# One profile, --release, for everything: see the comment on it in Cargo.toml.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench bench-long fmt lint bless
+
+# A recipe starts with the environment that all builds share.
+ENV := . scripts/env.sh &&
+
+help: ## print this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## install what the build needs and Cargo cannot bring
+	@scripts/setup.sh
+
+demo: setup ## run the demo on the flights of 2013
+	@$(ENV) scripts/demo.sh
+
+test: setup ## run every test
+	@$(ENV) cargo test --release --workspace
+
+bench: setup ## run the benchmarks, in minutes
+	@$(ENV) cargo bench --workspace
+
+bench-long: setup ## run the benchmarks with their long cases
+	@$(ENV) LOCKSTEP_BENCH_LONG=1 cargo bench --workspace
+
+fmt: ## format the code
+	@$(ENV) cargo fmt --all
+
+lint: setup ## check format, lints and, where cargo-deny is installed, dependencies
+	@$(ENV) cargo fmt --all --check
+	@$(ENV) cargo clippy --release --workspace --all-targets -- -D warnings
+	@$(ENV) if command -v cargo-deny >/dev/null; then cargo deny check; fi
+
+bless: setup ## rewrite the expected outputs of tests from what they now print; read the diff
+	@$(ENV) LOCKSTEP_BLESS=1 cargo test --release --workspace
