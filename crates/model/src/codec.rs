@@ -60,6 +60,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `n` bytes.
+    #[inline]
     pub fn take(&mut self, n: usize) -> Result<&'a [u8], CodecError> {
         let (head, rest) = self.rest.split_at_checked(n).ok_or(CodecError::new("truncated"))?;
         self.rest = rest;
@@ -67,6 +68,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One byte.
+    #[inline]
     pub fn byte(&mut self) -> Result<u8, CodecError> {
         let (&first, rest) = self.rest.split_first().ok_or(CodecError::new("truncated"))?;
         self.rest = rest;
@@ -74,6 +76,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A fixed-size array of bytes.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
         let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(CodecError::new("truncated"))?;
         self.rest = rest;
@@ -81,35 +84,49 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned LEB128 integer; refuses more than 64 bits.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, CodecError> {
+        match self.rest.split_first() {
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, CodecError> {
         let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
+        for (index, &byte) in self.rest.iter().enumerate().take(10) {
             let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
+            if index == 9 && bits > 1 {
                 break;
             }
-            value |= bits << shift;
+            value |= bits << (7 * index);
             if byte & 0x80 == 0 {
+                self.rest = &self.rest[index + 1..];
                 return Ok(value);
             }
         }
-        Err(CodecError::new("integer of more than 64 bits"))
+        Err(CodecError::new(if self.rest.len() < 10 { "truncated" } else { "integer of more than 64 bits" }))
     }
 
     /// A zigzag integer.
+    #[inline]
     pub fn signed(&mut self) -> Result<i64, CodecError> {
         let raw = self.varint()?;
         Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
     }
 
     /// A length that is at most what is left, so that a corrupt one cannot make the caller allocate.
+    #[inline]
     pub fn length(&mut self) -> Result<usize, CodecError> {
         let n = self.varint()?;
         usize::try_from(n).ok().filter(|&n| n <= self.rest.len()).ok_or(CodecError::new("length past the end"))
     }
 
     /// Length-prefixed bytes.
+    #[inline]
     pub fn bytes(&mut self) -> Result<&'a [u8], CodecError> {
         let n = self.length()?;
         self.take(n)

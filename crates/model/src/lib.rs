@@ -17,6 +17,7 @@ pub mod error;
 pub mod fingerprint;
 pub mod key;
 pub mod position;
+pub mod row;
 pub mod state;
 pub mod status;
 pub mod time;

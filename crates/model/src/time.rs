@@ -72,7 +72,8 @@ mod tests {
     #[test]
     fn moments_parse_in_the_forms_people_write() {
         let noon = EventTime(1_362_139_200_000_000);
-        for text in ["2013-03-01T12:00:00Z", "2013-03-01 12:00:00", "2013-03-01T07:00:00-05:00", "2013-03-01T12:00", " 2013-03-01T12:00:00.000000Z "] {
+        for text in ["2013-03-01T12:00:00Z", "2013-03-01 12:00:00", "2013-03-01T07:00:00-05:00", "2013-03-01T12:00", " 2013-03-01T12:00:00.000000Z "]
+        {
             assert_eq!(EventTime::parse(text), Ok(noon), "{text}");
         }
         assert_eq!(EventTime::parse("2013-03-01T12:00:00.000001Z"), Ok(EventTime(noon.0 + 1)));
