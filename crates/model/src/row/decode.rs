@@ -45,7 +45,7 @@ impl<'a> Cursor<'a> {
 fn read_bitmap<'a>(from: &mut Reader<'a>, bits: usize) -> Result<&'a [u8], CodecError> {
     let bitmap = from.take(bitmap_len(bits))?;
     match bitmap.last() {
-        Some(&last) if bits % 8 != 0 && last >> (bits % 8) != 0 => Err(CodecError::new("a null bitmap longer than its columns")),
+        Some(&last) if !bits.is_multiple_of(8) && last >> (bits % 8) != 0 => Err(CodecError::new("a null bitmap longer than its columns")),
         _ => Ok(bitmap),
     }
 }
