@@ -7,11 +7,27 @@
 //! There is one implementation of each. The engine drives it by [`Groups`]; DataFusion drives the same code through the
 //! UDAFs of [`udaf`], registered under the SQL names.
 
+mod call;
+mod column;
+mod count;
+mod distinct;
+mod exact;
+mod extreme;
+mod float;
+mod hyperloglog;
+mod integers;
+mod kernel;
+mod ordered;
+mod percentile;
+pub mod udaf;
+
 use std::fmt::Debug;
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::DataType;
 use lockstep_model::codec::CodecError;
+
+pub use call::{Call, Function, RANK_MAX, bind};
 
 /// An aggregate function bound to its argument types and parameters.
 pub trait Aggregate: Debug + Send + Sync {
@@ -55,7 +71,7 @@ pub trait OrderKeys: Debug {
 }
 
 /// States of many groups, held column-wise. A group that has seen nothing holds the empty state, the identity of merge.
-pub trait Groups: Send {
+pub trait Groups: Send + Sync {
     /// Makes room for `groups` groups in all; new ones are empty, existing ones are kept.
     fn resize(&mut self, groups: usize);
 
@@ -79,6 +95,9 @@ pub trait Groups: Send {
 
     /// The values of all groups, in order.
     fn finish(&self) -> Finished;
+
+    /// Bytes held, about.
+    fn size(&self) -> usize;
 }
 
 /// Finished values: NULL where `errors` is true.
@@ -89,3 +108,6 @@ pub struct Finished {
     /// Groups whose value could not be computed (overflow, a declared limit passed); `None` where there are none.
     pub errors: Option<BooleanArray>,
 }
+
+#[cfg(test)]
+mod tests;
