@@ -5,7 +5,6 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 
-use super::{Aggregate, count, hyperloglog};
 use super::column::{Shape, ValueType};
 use super::count::Booleans;
 use super::distinct::CountDistinct;
@@ -14,6 +13,7 @@ use super::float::{FloatSum, Variance};
 use super::integers::IntegerSum;
 use super::ordered::{End, List, Ranked};
 use super::percentile::ApproxPercentile;
+use super::{Aggregate, count, hyperloglog};
 
 /// An aggregate function call.
 #[derive(Debug, Clone, Copy)]
@@ -222,7 +222,9 @@ impl Function {
         use Function::*;
         if call.distinct && !matches!(self, Count | Min | Max | BoolAnd | BoolOr | ApproxDistinct) {
             let name = self.name();
-            return Err(format!("{name}(distinct …) is not supported · count, min, max, bool_and and bool_or take distinct · write {name}(…) without it"));
+            return Err(format!(
+                "{name}(distinct …) is not supported · count, min, max, bool_and and bool_or take distinct · write {name}(…) without it"
+            ));
         }
         if call.distinct && self == Count && call.arg_types.len() != 1 {
             return Err(format!("count(distinct …) takes 1 argument, not {} · write count(distinct x)", call.arg_types.len()));
@@ -254,7 +256,8 @@ impl Function {
 
     fn limit(self, call: &Call<'_>) -> Result<usize, String> {
         let shown = if self == Function::Count { "count(distinct …)" } else { "array_agg" };
-        call.limit.ok_or_else(|| format!("{shown} has no limit · its state grows with its events · declare a limit, beyond which the value is an error"))
+        call.limit
+            .ok_or_else(|| format!("{shown} has no limit · its state grows with its events · declare a limit, beyond which the value is an error"))
     }
 
     fn ranked(self, call: &Call<'_>) -> Result<Ranked, String> {
@@ -262,7 +265,9 @@ impl Function {
             Function::FirstValue => 1,
             Function::LastValue => -1,
             _ => integer(call.literals).filter(|n| (1..=RANK_MAX).contains(&n.unsigned_abs())).ok_or_else(|| {
-                format!("the second argument of nth_value is not a constant from 1 to {RANK_MAX} (or below zero, from the end) · write nth_value(x, 2)")
+                format!(
+                    "the second argument of nth_value is not a constant from 1 to {RANK_MAX} (or below zero, from the end) · write nth_value(x, 2)"
+                )
             })?,
         };
         let end = if n > 0 { End::First } else { End::Last };
@@ -274,9 +279,9 @@ impl Function {
             Ok(ScalarValue::Float64(percentile)) => percentile,
             _ => None,
         });
-        let percentile = percentile.filter(|p| (0.0..=1.0).contains(p)).ok_or(
-            "the second argument of approx_percentile_cont is not a constant from 0 to 1 · write approx_percentile_cont(x, 0.95)",
-        )?;
+        let percentile = percentile
+            .filter(|p| (0.0..=1.0).contains(p))
+            .ok_or("the second argument of approx_percentile_cont is not a constant from 0 to 1 · write approx_percentile_cont(x, 0.95)")?;
         // −0.0 is 0.0 here too.
         Ok(ApproxPercentile { percentile: percentile + 0.0, single: call.arg_types[0] == DataType::Float32 })
     }

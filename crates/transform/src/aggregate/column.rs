@@ -257,7 +257,13 @@ fn native(word: Word, sortable: u64) -> u64 {
     match word {
         Word::Unsigned => sortable,
         Word::Signed => sortable ^ SIGN,
-        Word::Float64 => if sortable & SIGN == 0 { !sortable } else { sortable ^ SIGN },
+        Word::Float64 => {
+            if sortable & SIGN == 0 {
+                !sortable
+            } else {
+                sortable ^ SIGN
+            }
+        }
         Word::Float32 => {
             let sortable = sortable as u32;
             u64::from(if sortable >> 31 == 0 { !sortable } else { sortable ^ 1 << 31 })

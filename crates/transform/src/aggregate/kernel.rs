@@ -154,13 +154,7 @@ impl<K: Kernel> Groups for States<K> {
 
 /// Calls `fold` for each pair whose row is not NULL.
 #[inline(always)]
-pub(crate) fn fold_values<S, T: Copy>(
-    states: &mut [S],
-    rows: Rows<'_>,
-    nulls: Option<&NullBuffer>,
-    values: &[T],
-    mut fold: impl FnMut(&mut S, T),
-) {
+pub(crate) fn fold_values<S, T: Copy>(states: &mut [S], rows: Rows<'_>, nulls: Option<&NullBuffer>, values: &[T], mut fold: impl FnMut(&mut S, T)) {
     match nulls.filter(|nulls| nulls.null_count() > 0) {
         None => {
             for &(row, group) in rows.pairs {

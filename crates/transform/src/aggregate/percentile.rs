@@ -110,7 +110,13 @@ impl Histogram {
             _ if low == high => low,
             part if low.is_finite() && high.is_finite() => low * (1.0 - part) + high * part,
             // Nothing lies between a number and infinity.
-            part => if part < 0.5 { low } else { high },
+            part => {
+                if part < 0.5 {
+                    low
+                } else {
+                    high
+                }
+            }
         })
     }
 }

@@ -1,7 +1,7 @@
 //! From an exact number to the nearest `f64`, rounded once: half to even, gradual underflow, overflow to infinity.
 
-use super::limbs::{Leading, Limbs, divide_small, leading, trimmed};
 use super::limbs::bit_length;
+use super::limbs::{Leading, Limbs, divide_small, leading, trimmed};
 
 /// An exact magnitude: `limbs × 2^exponent`.
 #[derive(Debug, Clone)]

@@ -44,11 +44,7 @@ fn every_way(aggregate: &dyn Aggregate, column: &ArrayRef) -> Vec<(&'static str,
         merged.merge(0, &encoded(part.as_ref(), 0)).unwrap();
     }
     assert_eq!(aggregate.return_type(), *forward.finish().values.data_type());
-    vec![
-        ("in order", forward.finish()),
-        ("backwards", state_of(aggregate, column, (0..rows).rev()).finish()),
-        ("merged from parts", merged.finish()),
-    ]
+    vec![("in order", forward.finish()), ("backwards", state_of(aggregate, column, (0..rows).rev()).finish()), ("merged from parts", merged.finish())]
 }
 
 fn shown(finished: &Finished) -> String {
@@ -60,7 +56,7 @@ fn shown(finished: &Finished) -> String {
 }
 
 /// A value as the cases spell it.
-fn value_text(array: &ArrayRef, row: usize) -> String {
+pub(super) fn value_text(array: &ArrayRef, row: usize) -> String {
     if array.is_null(row) {
         return "null".into();
     }
@@ -108,7 +104,8 @@ fn hex(value: &[u8]) -> String {
 
 /// The column of a case.
 fn column(argument: &str, values: &str) -> ArrayRef {
-    let tokens: Vec<Option<&str>> = values.split(' ').filter(|token| !token.is_empty()).map(|token| Some(token).filter(|token| *token != "null")).collect();
+    let tokens: Vec<Option<&str>> =
+        values.split(' ').filter(|token| !token.is_empty()).map(|token| Some(token).filter(|token| *token != "null")).collect();
     let data_type = DataType::from_str(argument).unwrap_or_else(|error| panic!("{argument}: {error}"));
     macro_rules! integers {
         ($($t:ty),*) => { $(if data_type.equals_datatype(&<$t>::DATA_TYPE) {

@@ -1,10 +1,8 @@
-//! Tests of all aggregates, in one place: what they compute (`golden`), the laws they keep (`laws`), what they cost in bytes and
-//! refuse (`states`), and what DataFusion makes of them (`sql`).
+//! Tests of all aggregates, in one place: what they compute (`golden`) and
+//! what DataFusion makes of them (`sql`).
 
 mod golden;
-mod laws;
 mod sql;
-mod states;
 
 use std::sync::Arc;
 

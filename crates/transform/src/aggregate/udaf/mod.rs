@@ -141,8 +141,13 @@ impl AggregateUDFImpl for Udaf {
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
-        // The columns of an ORDER BY arrive beside the arguments and become part of the state.
-        AggregateOrderSensitivity::Insensitive
+        // Never a sort: the columns of an ORDER BY become part of the state. They are only passed to what says that it gains
+        // by an order.
+        if self.function.is_ordered() { AggregateOrderSensitivity::Beneficial } else { AggregateOrderSensitivity::Insensitive }
+    }
+
+    fn with_beneficial_ordering(self: Arc<Self>, _: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        Ok(Some(self))
     }
 
     fn supports_null_handling_clause(&self) -> bool {
