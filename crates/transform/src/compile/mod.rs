@@ -327,6 +327,6 @@ fn position_or_push<T>(items: &mut Vec<T>, item: T, same: impl Fn(&T, &T) -> boo
     })
 }
 
-fn digest(text: &str) -> Fingerprint {
+pub(crate) fn digest(text: &str) -> Fingerprint {
     Fingerprint(Sha256::digest(text.as_bytes()).into())
 }

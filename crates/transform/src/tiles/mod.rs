@@ -11,11 +11,13 @@
 
 mod fold;
 mod measure;
+mod memory;
 pub mod node;
 pub mod order;
 mod read;
 
 pub use fold::{EntityChanges, apply, build};
+pub use memory::MemoryState;
 pub use measure::{Measure, Measures};
 pub use read::{Frame, LastRows, ReadStats, Request, Touch, TouchKind, Values, read_at};
 

@@ -503,3 +503,13 @@ fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
         (bit < 64).then_some(bit as usize)
     })
 }
+
+impl std::ops::AddAssign for ReadStats {
+    fn add_assign(&mut self, other: ReadStats) {
+        self.keys += other.keys;
+        self.bytes += other.bytes;
+        self.rows += other.rows;
+        self.tiles += other.tiles;
+        self.rounds += other.rounds;
+    }
+}
