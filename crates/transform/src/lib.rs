@@ -1,3 +1,12 @@
-//! SQL text to a checked transformation, and from rows to state to values. Pure: no I/O, no clock, no spawning.
+//! From SQL text to values: definitions are checked and compiled here, events are folded into state here, and state becomes values here.
+//!
+//! Pure: no I/O, no clock, no spawning. The only crate with arithmetic on feature values, and the only one that imports DataFusion's planner.
 
 pub mod aggregate;
+pub mod calendar;
+pub mod changes;
+pub mod compile;
+pub mod eval;
+pub mod service;
+pub mod tiles;
+pub mod transformation;

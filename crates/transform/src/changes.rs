@@ -1,0 +1,142 @@
+//! From admitted source rows to changes per entity: the row stage applied, order keys made, and everything brought into the store's key order.
+
+use std::ops::Range;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use lockstep_model::Error;
+use lockstep_model::state::{ENTITY_KEY_LEN_MAX, shard_of};
+
+use crate::tiles::node::Row;
+use crate::tiles::{EntityChanges, order};
+use crate::transformation::Transformation;
+
+/// Rows of a source that admission let through, and what became of earlier ones.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceChanges<'a> {
+    /// Declared columns of the source.
+    pub rows: &'a RecordBatch,
+    /// Per row: whether it comes (true) or an earlier content goes (false).
+    pub sign: &'a [bool],
+    /// Per row: from when it was known, µs.
+    pub known_from: &'a [i64],
+    /// Per row: until when, µs; `i64::MAX` for a winner.
+    pub known_until: &'a [i64],
+    /// What follows the event time and branch in a row's order key: its primary key, and its version where the source has versions.
+    pub suffix: &'a dyn Fn(usize) -> (&'a [u8], &'a [u8]),
+}
+
+/// Changes of many entities of one view, in one buffer.
+#[derive(Debug, Default)]
+pub struct StagedChanges {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// Rows that passed WHERE but whose entity key has a NULL or is too long.
+    pub null_keys: u64,
+    /// Expressions that failed for a row.
+    pub failed: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    shard: u16,
+    entity: Range<usize>,
+    key: Range<usize>,
+    args: Range<usize>,
+    known_from: i64,
+    known_until: i64,
+    comes: bool,
+}
+
+impl StagedChanges {
+    /// How many changes there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Runs the row stage of one branch over changes of its source and adds what comes out.
+    pub fn stage(&mut self, transformation: &Transformation, branch: usize, changes: SourceChanges<'_>) -> Result<(), Error> {
+        let stage = &transformation.branches[branch];
+        let staged = stage.stage(changes.rows)?;
+        self.null_keys += staged.null_keys;
+        self.failed += staged.failed;
+        let codec = &transformation.measures.codec;
+        let encoder = codec.encoder(&staged.columns)?;
+        let times: &ArrayRef = changes.rows.column(stage.event_time);
+        let times = times.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| Error::internal("event time is not a timestamp in µs"))?;
+        for (at, &row) in staged.rows.iter().enumerate() {
+            let row = row as usize;
+            let entity = staged.keys.get(at);
+            if entity.len() > ENTITY_KEY_LEN_MAX || times.is_null(row) {
+                self.null_keys += 1;
+                continue;
+            }
+            let (primary_key, version) = (changes.suffix)(row);
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(entity);
+            let key = self.bytes.len();
+            order::write(&mut self.bytes, times.value(row), branch as u8, primary_key, version);
+            let args = self.bytes.len();
+            let comes = changes.sign[row];
+            if comes {
+                encoder.write(at, &mut self.bytes);
+            }
+            self.entries.push(Entry {
+                shard: shard_of(entity),
+                entity: start..key,
+                key: key..args,
+                args: args..self.bytes.len(),
+                known_from: changes.known_from[row],
+                known_until: changes.known_until[row],
+                comes,
+            });
+        }
+        Ok(())
+    }
+
+    /// The changes of each entity, in the order of its state keys. What happens to one order key within the batch is settled here: the last change stands.
+    pub fn by_entity(&mut self) -> Vec<EntityChanges<'_>> {
+        let bytes = &self.bytes;
+        // A stable sort keeps the order in which changes to one order key were made.
+        self.entries.sort_by(|a, b| {
+            let entity = |entry: &Entry| (entry.shard, entry.entity.len(), entry.entity.clone());
+            let ((a_shard, a_len, a_entity), (b_shard, b_len, b_entity)) = (entity(a), entity(b));
+            (a_shard, a_len).cmp(&(b_shard, b_len)).then_with(|| bytes[a_entity].cmp(&bytes[b_entity])).then_with(|| bytes[a.key.clone()].cmp(&bytes[b.key.clone()]))
+        });
+        let same_entity = |a: &Entry, b: &Entry| bytes[a.entity.clone()] == bytes[b.entity.clone()];
+        let entities = self.entries.chunk_by(same_entity);
+        entities.map(|entries| entity_changes(bytes, entries)).collect()
+    }
+
+    /// Empties this and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        (self.null_keys, self.failed) = (0, 0);
+    }
+}
+
+fn entity_changes<'a>(bytes: &'a [u8], entries: &[Entry]) -> EntityChanges<'a> {
+    let entity = entries.first().map_or(&[][..], |entry| &bytes[entry.entity.clone()]);
+    let mut changes = EntityChanges { entity, ..EntityChanges::default() };
+    for same_key in entries.chunk_by(|a, b| bytes[a.key.clone()] == bytes[b.key.clone()]) {
+        let Some(last) = same_key.last() else { continue };
+        if same_key.iter().any(|entry| !entry.comes) {
+            changes.removes.push(&bytes[last.key.clone()]);
+        }
+        if last.comes {
+            changes.upserts.push(Row {
+                key: &bytes[last.key.clone()],
+                known_from: last.known_from,
+                known_until: last.known_until,
+                args: &bytes[last.args.clone()],
+            });
+        }
+    }
+    changes
+}

@@ -1,0 +1,68 @@
+//! Evaluating expressions so that an outcome is a function of its row alone.
+//!
+//! Kernels fail for a whole batch when one row fails, and skip work for a whole batch when no row needs it. Where a batch fails it is
+//! bisected, so that the failing rows, and only they, become NULL with an error: just what each would give by itself.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, new_null_array};
+use arrow::compute::concat;
+use arrow::datatypes::DataType;
+use datafusion::physical_plan::PhysicalExpr;
+use lockstep_model::Error;
+
+/// An expression ready to run, with its type.
+#[derive(Debug, Clone)]
+pub struct RowExpr {
+    /// The expression.
+    pub expr: Arc<dyn PhysicalExpr>,
+    /// Type of its values.
+    pub data_type: DataType,
+}
+
+/// Values of an expression, one per row.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    /// NULL where the row failed.
+    pub values: ArrayRef,
+    /// The rows that failed; `None` where none did.
+    pub failed: Option<BooleanArray>,
+}
+
+impl RowExpr {
+    /// Evaluates the expression for each row of `batch`.
+    pub fn evaluate(&self, batch: &RecordBatch) -> Result<Evaluated, Error> {
+        if let Ok(values) = self.evaluate_whole(batch) {
+            return Ok(Evaluated { values, failed: None });
+        }
+        let mut pieces = Vec::new();
+        let mut failed = BooleanBufferBuilder::new(batch.num_rows());
+        self.bisect(batch, &mut pieces, &mut failed);
+        let pieces: Vec<&dyn Array> = pieces.iter().map(|piece| piece.as_ref()).collect();
+        let values = concat(&pieces).map_err(|error| Error::internal("pieces of an expression do not fit together").caused_by(error))?;
+        Ok(Evaluated { values, failed: Some(BooleanArray::new(failed.finish(), None)) })
+    }
+
+    fn evaluate_whole(&self, batch: &RecordBatch) -> datafusion::error::Result<ArrayRef> {
+        self.expr.evaluate(batch)?.into_array(batch.num_rows())
+    }
+
+    fn bisect(&self, batch: &RecordBatch, pieces: &mut Vec<ArrayRef>, failed: &mut BooleanBufferBuilder) {
+        let rows = batch.num_rows();
+        match self.evaluate_whole(batch) {
+            Ok(values) => {
+                pieces.push(values);
+                failed.append_n(rows, false);
+            }
+            Err(_) if rows <= 1 => {
+                pieces.push(new_null_array(&self.data_type, rows));
+                failed.append_n(rows, true);
+            }
+            Err(_) => {
+                let half = rows / 2;
+                self.bisect(&batch.slice(0, half), pieces, failed);
+                self.bisect(&batch.slice(half, rows - half), pieces, failed);
+            }
+        }
+    }
+}

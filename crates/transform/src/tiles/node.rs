@@ -1,0 +1,255 @@
+//! What is stored of an entity: its head, the pages and the leaves of its time tree. Encodings and views over them.
+//!
+//! ```text
+//! head   version ‖ HEAD ‖ rows            the newest arrivals, not yet in the tree (at most `buffer_rows_max`)
+//! leaf   version ‖ LEAF ‖ rows            at most `leaf_rows_max` events
+//! page   version ‖ PAGE ‖ prefix ‖ bitmap ‖ ends ‖ tiles     up to 16 children, one per next half-byte of the order key
+//! rows   count ‖ (order key ‖ known interval ‖ arguments)*   ascending by order key
+//! tile   live ‖ rows ‖ known_max ‖ newest ‖ state per measure
+//! ```
+//!
+//! A tile sums up everything below one child, so that a frame which contains the child reads nothing of it.
+
+use lockstep_model::codec::{CodecError, Reader, put_bytes, put_signed, put_varint};
+
+use super::order;
+
+/// Version of these layouts, first byte of every value.
+pub const VERSION: u8 = 1;
+const HEAD: u8 = 0;
+const LEAF: u8 = 1;
+const PAGE: u8 = 2;
+/// Children of a page: one for each half-byte.
+pub const FANOUT: usize = 16;
+
+/// One event of an entity, as the row stage left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row<'a> {
+    /// Its order key.
+    pub key: &'a [u8],
+    /// From when it was known; `i64::MIN` where knowledge time is not declared.
+    pub known_from: i64,
+    /// Until when it was what was known; `i64::MAX` for the winner.
+    pub known_until: i64,
+    /// The view's stored arguments, by the row codec.
+    pub args: &'a [u8],
+}
+
+impl Row<'_> {
+    /// Whether it is the winner of its primary key.
+    pub fn is_live(&self) -> bool {
+        self.known_until == i64::MAX
+    }
+
+    /// The last moment at which what is known of this row changed.
+    fn known_max(&self) -> i64 {
+        if self.is_live() { self.known_from } else { self.known_from.max(self.known_until) }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.key);
+        // Most rows have neither end: one byte for both.
+        let (from, until) = (self.known_from != i64::MIN, self.known_until != i64::MAX);
+        out.push(u8::from(from) | u8::from(until) << 1);
+        if from {
+            put_signed(out, self.known_from);
+        }
+        if until {
+            put_signed(out, self.known_until);
+        }
+        put_bytes(out, self.args);
+    }
+
+    fn decode<'a>(reader: &mut Reader<'a>) -> Result<Row<'a>, CodecError> {
+        let key = reader.bytes()?;
+        let ends = reader.byte()?;
+        let known_from = if ends & 1 == 0 { i64::MIN } else { reader.signed()? };
+        let known_until = if ends & 2 == 0 { i64::MAX } else { reader.signed()? };
+        Ok(Row { key, known_from, known_until, args: reader.bytes()? })
+    }
+}
+
+/// A node of the tree, or a head, as read.
+#[derive(Debug, Clone)]
+pub enum Node<'a> {
+    /// Events.
+    Leaf(Vec<Row<'a>>),
+    /// Tiles of up to 16 children.
+    Page(Page<'a>),
+}
+
+/// A page as read.
+#[derive(Debug, Clone)]
+pub struct Page<'a> {
+    /// The half-bytes all order keys below it share.
+    pub prefix: &'a [u8],
+    /// How many half-bytes of `prefix` count.
+    pub nibbles: usize,
+    /// The encoded tile of each child.
+    pub tiles: [Option<&'a [u8]>; FANOUT],
+}
+
+/// Decodes an entity's head into its buffered rows.
+pub fn decode_head(bytes: &[u8]) -> Result<Vec<Row<'_>>, CodecError> {
+    let mut reader = open(bytes)?;
+    match reader.byte()? {
+        HEAD => decode_rows(&mut reader),
+        _ => Err(CodecError::new("not a head")),
+    }
+}
+
+/// Decodes a node of the tree.
+pub fn decode_node(bytes: &[u8]) -> Result<Node<'_>, CodecError> {
+    let mut reader = open(bytes)?;
+    match reader.byte()? {
+        LEAF => Ok(Node::Leaf(decode_rows(&mut reader)?)),
+        PAGE => Ok(Node::Page(decode_page(&mut reader)?)),
+        _ => Err(CodecError::new("not a node")),
+    }
+}
+
+fn open(bytes: &[u8]) -> Result<Reader<'_>, CodecError> {
+    let mut reader = Reader::new(bytes);
+    match reader.byte()? {
+        VERSION => Ok(reader),
+        _ => Err(CodecError::new("state of an unknown version")),
+    }
+}
+
+fn decode_rows<'a>(reader: &mut Reader<'a>) -> Result<Vec<Row<'a>>, CodecError> {
+    let count = reader.length()?;
+    let mut rows = Vec::with_capacity(count);
+    for _ in 0..count {
+        rows.push(Row::decode(reader)?);
+    }
+    Ok(rows)
+}
+
+fn decode_page<'a>(reader: &mut Reader<'a>) -> Result<Page<'a>, CodecError> {
+    let nibbles = reader.varint()? as usize;
+    let prefix = reader.take(nibbles.div_ceil(2))?;
+    let bitmap = u16::from_le_bytes(reader.array()?);
+    let mut lengths = [0usize; FANOUT];
+    for (slot, length) in lengths.iter_mut().enumerate() {
+        if bitmap & (1 << slot) != 0 {
+            *length = u32::from_le_bytes(reader.array()?) as usize;
+        }
+    }
+    let mut tiles = [None; FANOUT];
+    for (slot, tile) in tiles.iter_mut().enumerate() {
+        if bitmap & (1 << slot) != 0 {
+            *tile = Some(reader.take(lengths[slot])?);
+        }
+    }
+    Ok(Page { prefix, nibbles, tiles })
+}
+
+/// Encodes a head; `rows` ascend by order key.
+pub fn encode_head(rows: &[Row<'_>]) -> Vec<u8> {
+    encode_rows(HEAD, rows)
+}
+
+/// Encodes a leaf; `rows` ascend by order key.
+pub fn encode_leaf(rows: &[Row<'_>]) -> Vec<u8> {
+    encode_rows(LEAF, rows)
+}
+
+fn encode_rows(kind: u8, rows: &[Row<'_>]) -> Vec<u8> {
+    let bytes: usize = rows.iter().map(|row| row.key.len() + row.args.len() + 6).sum();
+    let mut out = Vec::with_capacity(bytes + 8);
+    out.extend_from_slice(&[VERSION, kind]);
+    put_varint(&mut out, rows.len() as u64);
+    rows.iter().for_each(|row| row.encode(&mut out));
+    out
+}
+
+/// Encodes a page from the tiles of its children.
+pub fn encode_page(prefix: &[u8], nibbles: usize, tiles: &[Option<&[u8]>; FANOUT]) -> Vec<u8> {
+    let mut out = vec![VERSION, PAGE];
+    put_varint(&mut out, nibbles as u64);
+    out.extend_from_slice(&prefix[..nibbles / 2]);
+    if nibbles % 2 == 1 {
+        out.push(prefix[nibbles / 2] & 0xf0);
+    }
+    let bitmap = tiles.iter().enumerate().fold(0u16, |bits, (slot, tile)| bits | u16::from(tile.is_some()) << slot);
+    out.extend_from_slice(&bitmap.to_le_bytes());
+    for tile in tiles.iter().flatten() {
+        out.extend_from_slice(&(tile.len() as u32).to_le_bytes());
+    }
+    tiles.iter().flatten().for_each(|tile| out.extend_from_slice(tile));
+    out
+}
+
+/// What a tile says besides its states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TileMeta {
+    /// Events that are winners: what the states are made of.
+    pub live: u64,
+    /// All events below, superseded ones included.
+    pub rows: u64,
+    /// The last moment at which what is known of any event below changed: the tile stands for every moment from then on.
+    pub known_max: i64,
+    /// Newest event time of the winners; `i64::MIN` where there is none.
+    pub newest: i64,
+}
+
+impl TileMeta {
+    /// Of no events.
+    pub const EMPTY: TileMeta = TileMeta { live: 0, rows: 0, known_max: i64::MIN, newest: i64::MIN };
+
+    /// Adds one event.
+    pub fn add(&mut self, row: &Row<'_>) {
+        self.rows += 1;
+        self.known_max = self.known_max.max(row.known_max());
+        if row.is_live() {
+            self.live += 1;
+            self.newest = self.newest.max(order::time_of(row.key));
+        }
+    }
+
+    /// Adds another tile's events.
+    pub fn merge(&mut self, other: &TileMeta) {
+        self.live += other.live;
+        self.rows += other.rows;
+        self.known_max = self.known_max.max(other.known_max);
+        self.newest = self.newest.max(other.newest);
+    }
+
+    /// Starts a tile's encoding; its states follow, each with [`put_bytes`].
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.live);
+        put_varint(out, self.rows);
+        put_signed(out, self.known_max);
+        put_signed(out, self.newest);
+    }
+
+    /// Reads a tile's start; the reader then stands before the states.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<TileMeta, CodecError> {
+        Ok(TileMeta { live: reader.varint()?, rows: reader.varint()?, known_max: reader.signed()?, newest: reader.signed()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_round_trip_and_cut_ones_are_refused() {
+        let row = Row { key: b"12345678\0pk", known_from: i64::MIN, known_until: i64::MAX, args: b"args" };
+        let superseded = Row { key: b"12345679\0pk", known_from: 5, known_until: -9, args: b"" };
+        let head = encode_head(&[row, superseded]);
+        assert_eq!(decode_head(&head).unwrap(), [row, superseded]);
+        let mut tiles = [None; FANOUT];
+        (tiles[3], tiles[15]) = (Some(b"three".as_slice()), Some(b"".as_slice()));
+        let page = encode_page(b"1234", 5, &tiles);
+        let Node::Page(read) = decode_node(&page).unwrap() else { panic!("a page") };
+        assert_eq!((read.prefix, read.nibbles, read.tiles), (b"12\x30".as_slice(), 5, tiles));
+        for cut in 0..page.len() {
+            assert!(decode_node(&page[..cut]).is_err(), "{cut}");
+        }
+        for cut in 0..head.len() {
+            assert!(decode_head(&head[..cut]).is_err(), "{cut}");
+        }
+        assert!(decode_node(&[9, 1, 0]).is_err());
+    }
+}

@@ -1,0 +1,196 @@
+//! A compiled view: the one transformation that history and stream go through, and that lookups and training rows are read by.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{filter_record_batch, nullif};
+use arrow::datatypes::{FieldRef, SchemaRef};
+use lockstep_model::key::Keys;
+use lockstep_model::{Error, Fingerprint, StateRead, Status, TimeMode};
+
+use crate::eval::{Evaluated, RowExpr};
+use crate::tiles::{self, Frame, Measures, ReadStats, Request, Touch, Values};
+
+/// A compiled view.
+#[derive(Debug)]
+pub struct Transformation {
+    /// The view's name.
+    pub view: String,
+    /// Key columns of its entity.
+    pub entity: Vec<FieldRef>,
+    /// The inputs, in the order of their `UNION ALL`.
+    pub branches: Vec<Branch>,
+    /// What tiles keep.
+    pub measures: Measures,
+    /// The distinct frames.
+    pub frames: Vec<Frame>,
+    /// Per window call of the body: its measure and its frame.
+    pub outputs: Vec<(usize, usize)>,
+    /// One column per window call.
+    pub values_schema: SchemaRef,
+    /// Per feature, its expression over the window calls' values.
+    pub finish: Vec<RowExpr>,
+    /// The features.
+    pub features: SchemaRef,
+    /// How long values live after the entity's newest event, µs.
+    pub ttl: Option<i64>,
+    /// Digest of [`Self::meaning_text`].
+    pub meaning: Fingerprint,
+    /// Canonical text of what the view means.
+    pub meaning_text: String,
+    /// Digest of the codec version of each aggregate and of the key layout.
+    pub state: Fingerprint,
+}
+
+/// One input of a view: its row stage.
+#[derive(Debug)]
+pub struct Branch {
+    /// The source's name.
+    pub source: String,
+    /// Index of the event time among the source's columns.
+    pub event_time: usize,
+    /// Rows that count.
+    pub filter: Option<RowExpr>,
+    /// The entity key, in the entity's types.
+    pub keys: Vec<RowExpr>,
+    /// The columns stored with each event.
+    pub columns: Vec<RowExpr>,
+}
+
+/// What the row stage made of a batch: of the rows that pass, in order.
+#[derive(Debug)]
+pub struct StagedRows {
+    /// Which rows of the batch these are.
+    pub rows: Vec<u32>,
+    /// Entity key of each.
+    pub keys: Keys,
+    /// Stored columns.
+    pub columns: Vec<ArrayRef>,
+    /// Rows that passed but have a NULL in the entity key: they belong to no entity.
+    pub null_keys: u64,
+    /// Expressions that failed for a row and became NULL, a failing WHERE included.
+    pub failed: u64,
+}
+
+/// Features of many requests.
+#[derive(Debug)]
+pub struct Features {
+    /// One column per feature.
+    pub columns: Vec<ArrayRef>,
+    /// Per feature, one status per request.
+    pub statuses: Vec<Vec<Status>>,
+    /// Per request: time of the newest event that counts, µs.
+    pub newest: Vec<Option<i64>>,
+    /// What it cost.
+    pub stats: ReadStats,
+}
+
+impl Branch {
+    /// Runs the row stage over rows of the source, of its declared columns.
+    pub fn stage(&self, batch: &RecordBatch) -> Result<StagedRows, Error> {
+        let mut failed = 0;
+        let mut rows: Vec<u32> = (0..batch.num_rows() as u32).collect();
+        let mut batch = batch.clone();
+        if let Some(filter) = &self.filter {
+            let passes = count_failed(filter.evaluate(&batch)?, &mut failed);
+            (rows, batch) = keep(&rows, &batch, passes.as_boolean())?;
+        }
+        let mut key_columns = Vec::with_capacity(self.keys.len());
+        for key in &self.keys {
+            key_columns.push(count_failed(key.evaluate(&batch)?, &mut failed));
+        }
+        let keys = Keys::encode(&key_columns)?;
+        let whole: BooleanArray = (0..keys.len()).map(|row| Some(!keys.has_null(row))).collect();
+        let null_keys = whole.false_count() as u64;
+        let keys = if null_keys > 0 {
+            (rows, batch) = keep(&rows, &batch, &whole)?;
+            let kept = key_columns.iter().map(|column| arrow::compute::filter(column, &whole)).collect::<Result<Vec<_>, _>>().map_err(kernel)?;
+            Keys::encode(&kept)?
+        } else {
+            keys
+        };
+        let columns = self.columns.iter().map(|column| Ok(count_failed(column.evaluate(&batch)?, &mut failed))).collect::<Result<_, Error>>()?;
+        Ok(StagedRows { rows, keys, columns, null_keys, failed })
+    }
+}
+
+fn count_failed(evaluated: Evaluated, failed: &mut u64) -> ArrayRef {
+    *failed += evaluated.failed.map_or(0, |rows| rows.true_count() as u64);
+    evaluated.values
+}
+
+fn keep(rows: &[u32], batch: &RecordBatch, mask: &BooleanArray) -> Result<(Vec<u32>, RecordBatch), Error> {
+    let passes = |i: &usize| mask.is_valid(*i) && mask.value(*i);
+    let kept = (0..mask.len()).filter(passes).map(|i| rows[i]).collect();
+    Ok((kept, filter_record_batch(batch, mask).map_err(kernel)?))
+}
+
+fn kernel(error: arrow::error::ArrowError) -> Error {
+    Error::internal("a kernel refused columns that the compiler had checked").caused_by(error)
+}
+
+impl Transformation {
+    /// The values of all features for each request, at its moment.
+    pub fn read_at(
+        &self,
+        state: &dyn StateRead,
+        requests: &[Request<'_>],
+        mode: TimeMode,
+        touches: Option<&mut Vec<Touch>>,
+    ) -> Result<Features, Error> {
+        let values = tiles::read_at(&self.measures, &self.frames, &self.outputs, state, requests, mode, touches)?;
+        self.finish(values, requests)
+    }
+
+    /// Turns values of window calls into features.
+    fn finish(&self, values: Values, requests: &[Request<'_>]) -> Result<Features, Error> {
+        let options = RecordBatchOptions::new().with_row_count(Some(requests.len()));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.values_schema), values.columns, &options).map_err(kernel)?;
+        let expired: Vec<bool> = requests.iter().zip(&values.newest).map(|(request, newest)| self.is_expired(request.at, *newest)).collect();
+        let mut features = Features { columns: Vec::new(), statuses: Vec::new(), newest: values.newest, stats: values.stats };
+        for finish in &self.finish {
+            let Evaluated { values: column, failed } = finish.evaluate(&batch)?;
+            let error = |row: usize| failed.as_ref().is_some_and(|failed| failed.value(row)) || self.input_failed(finish, &values.errors, row);
+            let statuses: Vec<Status> = (0..requests.len())
+                .map(|row| match features.newest[row] {
+                    None => Status::NotFound,
+                    Some(_) if expired[row] => Status::Expired,
+                    Some(_) if error(row) => Status::Error,
+                    Some(_) if column.is_null(row) => Status::Null,
+                    Some(_) => Status::Present,
+                })
+                .collect();
+            let absent: BooleanArray = statuses.iter().map(|status| Some(matches!(status, Status::Expired | Status::Error))).collect();
+            let column = if absent.true_count() > 0 { nullif(&column, &absent).map_err(kernel)? } else { column };
+            features.columns.push(column);
+            features.statuses.push(statuses);
+        }
+        Ok(features)
+    }
+
+    /// Alive at exactly `ttl` after its newest event, expired a microsecond later.
+    fn is_expired(&self, at: i64, newest: Option<i64>) -> bool {
+        match (self.ttl, newest) {
+            (Some(ttl), Some(newest)) => newest < at.saturating_sub(ttl),
+            _ => false,
+        }
+    }
+
+    /// Whether a window value that this feature's expression reads could not be computed.
+    fn input_failed(&self, finish: &RowExpr, errors: &[Option<BooleanArray>], row: usize) -> bool {
+        if errors.iter().all(Option::is_none) {
+            return false;
+        }
+        let columns = datafusion::physical_expr::utils::collect_columns(&finish.expr);
+        columns.iter().any(|column| errors[column.index()].as_ref().is_some_and(|errors| errors.value(row)))
+    }
+
+    /// The longest reach of any frame back from t, µs; `None` where one has no bound.
+    pub fn reach(&self) -> Option<i64> {
+        self.frames.iter().try_fold(0, |longest, frame| match (frame.last, frame.preceding, frame.calendar) {
+            (None, Some(preceding), _) => Some(longest.max(preceding)),
+            (None, None, Some(calendar)) => Some(longest.max(calendar.unit.span_max())),
+            _ => None,
+        })
+    }
+}
