@@ -60,7 +60,10 @@ impl Features<'_, '_> {
 
     fn call(&mut self, call: &Call, feature: &mut Feature) {
         let span = self.checker.call_span(call);
-        let Some(name) = self.checker.function_name(call) else { return };
+        let Some(name) = self.checker.function_name(call) else {
+            feature.windows += 1;
+            return;
+        };
         let diagnostic = match function(&name) {
             Function::Scalar if call.over.is_none() && call.filter.is_none() => {
                 return match arguments(call) {
@@ -132,7 +135,7 @@ impl Features<'_, '_> {
         if distinct && aggregate.name != "count" {
             self.distinct(call, aggregate);
         }
-        distinct
+        distinct && aggregate.name == "count"
     }
 
     fn arguments(&mut self, call: &Call, aggregate: Aggregate) {
@@ -233,7 +236,7 @@ impl Features<'_, '_> {
             let argument = first_argument(call).map_or_else(|| "x".to_owned(), ToString::to_string);
             self.checker.found.push(
                 diagnostic
-                    .note("DataFusion has FILTER for aggregates alone")
+                    .note("to DataFusion, FILTER goes with aggregates, and this is a function of rows")
                     .help(format!("write {}(CASE WHEN {filter} THEN {argument} END) IGNORE NULLS OVER w", aggregate.name)),
             );
         }

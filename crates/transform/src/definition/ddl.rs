@@ -100,12 +100,10 @@ impl Ddl<'_> {
     fn unknown_statement(&self) -> Diagnostic {
         let word = |index| self.statement.word(index).map(str::to_ascii_uppercase);
         let create = word(0).as_deref() == Some("CREATE");
-        let shown = match (word(0), word(1)) {
-            (Some(first), Some(second)) if create => format!("`{first} {second}`"),
-            (Some(first), _) => format!("`{first}`"),
-            _ => "this".to_owned(),
-        };
-        let last = usize::from(create && word(1).is_some());
+        let more = create && word(1).is_some_and(|second| ["FEATURE", "OR"].contains(&second.as_str())) && word(2).is_some();
+        let last = usize::from(create && word(1).is_some()) + usize::from(more);
+        let words: Vec<_> = (0..=last).filter_map(word).collect();
+        let shown = if words.is_empty() { "this".to_owned() } else { format!("`{}`", words.join(" ")) };
         let diagnostic = self.statement.origin.at(self.statement.range_span(&(0..last + 1))).error(format!("{shown} is no definition"));
         diagnostic.note(STATEMENTS).help_opt(meant(word(0).as_deref(), word(1).as_deref(), word(2).as_deref()))
     }
@@ -399,6 +397,10 @@ fn meant(first: Option<&str>, second: Option<&str>, third: Option<&str>) -> Opti
         },
         ("DROP", _) => return Some("remove the definition from its file; `lockstep drop` removes what was made of it".to_owned()),
         ("ALTER", _) => return Some("change the definition in its file; applying it makes a new version beside the old".to_owned()),
+        ("INSERT" | "COPY" | "UPDATE" | "DELETE" | "MERGE", _) => {
+            return Some("events come from where a source's options `batch` and `stream` say".to_owned());
+        }
+        ("SELECT" | "WITH", _) => return Some("write it as the body of a feature view: CREATE FEATURE VIEW name ENTITY airport AS SELECT …".to_owned()),
         (first, _) if suggestion(first, ["CREATE"]).is_some() => return Some("did you mean `CREATE`?".to_owned()),
         _ => return None,
     };

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::Diagnostic;
-use super::functions::{Function, Refusal, function, names as function_names};
+use super::functions::{Function, Refusal, aggregate_names, function, names as function_names};
 use super::lex::Statement;
 use super::names::{list, normalise, quoted, suggestion};
 use super::scope::Scope;
@@ -84,6 +84,7 @@ pub(super) fn node(expr: &Expr) -> Node<'_> {
         AnyOp { right, .. } | AllOp { right, .. } if matches!(**right, Subquery(_)) => subquery(),
         AnyOp { left, right, .. } | AllOp { left, right, .. } => Node::Parts(vec![left, right]),
         Lambda(_) => refused("a function as an argument", None),
+        Struct { .. } | Named { .. } | Tuple(_) | Dictionary(_) | Map(_) => refused("a value with fields", Some("write a feature for each field")),
         Wildcard(_) | QualifiedWildcard(..) => refused("`*` in an expression", Some("name the columns")),
         _ => refused("this form of expression", None),
     }
@@ -249,6 +250,8 @@ pub(super) struct Checker<'a> {
     pub(super) statement: &'a Statement,
     pub(super) scope: &'a Scope,
     pub(super) found: &'a mut Vec<Diagnostic>,
+    /// What is being checked: the place of what the parser has no place for.
+    pub(super) near: Span,
 }
 
 impl Checker<'_> {
@@ -263,7 +266,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn refuse(&mut self, expr: &Expr, what: &str, help: Option<String>) {
-        let error = self.at(self.statement.place(expr)).error(format!("definitions have no place for {what}"));
+        let error = self.at(self.statement.place_or(expr, self.near)).error(format!("definitions have no place for {what}"));
         self.found.push(error.help_opt(help));
     }
 
@@ -325,7 +328,7 @@ impl Checker<'_> {
         let diagnostic = self.at(span).error(format!("unknown function `{name}`"));
         let near: Vec<_> = known.iter().copied().filter(|function| strsim::jaro_winkler(function, name) > 0.8).take(8).collect();
         let diagnostic = if near.is_empty() {
-            diagnostic.note(format!("{} functions may be called; `lockstep explain --functions` lists them", known.len()))
+            diagnostic.note(format!("aggregates: {}; the others are DataFusion's immutable ones", list(aggregate_names())))
         } else {
             diagnostic.note(format!("functions with names like it: {}", list(near)))
         };

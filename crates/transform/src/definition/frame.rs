@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Value, WindowFrame, WindowFrameBound
 
 use super::Diagnostic;
 use super::Interval;
+use super::interval::IntervalError;
 use super::lex::Statement;
 use super::text::{Origin, Span};
 
@@ -98,7 +99,8 @@ impl FrameCheck<'_> {
     /// `ROWS 10 PRECEDING`, which almost nobody means.
     fn shorthand(&self, back: u64) -> Diagnostic {
         let rows = |back: u64| if back == 0 { "ROWS CURRENT ROW".to_owned() } else { format!("ROWS BETWEEN {back} PRECEDING AND CURRENT ROW") };
-        let diagnostic = self.error(format!("`ROWS {back} PRECEDING` counts {} events", back.saturating_add(1)));
+        let count = if back == 0 { "one event".to_owned() } else { format!("{} events", back.saturating_add(1)) };
+        let diagnostic = self.error(format!("`ROWS {back} PRECEDING` counts {count}"));
         let diagnostic = diagnostic.note("the current row is one of them");
         match back {
             0 => diagnostic.help(format!("for the newest event, write {}", rows(0))),
@@ -158,7 +160,7 @@ impl FrameCheck<'_> {
                 .note("events are ordered by time, so that the distance between them is a length of time")
                 .help("write it as INTERVAL '1 hour', in quotes; to count events, write ROWS")
         })?;
-        text.parse().map_err(|reason: String| self.error(format!("an edge of a RANGE frame cannot be read: {reason}")))
+        text.parse().map_err(|IntervalError { text, reason, help }| self.error(format!("`{text}` is no length of a frame")).note(reason).help(help))
     }
 
     fn error(&self, title: impl Into<String>) -> Diagnostic {

@@ -31,12 +31,33 @@ const UNITS: [(&[&str], i64); 7] = [
     (&["microsecond", "microseconds", "us", "usec", "usecs"], MICROSECOND),
 ];
 
-/// Units that name no fixed length, or less than event time resolves.
-const REFUSED_UNITS: [(&[&str], &str); 3] = [
-    (&["month", "months", "mon", "mons"], "a month has no fixed length: write days, such as `30 days`"),
-    (&["year", "years", "y", "yr", "yrs", "decade", "decades", "century", "centuries"], "a year has no fixed length: write days, such as `365 days`"),
-    (&["nanosecond", "nanoseconds", "ns"], "event time is in microseconds: write `microseconds`"),
+/// Units that name no fixed length, or less than event time resolves, with what to write.
+const REFUSED_UNITS: [(&[&str], &str, &str); 3] = [
+    (&["month", "months", "mon", "mons"], "a month has no fixed length", "write days, such as `30 days`"),
+    (&["year", "years", "y", "yr", "yrs", "decade", "decades", "century", "centuries"], "a year has no fixed length", "write days, such as `365 days`"),
+    (&["nanosecond", "nanoseconds", "ns"], "event time is in microseconds", "write `microseconds`"),
 ];
+
+/// A text that is no interval.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no interval: {reason}; {help}")]
+pub struct IntervalError {
+    /// The text.
+    pub text: String,
+    /// Why it is none.
+    pub reason: String,
+    /// What to write.
+    pub help: String,
+}
+
+/// Why, and what to write.
+type Fault = (String, String);
+
+fn fault(reason: impl Into<String>, help: impl Into<String>) -> Fault {
+    (reason.into(), help.into())
+}
+
+const EXAMPLE: &str = "write a number and a unit, such as `6 hours`";
 
 impl Interval {
     /// No time at all.
@@ -59,33 +80,36 @@ impl Interval {
 }
 
 impl FromStr for Interval {
-    type Err = String;
+    type Err = IntervalError;
 
-    /// Reads pairs of a number and a unit. The error says what is wrong and what to write.
+    /// Reads pairs of a number and a unit.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut rest = text.trim();
-        if rest.is_empty() {
-            return Err("an interval is a number and a unit, such as `6 hours`, and this is empty".to_owned());
-        }
-        let mut micros: i64 = 0;
-        while !rest.is_empty() {
-            let (part, after) = read_part(rest).map_err(|reason| format!("`{text}` is no interval: {reason}"))?;
-            micros = micros.checked_add(part).ok_or_else(|| format!("`{text}` is longer than event time can span"))?;
-            rest = after;
-        }
-        Ok(Interval(micros))
+        read(text.trim()).map(Interval).map_err(|(reason, help)| IntervalError { text: text.to_owned(), reason, help })
     }
 }
 
+fn read(text: &str) -> Result<i64, Fault> {
+    if text.is_empty() {
+        return Err(fault("it is empty", EXAMPLE));
+    }
+    let (mut micros, mut rest) = (0_i64, text);
+    while !rest.is_empty() {
+        let (part, after) = read_part(rest)?;
+        micros = micros.checked_add(part).ok_or_else(|| fault("it is longer than event time can span", "write less"))?;
+        rest = after;
+    }
+    Ok(micros)
+}
+
 /// Reads a number and its unit; the rest of the text follows.
-fn read_part(text: &str) -> Result<(i64, &str), String> {
+fn read_part(text: &str) -> Result<(i64, &str), Fault> {
     if text.starts_with('-') {
-        return Err("it is negative".to_owned());
+        return Err(fault("it is negative", "write it without the sign"));
     }
     let number_len = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, after) = text.split_at(number_len);
     if number.is_empty() {
-        return Err(format!("`{}` is no number; write a number and a unit, such as `6 hours`", first_word(text)));
+        return Err(fault(format!("`{}` is no number", first_word(text)), EXAMPLE));
     }
     let after = after.trim_start();
     let unit_len = after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len());
@@ -97,32 +121,32 @@ fn first_word(text: &str) -> &str {
     text.split_whitespace().next().unwrap_or(text)
 }
 
-fn unit_micros(number: &str, unit: &str) -> Result<i64, String> {
+fn unit_micros(number: &str, unit: &str) -> Result<i64, Fault> {
     if unit.is_empty() {
-        return Err(format!("`{number}` has no unit; write `{number} seconds` or another unit"));
+        return Err(fault(format!("`{number}` has no unit"), format!("write `{number} seconds`, or another unit")));
     }
     let lower = unit.to_ascii_lowercase();
     if let Some((_, micros)) = UNITS.iter().find(|(names, _)| names.contains(&lower.as_str())) {
         return Ok(*micros);
     }
-    if let Some((_, reason)) = REFUSED_UNITS.iter().find(|(names, _)| names.contains(&lower.as_str())) {
-        return Err((*reason).to_owned());
+    if let Some((_, reason, help)) = REFUSED_UNITS.iter().find(|(names, ..)| names.contains(&lower.as_str())) {
+        return Err(fault(*reason, *help));
     }
     let units: Vec<&str> = UNITS.iter().filter_map(|(names, _)| names.get(1).copied()).collect();
-    Err(format!("`{unit}` is no unit; units: {}", units.join(", ")))
+    Err(fault(format!("`{unit}` is no unit"), format!("units: {}", units.join(", "))))
 }
 
 /// `number` times `unit` microseconds, where that is a whole number of them.
-fn scaled(number: &str, unit: i64) -> Result<i64, String> {
+fn scaled(number: &str, unit: i64) -> Result<i64, Fault> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let fraction = fraction.trim_end_matches('0');
     let digits = format!("{whole}{fraction}");
-    let too_long = || format!("`{number}` is too large");
+    let too_long = || fault(format!("`{number}` is too large"), "write less");
     let denominator = 10_i128.checked_pow(u32::try_from(fraction.len()).map_err(|_| too_long())?).ok_or_else(too_long)?;
-    let numerator = digits.parse::<i128>().map_err(|_| format!("`{number}` is no number"))?;
+    let numerator = digits.parse::<i128>().map_err(|_| fault(format!("`{number}` is no number"), EXAMPLE))?;
     let product = numerator.checked_mul(i128::from(unit)).ok_or_else(too_long)?;
     if product % denominator != 0 {
-        return Err(format!("`{number}` of that unit is no whole number of microseconds"));
+        return Err(fault(format!("`{number}` of that unit is no whole number of microseconds"), "write a smaller unit"));
     }
     i64::try_from(product / denominator).map_err(|_| too_long())
 }
@@ -149,7 +173,7 @@ impl fmt::Display for Interval {
 }
 
 impl TryFrom<String> for Interval {
-    type Error = String;
+    type Error = IntervalError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -205,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_has_no_fixed_length_is_refused_with_the_rewrite() {
-        let error = |text: &str| text.parse::<Interval>().unwrap_err();
+        let error = |text: &str| text.parse::<Interval>().unwrap_err().to_string();
         assert!(error("1 month").contains("30 days"));
         assert!(error("2 years").contains("365 days"));
         assert!(error("5 nanoseconds").contains("microseconds"));

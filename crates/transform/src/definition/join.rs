@@ -62,8 +62,8 @@ pub(super) fn joins<'a>(
         return None;
     }
     let scope = Scope { relations: std::iter::once(request.relation.clone()).chain(relations.iter().map(|joined| joined.relation.clone())).collect() };
-    let joins = relations.iter().map(|joined| Keys { joined, scope: &scope, statement, found }.join()).collect::<Option<Vec<Join>>>();
-    let joins = ordered(joins?, statement, found)?;
+    let joins: Vec<Option<Join>> = relations.iter().map(|joined| Keys { joined, scope: &scope, statement, found }.join()).collect();
+    let joins = ordered(joins.into_iter().collect::<Option<_>>()?, statement, found)?;
     check_roles(&joins, statement, found);
     Some(Joins { request: request.relation.clone(), relations, joins })
 }
@@ -214,7 +214,7 @@ impl Keys<'_, '_> {
             self.not_an_equality(condition);
             return None;
         };
-        let mut checker = Checker { statement: self.statement, scope: self.scope, found: &mut *self.found };
+        let mut checker = Checker { statement: self.statement, scope: self.scope, found: &mut *self.found, near: self.joined.span };
         checker.scalar(expr, Clause::JoinKey);
         self.key_type(&key, expr);
         Some((key, expr))

@@ -188,9 +188,15 @@ impl Statement {
         None
     }
 
-    /// The place of a node of the tree, widened to whole calls and parentheses; the whole statement where the parser did not know.
+    /// The place of a node of the tree, widened to whole calls and parentheses; the statement's first word where the parser did not
+    /// know.
     pub(super) fn place(&self, node: &impl Spanned) -> Span {
-        self.origin.file.span(node.span()).map_or(self.origin.span, |span| self.cover(span))
+        self.place_or(node, self.token_span(0))
+    }
+
+    /// The same, and `near` where the parser did not know.
+    pub(super) fn place_or(&self, node: &impl Spanned, near: Span) -> Span {
+        self.origin.file.span(node.span()).map_or(near, |span| self.cover(span))
     }
 
     /// The least run of tokens around `span` in which parentheses match and every call is whole, with its FILTER and OVER.
@@ -308,7 +314,7 @@ impl Statement {
         let message = match error {
             ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
             ParserError::RecursionLimitExceeded => {
-                return self.origin.error("this statement nests too deep").help("move a part of it into a view or a branch of its own");
+                return self.origin.at(self.token_span(0)).error("this statement nests too deep").help("write fewer parentheses within one another");
             }
         };
         let (message, place) = match message.split_once(" at Line: ") {
@@ -348,6 +354,8 @@ fn parse_location(text: &str) -> Option<Location> {
 /// A message of the parser's in the manner of ours.
 fn sentence(message: &str) -> String {
     if let Some((expected, found)) = message.strip_prefix("Expected: ").and_then(|rest| rest.split_once(", found: ")) {
+        let punctuation = expected.chars().all(|c| c.is_ascii_punctuation());
+        let expected = if punctuation { format!("`{expected}`") } else { expected.to_owned() };
         return match found.trim() {
             "EOF" => format!("expected {expected}, found the end of the statement"),
             found => format!("expected {expected}, found `{found}`"),
@@ -384,14 +392,14 @@ mod tests {
         };
         assert_eq!(shown("sum"), "sum(ä) FILTER (WHERE b) OVER (ORDER BY t)");
         assert_eq!(shown("sum(ä"), "sum(ä) FILTER (WHERE b) OVER (ORDER BY t)");
-        assert_eq!(shown("ORDER BY t) AS INT"), "CAST(sum(ä) FILTER (WHERE b) OVER (ORDER BY t) AS INT)");
+        assert_eq!(shown("ä) FILTER (WHERE b"), "sum(ä) FILTER (WHERE b) OVER (ORDER BY t)");
         assert_eq!(shown("1"), "1");
     }
 
     #[test]
     fn the_parsers_errors_keep_their_place() {
-        let statement = statement("SELECT a\n  FROM FROM");
+        let statement = statement("SELECT a\n  FROM )");
         let error = statement.parser(0..statement.len()).parse_query().unwrap_err();
-        assert_eq!(statement.syntax_error(error).to_string(), "x.sql:2:8: expected identifier, found `FROM`");
+        assert_eq!(statement.syntax_error(error).to_string(), "x.sql:2:8: expected identifier, found `)`");
     }
 }

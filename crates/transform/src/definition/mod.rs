@@ -50,7 +50,7 @@ mod window;
 pub use data_type::sql_name;
 pub use diagnostic::{Diagnostic, DiagnosticJson, Style};
 pub use frame::ROWS_MAX;
-pub use interval::Interval;
+pub use interval::{Interval, IntervalError};
 pub use options::{BatchFormat, Locations, ServiceOptions, ViewOptions, WrittenSourceOptions, schemas};
 pub use text::{Origin, Position, SourceFile, Span};
 pub use types::{

@@ -83,7 +83,11 @@ const RESERVED: &[Keyword] = &[
 /// The one of `known` that was most likely meant by `wrong`, if any is close.
 pub(super) fn suggestion<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.to_lowercase();
-    let allowed = (wrong.chars().count() / 3).max(1);
+    // One letter is never near to another.
+    let allowed = match wrong.chars().count() {
+        0..=2 => 0,
+        letters => (letters / 3).max(1),
+    };
     known
         .into_iter()
         .map(|name| (distance(&wrong, &name.to_lowercase()), name))
@@ -130,5 +134,6 @@ mod tests {
         assert_eq!(suggestion("Distance", known), Some("distance"));
         assert_eq!(suggestion("departed", known), Some("departed_at"));
         assert_eq!(suggestion("weather", known), None);
+        assert_eq!(suggestion("q", ["r", "o"]), None);
     }
 }

@@ -8,7 +8,8 @@ use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::names::{Name, did_you_mean};
+use super::interval::IntervalError;
+use super::names::{Name, suggestion};
 use super::text::{Origin, Span};
 use super::{Diagnostic, History, Interval, Lateness};
 
@@ -142,7 +143,7 @@ impl<'de> Visitor<'de> for LocationsVisitor {
 }
 
 impl TryFrom<String> for Lateness {
-    type Error = String;
+    type Error = IntervalError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         if text == "unbounded" { Ok(Lateness::Unbounded) } else { text.parse().map(Lateness::Within) }
@@ -150,7 +151,7 @@ impl TryFrom<String> for Lateness {
 }
 
 impl TryFrom<String> for History {
-    type Error = String;
+    type Error = IntervalError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         if text == "all" { Ok(History::All) } else { text.parse().map(History::Within) }
@@ -192,20 +193,40 @@ fn read_one<T: DeserializeOwned>(
 ) -> Result<(), Diagnostic> {
     let name = option.name.text.as_str();
     if !known.contains(&name) {
-        return Err(did_you_mean(origin.at(option.name.span).error(format!("unknown option `{name}`")), name, plural, known));
+        let diagnostic = origin.at(option.name.span).error(format!("unknown option `{name}`")).note(format!("{plural}: {}", known.join(", ")));
+        return Err(diagnostic.help_opt(suggestion(name, known.iter().copied()).map(|name| format!("did you mean `{name}`?"))));
     }
     if before.contains_key(name) {
         return Err(origin.at(option.name.span).error(format!("option `{name}` is given twice")).help("keep one of them"));
     }
     let single = Map::from_iter([(name.to_owned(), option.value.clone())]);
     serde_json::from_value::<T>(Value::Object(single)).map(drop).map_err(|error| {
-        let diagnostic = origin.at(option.value_span).error(format!("option `{name}` cannot be read: {error}"));
+        let message = plain(&error.to_string());
+        let diagnostic = origin.at(option.value_span).error(format!("option `{name}` cannot be read: {message}"));
         match &option.value {
-            Value::String(text) if text.parse::<f64>().is_ok() => diagnostic.help(format!("if a number is meant, write it without quotes: {name} = {text}")),
-            Value::Number(number) => diagnostic.help(format!("if a text is meant, write it in quotes: {name} = '{number}'")),
+            Value::String(text) if message.contains("expected a number") => diagnostic.help(format!("write it without quotes: {name} = {text}")),
+            Value::Number(number) if message.contains("expected a text") => diagnostic.help(format!("write it in quotes: {name} = '{number}'")),
             _ => diagnostic,
         }
     })
+}
+
+/// serde's words for types in the words of SQL.
+fn plain(message: &str) -> String {
+    let words = [
+        ("invalid type: ", ""),
+        ("invalid value: ", ""),
+        ("unknown variant", "unknown value"),
+        ("string \"", "text \""),
+        ("floating point", "number"),
+        ("integer", "number"),
+        ("boolean", "truth value"),
+        ("sequence", "a list"),
+        ("a nonzero u64", "a number from 1"),
+        ("f64", "a number"),
+        ("a string", "a text"),
+    ];
+    words.iter().fold(message.to_owned(), |message, (theirs, ours)| message.replace(theirs, ours))
 }
 
 /// The names of a struct's fields, in order, from its schema.

@@ -21,8 +21,7 @@ impl Definitions {
     pub fn parse(files: &[SourceFile]) -> Result<Definitions, Vec<Diagnostic>> {
         let files: Vec<Arc<SourceFile>> = files.iter().cloned().map(Arc::new).collect();
         let mut found = Vec::new();
-        let written = read(&files, &mut found);
-        check_names(&written, &mut found);
+        let written = unique(read(&files, &mut found), &mut found);
         let definitions = check(&written, &mut found);
         if found.is_empty() {
             return Ok(definitions);
@@ -67,14 +66,16 @@ impl Written {
     }
 }
 
-/// Sources, views and services share one space of names, since all of them can be asked for; entities have their own.
-fn check_names(written: &[Written], found: &mut Vec<Diagnostic>) {
-    let mut seen: HashMap<(bool, String), &Written> = HashMap::new();
+/// The first definition of each name. Sources, views and services share one space of names, since all of them can be asked for;
+/// entities have their own.
+fn unique(written: Vec<Written>, found: &mut Vec<Diagnostic>) -> Vec<Written> {
+    let mut seen: HashMap<(bool, String), usize> = HashMap::new();
+    let mut kept: Vec<Written> = Vec::new();
     for definition in written {
-        let space = matches!(definition.body, Body::Entity { .. });
-        let key = (space, definition.name.text.to_lowercase());
-        let Some(first) = seen.get(&key) else {
-            seen.insert(key, definition);
+        let key = (matches!(definition.body, Body::Entity { .. }), definition.name.text.to_lowercase());
+        let Some(first) = seen.get(&key).and_then(|index| kept.get(*index)) else {
+            seen.insert(key, kept.len());
+            kept.push(definition);
             continue;
         };
         let (kind, name) = (definition.kind(), &definition.name.text);
@@ -86,6 +87,7 @@ fn check_names(written: &[Written], found: &mut Vec<Diagnostic>) {
         let note = format!("{} `{}` is defined at {}", first.kind(), first.name.text, first.origin().display());
         found.push(definition.origin().error(title).note(note).help("give one of them another name, or remove it"));
     }
+    kept
 }
 
 fn check(written: &[Written], found: &mut Vec<Diagnostic>) -> Definitions {

@@ -178,6 +178,7 @@ fn union(query: &Query, alias: Option<&TableAlias>, sources: &Sources<'_>, state
     }
     if let ([_], true) = (selects.as_slice(), found.len() == before) {
         found.push(lone_subquery(query, statement));
+        return None;
     }
     if alias.is_some_and(|alias| !alias.columns.is_empty()) {
         found.push(statement.origin.at(statement.place(query)).error("column names after the alias are refused").help("name the columns in the first branch: SELECT x AS name"));
@@ -237,7 +238,8 @@ fn branch(selected: &Select, sources: &Sources<'_>, statement: &Statement, found
     }
     let named = named_source(&table.relation, sources, statement, found)?;
     let scope = Scope::of(relation_of(named.source, &named.alias));
-    let mut checker = Checker { statement, scope: &scope, found };
+    let span = statement.token_span(select_start(selected, statement));
+    let mut checker = Checker { statement, scope: &scope, found, near: span };
     if let Some(condition) = &selected.selection {
         checker.scalar(condition, Clause::Where);
     }
@@ -248,7 +250,6 @@ fn branch(selected: &Select, sources: &Sources<'_>, statement: &Statement, found
         columns.push(column);
         event_times.extend(is_event_time.then_some(index));
     }
-    let span = statement.token_span(select_start(selected, statement));
     (found.len() == before).then_some(BranchColumns { branch: named.branch, columns, event_times, span })
 }
 

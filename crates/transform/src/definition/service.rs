@@ -51,7 +51,7 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
     let request = request(written.request, known, statement, found)?;
     let joined = joins(selected, &request, known, statement, found)?;
     let scope = joined.scope();
-    let mut body = ServiceBody { selected, request: &request, joined: &joined, checker: Checker { statement, scope: &scope, found } };
+    let mut body = ServiceBody { selected, request: &request, joined: &joined, checker: Checker { statement, scope: &scope, found, near: written.name.span } };
     let outputs = body.outputs(written);
     let defaults = checked_defaults(&defaults, &outputs, statement, found);
     (found.len() == before).then(|| Service {
@@ -174,6 +174,7 @@ impl ServiceBody<'_, '_> {
     }
 
     fn expression(&mut self, expr: &Expr, name: Option<String>, span: Span, candidates: &mut Vec<Candidate>) {
+        self.checker.near = span;
         self.checker.scalar(expr, Clause::Output);
         let Some(name) = name else {
             let text = self.checker.statement.origin.file.slice(span).split_whitespace().collect::<Vec<_>>().join(" ");

@@ -44,7 +44,8 @@ pub(super) fn select<'a>(query: &'a Query, of: Of, statement: &Statement, found:
     let start = select_start(select, statement);
     found.extend(query_excess(query, of).iter().map(|excess| refuse(excess, start, of, statement)));
     clauses(select, of, statement, found);
-    Some(select)
+    // What such a body names is not where the checks look for it.
+    (query.with.is_none() && select.flavor == SelectFlavor::Standard).then_some(&**select)
 }
 
 /// Refuses the clauses of a SELECT that have no place in it.

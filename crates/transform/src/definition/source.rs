@@ -261,6 +261,6 @@ fn available_at(text: &str, origin: &Origin, source: &Source, found: &mut Vec<Di
     }
     let (statement, expr) = expression(text, origin).map_err(|diagnostic| found.push(diagnostic)).ok()?;
     let scope = Scope::of(relation_of(source, &source.name));
-    Checker { statement: &statement, scope: &scope, found }.scalar(&expr, Clause::AvailableAt);
+    Checker { statement: &statement, scope: &scope, found, near: origin.span }.scalar(&expr, Clause::AvailableAt);
     Some(AvailableAt::Expression { expr: Box::new(expr), text: text.to_owned(), origin: origin.clone() })
 }

@@ -51,7 +51,7 @@ pub(super) fn view(written: &WrittenView<'_>, known: &Known<'_>, found: &mut Vec
     let selected = select(written.query, Of::View, statement, found)?;
     let from = from(selected, &known.sources, statement, found)?;
     let scope = Scope::of(from.relation.clone());
-    let mut body = ViewBody { written, selected, from: &from, options: &options, checker: Checker { statement, scope: &scope, found } };
+    let mut body = ViewBody { written, selected, from: &from, options: &options, checker: Checker { statement, scope: &scope, found, near: written.name.span } };
     let (keys, features) = body.items(entity?);
     (found.len() == before).then(|| View {
         name: written.name.text.clone(),
@@ -119,11 +119,12 @@ impl<'a> ViewBody<'a, '_> {
             self.checker.scalar(condition, Clause::Where);
         }
         let items = self.named_items();
+        let before = self.checker.found.len();
         self.check_unique(&items);
         let (keys, features): (Vec<Item<'a>>, Vec<Item<'a>>) =
             items.into_iter().partition(|item| entity.keys.iter().any(|column| column.name == item.name));
         let keys = self.keys(entity, keys);
-        let complete = keys.len() == entity.keys.len();
+        let complete = keys.len() == entity.keys.len() && self.checker.found.len() == before;
         let rules = Rules {
             entity: &entity.name,
             keys: if complete { keys.iter().map(|key| (key.name.as_str(), &key.expr)).collect() } else { Vec::new() },
@@ -186,6 +187,7 @@ impl<'a> ViewBody<'a, '_> {
                 self.missing_key(entity, &column.name);
                 continue;
             };
+            self.checker.near = item.span;
             self.checker.scalar(item.expr, Clause::Key);
             self.key_type(item, &column.data_type, entity);
             keys.push(KeyItem { name: item.name.clone(), expr: item.expr.clone(), item: item.index, span: item.span });
@@ -216,11 +218,12 @@ impl<'a> ViewBody<'a, '_> {
 
     fn features(&mut self, items: Vec<Item<'a>>, rules: &Rules<'_>) -> Vec<FeatureItem> {
         let named = self.checker.named_windows(&self.selected.named_window, rules);
-        if items.is_empty() {
+        if items.is_empty() && self.selected.projection.len() <= rules.keys.len() {
             let diagnostic = self.checker.at(self.written.name.span).error(format!("feature view `{}` has no features", self.written.name.text));
             self.checker.found.push(diagnostic.help("add one to the SELECT list: count(*) OVER w AS events"));
         }
         for item in &items {
+            self.checker.near = item.span;
             let feature = Features { checker: &mut self.checker, named: &named, rules }.feature(item.expr);
             if feature.windows == 0 {
                 let diagnostic = self.checker.at(item.span).error(format!("feature `{}` has no aggregate", item.name));

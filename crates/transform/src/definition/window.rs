@@ -77,7 +77,7 @@ impl Checker<'_> {
     fn inherited(&self, base: &Ident) -> Diagnostic {
         let diagnostic = self.statement.origin.of_ident(base).error(format!("a window cannot inherit from `{}`", normalise(base)));
         diagnostic
-            .note("DataFusion passes over the inherited clauses in silence, so that the definition would not be its own oracle")
+            .note("inherited clauses are passed over in silence by DataFusion, so that the definition would not be its own oracle")
             .help("write its PARTITION BY, ORDER BY and frame out, or use the other window by its name")
     }
 
@@ -126,6 +126,7 @@ impl Checker<'_> {
             return;
         }
         let mut missing: Vec<&(&str, &Expr)> = rules.keys.iter().collect();
+        let mut foreign: Vec<&Expr> = Vec::new();
         let mut calendars = 0;
         for expr in &spec.partition_by {
             let canonical = canonical(expr);
@@ -142,20 +143,22 @@ impl Checker<'_> {
                     Ok(()) => {}
                 }
             } else {
-                self.foreign_partition(expr, rules);
+                foreign.push(expr);
             }
+        }
+        let before = self.found.len();
+        foreign.iter().for_each(|expr| self.scalar(expr, Clause::Partition));
+        if self.found.len() > before {
+            return;
         }
         if !missing.is_empty() {
             self.found.push(self.unpartitioned(spec, tokens, rules));
+        } else {
+            foreign.into_iter().for_each(|expr| self.foreign_partition(expr, rules));
         }
     }
 
     fn foreign_partition(&mut self, expr: &Expr, rules: &Rules<'_>) {
-        let before = self.found.len();
-        self.scalar(expr, Clause::Partition);
-        if self.found.len() > before {
-            return;
-        }
         let span = self.statement.place(expr);
         let text = self.statement.origin.file.slice(span);
         let diagnostic = self.at(span).error(format!("`{text}` is no part of the key of entity `{}`", rules.entity));
