@@ -6,6 +6,7 @@ pub mod aggregate;
 pub mod calendar;
 pub mod changes;
 pub mod compile;
+pub mod definition;
 pub mod eval;
 pub mod service;
 pub mod tiles;

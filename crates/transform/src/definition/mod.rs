@@ -1,0 +1,59 @@
+//! The definition language: entities, sources, feature views and feature services, as plain SQL.
+//!
+//! Text goes in, checked types or diagnostics come out; nothing here reads a file or asks the time. What a view's body says is checked
+//! on its syntax tree and handed on as it is, so that stock DataFusion can run it over tables named like the sources.
+//!
+//! ```
+//! use lockstep_transform::definition::{Definitions, SourceFile};
+//!
+//! let sql = "
+//!     CREATE ENTITY airport (airport VARCHAR);
+//!     CREATE SOURCE departures (id BIGINT PRIMARY KEY, origin VARCHAR, departed_at TIMESTAMP) WITH (event_time = 'departed_at');
+//!     CREATE FEATURE VIEW load ENTITY airport AS
+//!     SELECT origin AS airport, count(*) OVER w AS departures_1h FROM departures
+//!     WINDOW w AS (PARTITION BY origin ORDER BY departed_at RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW);";
+//! let definitions = Definitions::parse(&[SourceFile::new("load.sql", sql)]).unwrap();
+//! assert_eq!(definitions.views["load"].features[0].name, "departures_1h");
+//!
+//! let errors = Definitions::parse(&[SourceFile::new("load.sql", sql.replace("origin ORDER", "orgin ORDER"))]).unwrap_err();
+//! assert_eq!(errors[0].to_string(), "load.sql:6:32: unknown column `orgin`");
+//! ```
+//!
+//! The order of the modules is that of the work: [`lex`](self) finds statements, `ddl` reads them, `source`, `view` and `service` check them.
+
+mod call;
+mod data_type;
+mod ddl;
+mod diagnostic;
+mod embedded;
+mod expr;
+mod frame;
+mod functions;
+mod interval;
+mod join;
+mod lex;
+mod names;
+mod options;
+mod qualify;
+mod registry;
+mod relation;
+mod request;
+mod scope;
+mod service;
+mod shape;
+mod source;
+mod text;
+mod types;
+mod view;
+mod window;
+
+pub use data_type::sql_name;
+pub use diagnostic::{Diagnostic, DiagnosticJson, Style};
+pub use frame::ROWS_MAX;
+pub use interval::{Interval, IntervalError};
+pub use options::{BatchFormat, Locations, ServiceOptions, ViewOptions, WrittenSourceOptions, schemas};
+pub use text::{Origin, Position, SourceFile, Span};
+pub use types::{
+    AvailableAt, Branch, Column, Definitions, Entity, FeatureItem, History, Join, JoinKey, KeyItem, Lateness, Literal, Output, REQUEST_TIME, Service,
+    Source, SourceOptions, Version, View,
+};

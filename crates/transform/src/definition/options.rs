@@ -1,0 +1,242 @@
+//! Options as they are written in `WITH (…)`: typed structs, read by serde, described by schemars.
+
+use std::fmt;
+use std::num::NonZeroU64;
+
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use super::interval::IntervalError;
+use super::names::{Name, suggestion};
+use super::text::{Origin, Span};
+use super::{Diagnostic, History, Interval, Lateness};
+
+/// One option as written.
+#[derive(Debug, Clone)]
+pub(super) struct WrittenOption {
+    pub(super) name: Name,
+    pub(super) value: Value,
+    pub(super) value_span: Span,
+}
+
+/// The options of `CREATE SOURCE … WITH (…)`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WrittenSourceOptions {
+    /// The column that says when an event happened; of type TIMESTAMP.
+    pub event_time: Option<String>,
+    /// The IANA zone of timestamps that are written without one; UTC by default.
+    pub time_zone: Option<String>,
+    /// How far an event may be behind its partition's newest: an interval, or `unbounded`. `0 seconds` by default.
+    #[schemars(with = "Option<String>")]
+    pub allowed_lateness: Option<Lateness>,
+    /// How much state is kept beyond what the views need: an interval, or `all`. `0 seconds` by default.
+    #[schemars(with = "Option<String>")]
+    pub history: Option<History>,
+    /// How far past its append or availability time an event may claim to be. `1 hour` by default.
+    pub max_ahead: Option<Interval>,
+    /// Where the history lies: a path, a glob or a URL, or a list of them.
+    #[schemars(with = "Option<OneOrMany>")]
+    pub batch: Locations,
+    /// The format of those files, where their names do not say.
+    pub batch_format: Option<BatchFormat>,
+    /// What separates the fields of CSV files: one ASCII character. `,` by default.
+    pub csv_delimiter: Option<char>,
+    /// The text that stands for NULL in CSV files. Empty by default.
+    pub csv_null: Option<String>,
+    /// Where the log is: a path, or a URL such as `kafka://departures?format=json`.
+    pub stream: Option<String>,
+    /// What tells a correction from what it corrects: a column, or `position`.
+    pub version: Option<String>,
+    /// When an event could first be known: an SQL expression over its columns, or `append_time`.
+    pub available_at: Option<String>,
+    /// The pipeline's own delay, added to that. `0 seconds` by default.
+    pub serving_lag: Option<Interval>,
+    /// The silence after which it is worth an alert.
+    pub expect_events_every: Option<Interval>,
+}
+
+/// A format of batch files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// Comma-separated values with a header line.
+    Csv,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+/// The options of `CREATE FEATURE VIEW … WITH (…)`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ViewOptions {
+    /// How old the entity's newest event may be before its values are absent. More than nothing.
+    pub ttl: Option<Interval>,
+    /// The lag above which served values are marked stale. More than nothing.
+    pub max_staleness: Option<Interval>,
+    /// The grid to which every edge of a window that is not the moment itself is floored; exact by default.
+    pub resolution: Option<Interval>,
+    /// The largest number of elements in the state of a distinct set or a list.
+    pub limit: Option<NonZeroU64>,
+    /// The least share of requests that must get a real value, from 0 to 1.
+    pub min_coverage: Option<f64>,
+}
+
+/// The options of `CREATE FEATURE SERVICE … WITH (…)`: defaults of its outputs alone, named `default.<output>`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("patternProperties" = {"^default\\..+$": {"type": ["boolean", "number", "string"]}}))]
+pub struct ServiceOptions {}
+
+/// JSON Schemas of the options and of diagnostics, by name.
+pub fn schemas() -> Vec<(&'static str, Schema)> {
+    vec![
+        ("source_options", schema_for!(WrittenSourceOptions)),
+        ("view_options", schema_for!(ViewOptions)),
+        ("service_options", schema_for!(ServiceOptions)),
+        ("diagnostic", schema_for!(super::DiagnosticJson)),
+    ]
+}
+
+/// One location or several.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Locations(pub Vec<String>);
+
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for Locations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LocationsVisitor)
+    }
+}
+
+struct LocationsVisitor;
+
+impl<'de> Visitor<'de> for LocationsVisitor {
+    type Value = Locations;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a location, or a list of locations")
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Locations, E> {
+        Ok(Locations(vec![value.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Locations, A::Error> {
+        let mut locations = Vec::new();
+        while let Some(location) = values.next_element()? {
+            locations.push(location);
+        }
+        Ok(Locations(locations))
+    }
+}
+
+impl TryFrom<String> for Lateness {
+    type Error = IntervalError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text == "unbounded" { Ok(Lateness::Unbounded) } else { text.parse().map(Lateness::Within) }
+    }
+}
+
+impl TryFrom<String> for History {
+    type Error = IntervalError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text == "all" { Ok(History::All) } else { text.parse().map(History::Within) }
+    }
+}
+
+/// Reads options into their struct. Every option that is unknown, given twice or of a wrong value is a diagnostic, and left out.
+///
+/// `plural` names the options in messages; `more` are names that are known beside the fields of `T`.
+pub(super) fn read<T: DeserializeOwned + JsonSchema + Default>(
+    options: &[WrittenOption],
+    plural: &str,
+    more: &[&str],
+    origin: &Origin,
+    found: &mut Vec<Diagnostic>,
+) -> T {
+    let fields = field_names::<T>();
+    let known: Vec<&str> = fields.iter().map(String::as_str).chain(more.iter().copied()).collect();
+    let mut good = Map::new();
+    for option in options {
+        match read_one::<T>(option, &known, plural, &good, origin) {
+            Ok(()) => {
+                good.insert(option.name.text.clone(), option.value.clone());
+            }
+            Err(diagnostic) => found.push(diagnostic),
+        }
+    }
+    // Each option was read on its own, and no struct here relates one to another.
+    serde_json::from_value(Value::Object(good)).unwrap_or_default()
+}
+
+/// Whether one option can be read on its own, so that a failure has a place.
+fn read_one<T: DeserializeOwned>(
+    option: &WrittenOption,
+    known: &[&str],
+    plural: &str,
+    before: &Map<String, Value>,
+    origin: &Origin,
+) -> Result<(), Diagnostic> {
+    let name = option.name.text.as_str();
+    if !known.contains(&name) {
+        let diagnostic = origin.at(option.name.span).error(format!("unknown option `{name}`")).note(format!("{plural}: {}", known.join(", ")));
+        return Err(diagnostic.help_opt(suggestion(name, known.iter().copied()).map(|name| format!("did you mean `{name}`?"))));
+    }
+    if before.contains_key(name) {
+        return Err(origin.at(option.name.span).error(format!("option `{name}` is given twice")).help("keep one of them"));
+    }
+    let single = Map::from_iter([(name.to_owned(), option.value.clone())]);
+    serde_json::from_value::<T>(Value::Object(single)).map(drop).map_err(|error| {
+        let message = plain(&error.to_string());
+        let diagnostic = origin.at(option.value_span).error(format!("option `{name}` cannot be read: {message}"));
+        match &option.value {
+            Value::String(text) if message.contains("expected a number") => diagnostic.help(format!("write it without quotes: {name} = {text}")),
+            Value::Number(number) if message.contains("expected a text") => diagnostic.help(format!("write it in quotes: {name} = '{number}'")),
+            _ => diagnostic,
+        }
+    })
+}
+
+/// serde's words for types in the words of SQL.
+fn plain(message: &str) -> String {
+    let words = [
+        ("invalid type: ", ""),
+        ("invalid value: ", ""),
+        ("unknown variant", "unknown value"),
+        ("string \"", "text \""),
+        ("floating point", "number"),
+        ("integer", "number"),
+        ("boolean", "truth value"),
+        ("sequence", "a list"),
+        ("a nonzero u64", "a number from 1"),
+        ("f64", "a number"),
+        ("a string", "a text"),
+    ];
+    words.iter().fold(message.to_owned(), |message, (theirs, ours)| message.replace(theirs, ours))
+}
+
+/// The names of a struct's fields, in order, from its schema.
+fn field_names<T: JsonSchema>() -> Vec<String> {
+    let schema = schema_for!(T);
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// Where the value of an option is written.
+pub(super) fn value_span(options: &[WrittenOption], name: &str) -> Option<Span> {
+    options.iter().find(|option| option.name.text == name).map(|option| option.value_span)
+}

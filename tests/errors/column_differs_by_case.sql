@@ -1,0 +1,1 @@
+CREATE SOURCE s (id BIGINT PRIMARY KEY, time TIMESTAMP, "Time" TIMESTAMP) WITH (event_time = 'Time');

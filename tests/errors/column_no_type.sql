@@ -1,0 +1,1 @@
+CREATE SOURCE s (id, at TIMESTAMP, PRIMARY KEY (id)) WITH (event_time = 'at');

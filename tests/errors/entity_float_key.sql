@@ -1,0 +1,1 @@
+CREATE ENTITY spot (latitude DOUBLE, longitude REAL);

@@ -1,0 +1,1 @@
+CREATE ENTITY spot (tags VARCHAR[]);

@@ -1,0 +1,6 @@
+CREATE FEATURE VIEW v ENTITY airport AS
+SELECT origin AS airport,
+       1 AS one,
+       count(*) OVER w AS n
+FROM departures
+WINDOW w AS (PARTITION BY origin ORDER BY departed_at RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW);

@@ -1,0 +1,7 @@
+CREATE FEATURE VIEW v ENTITY airport AS
+SELECT origin AS airport,
+       count(*) OVER w AS n,
+       sum(dep_delay) OVER w AS n,
+       avg(dep_delay) OVER w AS "N"
+FROM departures
+WINDOW w AS (PARTITION BY origin ORDER BY departed_at RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW);

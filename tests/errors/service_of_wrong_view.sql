@@ -1,0 +1,2 @@
+CREATE FEATURE VIEW wrong ENTITY airport AS SELECT origin AS airport, cuont(*) OVER w AS n FROM departures WINDOW w AS (PARTITION BY origin ORDER BY departed_at RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW);
+CREATE FEATURE SERVICE s AS SELECT o.n FROM REQUEST (origin VARCHAR) r LEFT JOIN wrong o ON o.airport = r.origin;

@@ -1,0 +1,1 @@
+CREATE SOURCE s (id BIGINT PRIMARY KEY, day DATE, seen TIMESTAMP) WITH (event_time = 'day');

@@ -1,0 +1,1 @@
+CREATE SOURCE s (id BIGINT PRIMARY KEY, departed_at TIMESTAMP) WITH (event_time = 'departed');

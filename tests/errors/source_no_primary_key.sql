@@ -1,0 +1,1 @@
+CREATE SOURCE s (id BIGINT, at TIMESTAMP) WITH (event_time = 'at');

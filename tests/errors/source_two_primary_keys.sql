@@ -1,0 +1,1 @@
+CREATE SOURCE s (id BIGINT PRIMARY KEY, at TIMESTAMP, PRIMARY KEY (at)) WITH (event_time = 'at');

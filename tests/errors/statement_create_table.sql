@@ -1,0 +1,1 @@
+CREATE TABLE departures2 (id BIGINT);

@@ -1,0 +1,1 @@
+CREATE VIEW load AS SELECT 1;

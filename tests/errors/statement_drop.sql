@@ -1,0 +1,2 @@
+DROP SOURCE departures;
+ALTER SOURCE departures ADD COLUMN x INT;

@@ -1,0 +1,1 @@
+CREATE ENTITY IF NOT EXISTS carrier (carrier VARCHAR);

@@ -1,0 +1,1 @@
+INSERT INTO departures VALUES (1);

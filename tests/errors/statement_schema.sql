@@ -1,0 +1,1 @@
+CREATE ENTITY shop.customer (customer BIGINT);

@@ -1,0 +1,1 @@
+CREATE ENTITY customer (customer BIGINT) ORDER BY customer;

@@ -1,0 +1,2 @@
+CREATE ENTITY customer (customer BIGINT;
+CREATE ENTITY shop (shop VARCHAR

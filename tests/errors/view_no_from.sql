@@ -1,0 +1,1 @@
+CREATE FEATURE VIEW v ENTITY airport AS SELECT 'EWR' AS airport, count(*) OVER (PARTITION BY 1) AS n;

@@ -1,0 +1,6 @@
+CREATE FEATURE VIEW v ENTITY airport AS
+SELECT origin AS airport,
+       count(*) OVER w AS n
+FROM departures
+WHERE tailnum IN (SELECT tailnum FROM models) AND EXISTS (SELECT 1)
+WINDOW w AS (PARTITION BY origin ORDER BY departed_at RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW);

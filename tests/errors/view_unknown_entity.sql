@@ -1,0 +1,1 @@
+CREATE FEATURE VIEW v ENTITY airprot AS SELECT origin AS airprot, count(*) OVER w AS n FROM departures WINDOW w AS (PARTITION BY origin ORDER BY departed_at RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW);

@@ -1,0 +1,5 @@
+CREATE FEATURE VIEW v ENTITY airport AS
+SELECT origin AS airport,
+       count(*) OVER w AS n
+FROM departures
+WINDOW w AS (PARTITION BY origin, date_trunc('day', CAST(departed_at AS DATE)) ORDER BY departed_at RANGE UNBOUNDED PRECEDING);
