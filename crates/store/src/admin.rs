@@ -166,7 +166,9 @@ fn refuse_half_done(entry: &Entry) -> Result<(), Error> {
     }
     let missing = entry.bulk.as_ref().map(|bulk| bulk.missing().len()).unwrap_or_default();
     if missing > 0 {
-        return Err(Error::invalid(format!("{whose} is not complete · {missing} parts of its bulk load are missing · run the backfill again, it goes on where it stopped")));
+        return Err(Error::invalid(format!(
+            "{whose} is not complete · {missing} parts of its bulk load are missing · run the backfill again, it goes on where it stopped"
+        )));
     }
     Ok(())
 }

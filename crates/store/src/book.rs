@@ -107,5 +107,8 @@ impl Book {
 fn gone(info: &GenerationInfo) -> Error {
     let GenerationInfo { generation, view, version, dropped_at, .. } = info;
     let when = dropped_at.map_or_else(String::new, |at| format!(" at {at}"));
-    Error::not_found(format!("generation {} of `{view}` version {version} was dropped{when} · backfill the version anew to have it again", generation.0))
+    Error::not_found(format!(
+        "generation {} of `{view}` version {version} was dropped{when} · backfill the version anew to have it again",
+        generation.0
+    ))
 }

@@ -103,7 +103,8 @@ impl Step {
             Error::invalid(format!("`{name}` is not a crash point · known: {names} · write `commit.after:3`"))
         })?;
         let hits = hits.parse::<u64>().ok().filter(|&hits| hits > 0);
-        let hits = hits.ok_or_else(|| Error::invalid(format!("`{text}` does not say at which hit to crash · hits count from 1 · write `{name}:3`")))?;
+        let hits =
+            hits.ok_or_else(|| Error::invalid(format!("`{text}` does not say at which hit to crash · hits count from 1 · write `{name}:3`")))?;
         Ok(Step { point, hits_left: AtomicU64::new(hits) })
     }
 
@@ -129,7 +130,11 @@ mod tests {
 
     #[test]
     fn a_plan_that_cannot_be_meant_is_refused() {
-        for (text, said) in [("commit.middle", "`commit.middle` is not a crash point"), ("commit.after:0", "hits count from 1"), ("sst.write:x", "write `sst.write:3`")] {
+        for (text, said) in [
+            ("commit.middle", "`commit.middle` is not a crash point"),
+            ("commit.after:0", "hits count from 1"),
+            ("sst.write:x", "write `sst.write:3`"),
+        ] {
             let error = CrashPlan::parse(text).unwrap_err();
             assert!(error.to_string().contains(said), "{text}: {error}");
         }

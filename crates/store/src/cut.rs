@@ -73,12 +73,7 @@ impl<'a> Cut<'a> {
     }
 
     /// Reads many keys of one family, which lie back to back in `bytes` and end at `ends`.
-    fn get_many(
-        &self,
-        family: &ColumnFamily,
-        keys: &PhysicalKeys,
-        found: &mut dyn FnMut(usize, Option<&[u8]>),
-    ) -> Result<(), Error> {
+    fn get_many(&self, family: &ColumnFamily, keys: &PhysicalKeys, found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
         if keys.ends.is_empty() {
             return Ok(());
         }
@@ -213,7 +208,8 @@ impl CutRead for Cut<'_> {
 
     fn each_key(&self, generation: Generation, visit: &mut dyn FnMut(u16, &[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error> {
         self.scan(self.families.keys, &generation.0.to_be_bytes(), |key, value| {
-            let (source, primary_key) = layout::split_source(&key[4..]).ok_or_else(|| record::undecodable("a dedup entry", "its key is too short"))?;
+            let (source, primary_key) =
+                layout::split_source(&key[4..]).ok_or_else(|| record::undecodable("a dedup entry", "its key is too short"))?;
             visit(source, primary_key, value)
         })
     }

@@ -56,6 +56,9 @@ fn check(dir: &Path, text: &str) -> Result<(), Error> {
         Some(version) if version > FORMAT_VERSION => Err(Error::invalid(format!(
             "the store at {dir} has format {version} · this release reads formats up to {FORMAT_VERSION} · open it with the release that wrote it, or a later one"
         ))),
-        _ => Err(Error::data(format!("the {FILE} file of {dir} says `{}` · it should say `{HEAD}{FORMAT_VERSION}` · choose another directory", text.trim()))),
+        _ => Err(Error::data(format!(
+            "the {FILE} file of {dir} says `{}` · it should say `{HEAD}{FORMAT_VERSION}` · choose another directory",
+            text.trim()
+        ))),
     }
 }

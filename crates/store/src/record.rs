@@ -42,5 +42,7 @@ pub(crate) fn decode_dead_letter(bytes: &[u8]) -> Result<DeadLetter, Error> {
 
 /// The error of stored bytes that mean nothing to this release.
 pub(crate) fn undecodable(what: &str, why: &str) -> Error {
-    Error::data(format!("the record of {what} in the store does not decode · {why} · restore a snapshot, or open the store with the release that wrote it"))
+    Error::data(format!(
+        "the record of {what} in the store does not decode · {why} · restore a snapshot, or open the store with the release that wrote it"
+    ))
 }

@@ -120,11 +120,7 @@ impl Store {
     }
 
     /// Changes the book, and with it what `change` puts into the batch: all or nothing.
-    pub(crate) fn update<T>(
-        &self,
-        durability: Durability,
-        change: impl FnOnce(&mut Book, &mut Batch<'_>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    pub(crate) fn update<T>(&self, durability: Durability, change: impl FnOnce(&mut Book, &mut Batch<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let mut book = self.book();
         let mut next = Book::clone(&book);
         let mut batch = Batch::new(self.families());

@@ -49,7 +49,8 @@ fn many_keys_are_answered_in_the_order_asked_for() {
     let mut commit = Commit::new(generation, store.epoch());
     commit.state = (0..500).map(|i| put(node(format!("e{}", i % 7).as_bytes(), i), &i.to_be_bytes())).collect();
     commit.state.push(put(StateKey::head(b"empty"), b""));
-    commit.keys = (0..500u16).map(|i| KeyWrite { source: i % 2, key: i.to_be_bytes().to_vec(), value: Some(support::entry(0, &i.to_be_bytes())) }).collect();
+    commit.keys =
+        (0..500u16).map(|i| KeyWrite { source: i % 2, key: i.to_be_bytes().to_vec(), value: Some(support::entry(0, &i.to_be_bytes())) }).collect();
     store.commit(commit).unwrap();
 
     let cut = store.cut();
@@ -129,7 +130,11 @@ fn commits_of_several_generations_are_one() {
     assert_eq!((numbered_up_to(&cut, first), numbered_up_to(&cut, second)), (2, 1));
 
     let unknown = Generation(99);
-    assert_says(store.commit_all(vec![numbered(first, epoch, 3), numbered(unknown, epoch, 1)]), ErrorKind::NotFound, &["generation 99", "1 (airport_load v1)"]);
+    assert_says(
+        store.commit_all(vec![numbered(first, epoch, 3), numbered(unknown, epoch, 1)]),
+        ErrorKind::NotFound,
+        &["generation 99", "1 (airport_load v1)"],
+    );
     assert_eq!(numbered_up_to(&store.cut(), first), 2, "all or none");
 }
 

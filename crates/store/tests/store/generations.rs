@@ -50,7 +50,11 @@ fn another_fingerprint_is_refused() {
     let info = store.create_generation(view("airport_load", 1)).unwrap();
     info.expect(info.meaning, info.state).unwrap();
     let other = Fingerprint([9; 32]);
-    assert_says(info.expect(other, info.state), ErrorKind::Invalid, &["`airport_load` version 1", "another definition", "stored: 010101010101, given: 090909090909"]);
+    assert_says(
+        info.expect(other, info.state),
+        ErrorKind::Invalid,
+        &["`airport_load` version 1", "another definition", "stored: 010101010101, given: 090909090909"],
+    );
     assert_says(info.expect(info.meaning, other), ErrorKind::Invalid, &["another state encoding"]);
 }
 

@@ -4,12 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lockstep_model::{
-    Clock, Error, EventTime, FilePosition, Fingerprint, Generation, PartitionId, Position, StateKey, StateRead, StateWrite,
-};
-use lockstep_store::{
-    Commit, Counters, CutRead, Epoch, KeyEntryHeader, KeyWrite, NewGeneration, OnlineStore, Store, StoreOptions, SyncPolicy,
-};
+use lockstep_model::{Clock, Error, EventTime, FilePosition, Fingerprint, Generation, PartitionId, Position, StateKey, StateRead, StateWrite};
+use lockstep_store::{Commit, Counters, CutRead, Epoch, KeyEntryHeader, KeyWrite, NewGeneration, OnlineStore, Store, StoreOptions, SyncPolicy};
 
 /// A clock that goes only as told.
 #[derive(Debug, Default)]
@@ -97,7 +93,8 @@ pub fn numbered_up_to(cut: &dyn CutRead, generation: Generation) -> u64 {
         [(_, Position::File(position))] => position.rows,
         more => panic!("one partition was applied, not {more:?}"),
     };
-    let keys: Vec<StateKey> = [b"EWR", b"JFK"].into_iter().map(|entity| StateKey::head(entity)).chain((1..=n + 1).map(|i| node(b"EWR", i as i64))).collect();
+    let keys: Vec<StateKey> =
+        [b"EWR", b"JFK"].into_iter().map(|entity| StateKey::head(entity)).chain((1..=n + 1).map(|i| node(b"EWR", i as i64))).collect();
     let newest = (n > 0).then(|| n.to_be_bytes().to_vec());
     let nodes = (1..=n).map(|i| Some(i.to_be_bytes().to_vec())).chain([None]);
     let expected: Vec<_> = [newest.clone(), newest].into_iter().chain(nodes).collect();
