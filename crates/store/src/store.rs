@@ -11,7 +11,7 @@ use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch, Wri
 use crate::batch::Batch;
 use crate::book::Book;
 use crate::expiry::Expiry;
-use crate::layout::{self, DEAD_LETTERS, KEYS, META, REFUSALS, STATE};
+use crate::layout::{DEAD_LETTERS, KEYS, META, REFUSALS, STATE};
 use crate::owner::OwnerLock;
 use crate::tuning::{self, Memory};
 use crate::{CrashPlan, CrashPoint, Cut, Epoch, OnlineStore, StoreOptions, SyncPolicy};

@@ -60,7 +60,7 @@ fn parts_load_in_any_order_and_from_several_threads() {
         }
     });
     assert_loaded(&store, generation);
-    assert_eq!(store.bulk_load(job).unwrap().missing().unwrap(), []);
+    assert_eq!(store.bulk_load(job).unwrap().missing().unwrap(), [] as [u32; 0]);
     store.publish(vec![Commit::new(generation, store.epoch())]).unwrap();
     drop(store);
     let store = support::open(dir.path());
