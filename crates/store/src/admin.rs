@@ -1,0 +1,174 @@
+//! The writing side of [`OnlineStore`]: commits, generations, definitions.
+
+use std::sync::Arc;
+
+use lockstep_model::{Error, Generation};
+
+use crate::batch::{Batch, generation_range};
+use crate::book::{Book, Entry};
+use crate::layout::{self, Tag};
+use crate::store::Durability;
+use crate::{
+    Commit, CrashPoint, CutRead, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, OnlineStore, Store, definitions,
+};
+
+impl OnlineStore for Store {
+    fn cut(&self) -> Box<dyn CutRead + '_> {
+        Box::new(Store::cut(self))
+    }
+
+    fn epoch(&self) -> Epoch {
+        Store::epoch(self)
+    }
+
+    fn fence(&self) -> Result<Epoch, Error> {
+        self.update(Durability::Forced, |book, batch| {
+            book.epoch = Epoch(book.epoch.0.saturating_add(1));
+            batch.put_record(Tag::Epoch.alone(), &book.epoch)?;
+            Ok(book.epoch)
+        })
+    }
+
+    fn commit_all(&self, commits: Vec<Commit>) -> Result<(), Error> {
+        self.crash().hit(CrashPoint::CommitBefore);
+        self.update(Durability::ByPolicy, |book, batch| commits.iter().try_for_each(|commit| apply(book, batch, commit)))?;
+        self.crash().hit(CrashPoint::CommitAfter);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        self.force()
+    }
+
+    fn create_generation(&self, new: NewGeneration) -> Result<GenerationInfo, Error> {
+        let created_at = self.options.clock.now();
+        self.update(Durability::Forced, |book, batch| {
+            refuse_twin(book, &new)?;
+            let NewGeneration { view, version, meaning, state } = new;
+            let generation = book.next_generation()?;
+            let info = GenerationInfo { generation, view, version, meaning, state, created_at, published_at: None, dropped_at: None };
+            batch.put_record(Tag::Generation.of(generation), &info)?;
+            book.generations.insert(generation, Arc::new(Entry::new(info.clone())));
+            Ok(info)
+        })
+    }
+
+    fn publish(&self, commits: Vec<Commit>) -> Result<(), Error> {
+        self.crash().hit(CrashPoint::PublishBefore);
+        let now = self.options.clock.now();
+        self.update(Durability::Forced, |book, batch| {
+            commits.iter().try_for_each(|commit| apply(book, batch, commit))?;
+            let mut generations: Vec<Generation> = commits.iter().map(|commit| commit.generation).collect();
+            generations.sort_unstable();
+            generations.dedup();
+            generations.into_iter().try_for_each(|generation| {
+                let entry = book.entry_mut(generation)?;
+                refuse_half_done(entry)?;
+                entry.info.published_at = Some(now);
+                batch.put_record(Tag::Generation.of(generation), &entry.info)
+            })
+        })?;
+        self.crash().hit(CrashPoint::PublishAfter);
+        Ok(())
+    }
+
+    fn drop_generation(&self, generation: Generation) -> Result<(), Error> {
+        let now = self.options.clock.now();
+        self.update(Durability::Forced, |book, batch| {
+            let entry = book.entry_mut(generation)?;
+            entry.info.dropped_at = Some(now);
+            batch.delete_generation(generation);
+            batch.put_record(Tag::Generation.of(generation), &entry.info)?;
+            *entry = Entry::new(entry.info.clone());
+            Arc::make_mut(&mut book.rules).drop_generation(generation);
+            Ok(())
+        })?;
+        self.crash().hit(CrashPoint::DropInside);
+        self.delete_files(generation)
+    }
+
+    fn apply_definitions(&self, expected: u64, applied: NewDefinitions) -> Result<Definitions, Error> {
+        let applied_at = self.options.clock.now();
+        self.update(Durability::Forced, |book, batch| {
+            if book.definitions != expected {
+                return Err(definitions::overtaken(expected, book.definitions));
+            }
+            book.definitions = book.definitions.saturating_add(1);
+            let definitions = Definitions { version: book.definitions, applied_at, applied };
+            batch.put_record(layout::definitions_key(definitions.version), &definitions)?;
+            Ok(definitions)
+        })
+    }
+}
+
+impl Store {
+    /// Removes files that hold nothing but a dropped generation. This looks at no snapshot: while a cut from before the drop is
+    /// alive, the space is left to compaction.
+    fn delete_files(&self, generation: Generation) -> Result<(), Error> {
+        if self.expiry.has_older_pins() {
+            return Ok(());
+        }
+        let (from, to) = generation_range(generation);
+        self.families().of_generations().into_iter().try_for_each(|family| {
+            self.db.delete_file_in_range_cf(family, &from, &to).map_err(|error| self.explain("remove the files of a dropped generation", error))
+        })
+    }
+}
+
+fn apply(book: &mut Book, batch: &mut Batch<'_>, commit: &Commit) -> Result<(), Error> {
+    book.check_epoch(commit.epoch)?;
+    let generation = commit.generation;
+    batch.put_rows(commit)?;
+    let entry = book.entry_mut(generation)?;
+    for (source, more) in &commit.counters {
+        let counters = entry.counters.entry(source.clone()).or_default();
+        *counters += *more;
+        batch.put_record(layout::counters_key(generation, source), counters)?;
+    }
+    if let Some(horizon) = &commit.horizon {
+        raise_horizon(book, batch, generation, horizon)?;
+    }
+    Ok(())
+}
+
+fn raise_horizon(book: &mut Book, batch: &mut Batch<'_>, generation: Generation, to: &Horizon) -> Result<(), Error> {
+    if to.state_before > to.readable_from {
+        return Err(Error::internal(format!(
+            "generation {} would forget state it still promises to read · state before {}, readable from {}",
+            generation.0, to.state_before, to.readable_from
+        )));
+    }
+    let horizon = &mut book.entry_mut(generation)?.horizon;
+    if horizon.raise(to) {
+        let horizon = horizon.clone();
+        batch.put_record(Tag::Horizon.of(generation), &horizon)?;
+        Arc::make_mut(&mut book.rules).expire_before(generation, horizon);
+    }
+    Ok(())
+}
+
+fn refuse_twin(book: &Book, new: &NewGeneration) -> Result<(), Error> {
+    let live = book.generations.values().map(|entry| &entry.info).filter(|info| info.dropped_at.is_none());
+    match live.into_iter().find(|info| info.view == new.view && info.version == new.version) {
+        None => Ok(()),
+        Some(twin) => Err(Error::invalid(format!(
+            "`{}` version {} has a generation already · generation {}, created at {} · go on with it, or drop it first",
+            twin.view, twin.version, twin.generation.0, twin.created_at
+        ))),
+    }
+}
+
+fn refuse_half_done(entry: &Entry) -> Result<(), Error> {
+    let GenerationInfo { generation, view, version, published_at, .. } = &entry.info;
+    let whose = format!("generation {} of `{view}` version {version}", generation.0);
+    if let Some(at) = published_at {
+        return Err(Error::invalid(format!("{whose} was published already, at {at} · to change it, apply a new version")));
+    }
+    let missing = entry.bulk.as_ref().map(|bulk| bulk.missing().len()).unwrap_or_default();
+    if missing > 0 {
+        return Err(Error::invalid(format!(
+            "{whose} is not complete · {missing} parts of its bulk load are missing · run the backfill again, it goes on where it stopped"
+        )));
+    }
+    Ok(())
+}

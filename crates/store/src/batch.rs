@@ -1,0 +1,89 @@
+//! One atomic batch under construction.
+
+use lockstep_model::{Error, Generation, StateWrite};
+use rocksdb::WriteBatch;
+use serde::Serialize;
+
+use crate::layout::{self, Tag};
+use crate::record::{self, PositionRecord};
+use crate::store::Families;
+use crate::{Commit, KeyWrite};
+
+/// Rows of every family that become visible and durable together.
+pub(crate) struct Batch<'a> {
+    families: Families<'a>,
+    rows: WriteBatch,
+    key: Vec<u8>,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(families: Families<'a>) -> Self {
+        Batch { families, rows: WriteBatch::default(), key: Vec::new() }
+    }
+
+    pub(crate) fn into_rows(self) -> WriteBatch {
+        self.rows
+    }
+
+    /// Everything of a commit but what the book adds up: counters and horizon.
+    pub(crate) fn put_rows(&mut self, commit: &Commit) -> Result<(), Error> {
+        let generation = commit.generation;
+        commit.state.iter().for_each(|write| self.put_state(generation, write));
+        commit.keys.iter().for_each(|write| self.put_key(generation, write));
+        for (partition, position) in &commit.positions {
+            let record = PositionRecord { partition: partition.clone(), position: position.clone() };
+            self.put_record(layout::position_key(generation, partition), &record)?;
+        }
+        for refusal in &commit.refusals {
+            let key = layout::ledger_key(generation, &refusal.partition, refusal.row);
+            self.rows.put_cf(self.families.refusals, key, record::encode(refusal)?);
+        }
+        for letter in &commit.dead_letters {
+            let key = layout::ledger_key(generation, &letter.partition, letter.row);
+            self.rows.put_cf(self.families.dead_letters, key, record::encode_dead_letter(letter)?);
+        }
+        Ok(())
+    }
+
+    fn put_state(&mut self, generation: Generation, StateWrite { key, value }: &StateWrite) {
+        layout::state_key(&mut self.key, generation, key.as_bytes());
+        match value {
+            Some(value) => self.rows.put_cf(self.families.state, &self.key, value),
+            None => self.rows.delete_cf(self.families.state, &self.key),
+        }
+    }
+
+    fn put_key(&mut self, generation: Generation, KeyWrite { source, key, value }: &KeyWrite) {
+        layout::entry_key(&mut self.key, generation, *source, key);
+        match value {
+            Some(value) => self.rows.put_cf(self.families.keys, &self.key, value),
+            None => self.rows.delete_cf(self.families.keys, &self.key),
+        }
+    }
+
+    /// Puts a record of `meta`.
+    pub(crate) fn put_record<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), Error> {
+        self.rows.put_cf(self.families.meta, key, record::encode(value)?);
+        Ok(())
+    }
+
+    /// Deletes all that belongs to a generation, but not the record that it was there.
+    pub(crate) fn delete_generation(&mut self, generation: Generation) {
+        let (from, to) = generation_range(generation);
+        for family in self.families.of_generations() {
+            self.rows.delete_range_cf(family, &from, &to);
+        }
+        for tag in Tag::OF_A_GENERATION {
+            let from = tag.of(generation);
+            let to = layout::after_prefix(&from);
+            self.rows.delete_range_cf(self.families.meta, &from, &to);
+        }
+    }
+}
+
+/// The physical keys of a generation: from the first to just past the last.
+pub(crate) fn generation_range(generation: Generation) -> (Vec<u8>, Vec<u8>) {
+    let from = generation.0.to_be_bytes().to_vec();
+    let to = layout::after_prefix(&from);
+    (from, to)
+}

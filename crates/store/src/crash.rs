@@ -1,0 +1,142 @@
+//! Crash points: named places at which a test ends the process the hard way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lockstep_model::Error;
+
+/// A place where a crash matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashPoint {
+    /// A commit is about to be built.
+    CommitBefore,
+    /// Half of a commit's bytes have reached the log.
+    CommitInside,
+    /// A commit has reached the log, and nobody has been told.
+    CommitAfter,
+    /// Commits are about to be forced to the disk.
+    SyncBefore,
+    /// Commits have been forced to the disk.
+    SyncAfter,
+    /// A file of a bulk load is written but not finished.
+    SstWrite,
+    /// The files of a part are finished but not in the store.
+    SstBeforeIngest,
+    /// Some families of a part are in the store, others are not.
+    SstInsideIngest,
+    /// The files of a part are in the store, which is not recorded yet.
+    SstAfterIngest,
+    /// A generation is about to be published.
+    PublishBefore,
+    /// A generation is published, and nobody has been told.
+    PublishAfter,
+    /// A checkpoint is about to be made.
+    CheckpointBefore,
+    /// A checkpoint is made but does not have its name yet.
+    CheckpointInside,
+    /// A checkpoint has its name.
+    CheckpointAfter,
+    /// A generation is dropped, its files are still there.
+    DropInside,
+}
+
+impl CrashPoint {
+    /// Every point with the name a plan calls it by.
+    pub const NAMES: [(&'static str, CrashPoint); 15] = [
+        ("commit.before", CrashPoint::CommitBefore),
+        ("commit.inside", CrashPoint::CommitInside),
+        ("commit.after", CrashPoint::CommitAfter),
+        ("sync.before", CrashPoint::SyncBefore),
+        ("sync.after", CrashPoint::SyncAfter),
+        ("sst.write", CrashPoint::SstWrite),
+        ("sst.before_ingest", CrashPoint::SstBeforeIngest),
+        ("sst.inside_ingest", CrashPoint::SstInsideIngest),
+        ("sst.after_ingest", CrashPoint::SstAfterIngest),
+        ("publish.before", CrashPoint::PublishBefore),
+        ("publish.after", CrashPoint::PublishAfter),
+        ("checkpoint.before", CrashPoint::CheckpointBefore),
+        ("checkpoint.inside", CrashPoint::CheckpointInside),
+        ("checkpoint.after", CrashPoint::CheckpointAfter),
+        ("drop.inside", CrashPoint::DropInside),
+    ];
+}
+
+/// At which hit of which point to abort. The default plan never does, and costs one comparison a point.
+#[derive(Debug, Clone, Default)]
+pub struct CrashPlan {
+    steps: Option<Arc<[Step]>>,
+}
+
+#[derive(Debug)]
+struct Step {
+    point: CrashPoint,
+    hits_left: AtomicU64,
+}
+
+impl CrashPlan {
+    /// Parses `commit.after:3` (abort at the third hit), several of them separated by commas; `:1` may be left out. Empty text plans nothing.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let steps = text.split(',').map(str::trim).filter(|step| !step.is_empty()).map(Step::parse).collect::<Result<Vec<_>, _>>()?;
+        Ok(CrashPlan { steps: (!steps.is_empty()).then(|| steps.into()) })
+    }
+
+    /// Aborts the process if the plan says so.
+    pub(crate) fn hit(&self, point: CrashPoint) {
+        if self.is_due(point) {
+            std::process::abort();
+        }
+    }
+
+    /// Counts a hit, and says whether this is the one to abort at.
+    pub(crate) fn is_due(&self, point: CrashPoint) -> bool {
+        let Some(steps) = &self.steps else { return false };
+        steps.iter().filter(|step| step.point == point).any(Step::count_down)
+    }
+}
+
+impl Step {
+    fn parse(text: &str) -> Result<Self, Error> {
+        let (name, hits) = text.split_once(':').unwrap_or((text, "1"));
+        let known = CrashPoint::NAMES.iter().find(|(known, _)| *known == name);
+        let &(_, point) = known.ok_or_else(|| {
+            let names = CrashPoint::NAMES.map(|(name, _)| name).join(", ");
+            Error::invalid(format!("`{name}` is not a crash point · known: {names} · write `commit.after:3`"))
+        })?;
+        let hits = hits.parse::<u64>().ok().filter(|&hits| hits > 0);
+        let hits =
+            hits.ok_or_else(|| Error::invalid(format!("`{text}` does not say at which hit to crash · hits count from 1 · write `{name}:3`")))?;
+        Ok(Step { point, hits_left: AtomicU64::new(hits) })
+    }
+
+    fn count_down(&self) -> bool {
+        let counted = self.hits_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        counted == Ok(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_due_at_its_hit_and_only_there() {
+        let plan = CrashPlan::parse("commit.after:2, publish.before").unwrap();
+        let due = |point| plan.is_due(point);
+        assert!(!due(CrashPoint::CommitBefore));
+        assert_eq!([due(CrashPoint::CommitAfter), due(CrashPoint::CommitAfter), due(CrashPoint::CommitAfter)], [false, true, false]);
+        assert!(due(CrashPoint::PublishBefore));
+        assert!(!CrashPlan::parse("").unwrap().is_due(CrashPoint::CommitAfter));
+    }
+
+    #[test]
+    fn a_plan_that_cannot_be_meant_is_refused() {
+        for (text, said) in [
+            ("commit.middle", "`commit.middle` is not a crash point"),
+            ("commit.after:0", "hits count from 1"),
+            ("sst.write:x", "write `sst.write:3`"),
+        ] {
+            let error = CrashPlan::parse(text).unwrap_err();
+            assert!(error.to_string().contains(said), "{text}: {error}");
+        }
+    }
+}

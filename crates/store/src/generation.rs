@@ -1,0 +1,65 @@
+//! Generations: one version's live key space each.
+
+use lockstep_model::{Error, EventTime, Fingerprint, Generation};
+use serde::{Deserialize, Serialize};
+
+/// What a generation is made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewGeneration {
+    /// The feature view's name.
+    pub view: String,
+    /// The view's version.
+    pub version: u32,
+    /// Fingerprint of what the view means.
+    pub meaning: Fingerprint,
+    /// Fingerprint of how its state is encoded.
+    pub state: Fingerprint,
+}
+
+/// A generation and what it was made for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationInfo {
+    /// Its number, never used twice in a store.
+    pub generation: Generation,
+    /// The feature view's name.
+    pub view: String,
+    /// The view's version.
+    pub version: u32,
+    /// Fingerprint of what the view means.
+    pub meaning: Fingerprint,
+    /// Fingerprint of how its state is encoded.
+    pub state: Fingerprint,
+    /// When it was created.
+    pub created_at: EventTime,
+    /// When it became complete; absent while it is being filled, and nothing may serve from it till then.
+    pub published_at: Option<EventTime>,
+    /// When it was dropped; its number is remembered so that what compaction has not removed yet is never taken for another's.
+    #[serde(default)]
+    pub dropped_at: Option<EventTime>,
+}
+
+impl GenerationInfo {
+    /// Whether it is complete.
+    pub fn published(&self) -> bool {
+        self.published_at.is_some()
+    }
+
+    /// Refuses a definition other than the one this generation was made for.
+    pub fn expect(&self, meaning: Fingerprint, state: Fingerprint) -> Result<(), Error> {
+        self.expect_same("definition", self.meaning, meaning, "apply the changed definition as a new version, or restore the earlier one")?;
+        self.expect_same("state encoding", self.state, state, "read it with the release that wrote it, or backfill the view anew")
+    }
+
+    fn expect_same(&self, what: &str, stored: Fingerprint, given: Fingerprint, advice: &str) -> Result<(), Error> {
+        if stored == given {
+            return Ok(());
+        }
+        let GenerationInfo { generation, view, version, .. } = self;
+        Err(Error::invalid(format!(
+            "the stored state of `{view}` version {version} (generation {}) was made with another {what} · stored: {}, given: {} · {advice}",
+            generation.0,
+            stored.short(),
+            given.short(),
+        )))
+    }
+}

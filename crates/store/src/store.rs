@@ -1,0 +1,289 @@
+//! The store on RocksDB: opening, writing, forcing to the disk, checkpoints.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lockstep_model::{Error, EventTime};
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch, WriteOptions};
+
+use crate::batch::Batch;
+use crate::book::Book;
+use crate::expiry::Expiry;
+use crate::layout::{DEAD_LETTERS, KEYS, META, REFUSALS, STATE};
+use crate::owner::OwnerLock;
+use crate::tuning::{self, Memory};
+use crate::{CrashPlan, CrashPoint, Cut, Epoch, OnlineStore, StoreOptions, SyncPolicy};
+use crate::{explain, format};
+
+const FAMILIES: [&str; 5] = [STATE, KEYS, META, REFUSALS, DEAD_LETTERS];
+
+/// RocksDB's own directory within the store's.
+const DATABASE: &str = "db";
+/// Where bulk loads write their files: the same file system, so that they can be moved in.
+const BULK: &str = "bulk";
+
+/// A store of online state in a directory of its own.
+pub struct Store {
+    pub(crate) db: DB,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: StoreOptions,
+    pub(crate) expiry: Expiry,
+    /// How a bulk load writes files of state and of dedup entries.
+    pub(crate) bulk_tables: [Options; 2],
+    book: Mutex<Book>,
+    /// Last, so that nobody else can open the store before RocksDB is closed.
+    _owner: OwnerLock,
+}
+
+impl Store {
+    /// Opens the store in `dir`, which is created if it is not there. Fails as Unavailable where another process owns the store, as
+    /// Invalid where its format is newer than this release reads, as Data where it is damaged.
+    pub fn open(dir: impl Into<PathBuf>, options: StoreOptions) -> Result<Self, Error> {
+        let dir = dir.into();
+        create_dir(&dir)?;
+        let owner = OwnerLock::take(&dir, &options.verb, options.clock.now())?;
+        format::check_or_mark(&dir, dir.join(DATABASE).exists())?;
+        clean_bulk(&dir)?;
+
+        let memory = Memory::new(&options);
+        let expiry = Expiry::default();
+        let db = open_database(&dir, &options, &memory, &expiry)?;
+        let bulk_tables = [STATE, KEYS].map(|name| tuning::tables(name, &options, &memory));
+        let store = Store { db, dir, options, expiry, bulk_tables, book: Mutex::default(), _owner: owner };
+        store.start()?;
+        Ok(store)
+    }
+
+    /// Reads the book and starts a new epoch. What recovery found is on the disk by now, so that its rules can be enforced.
+    fn start(&self) -> Result<(), Error> {
+        let book = self.cut().book()?;
+        self.expiry.enforce(book.rules.clone());
+        *self.book() = book;
+        self.fence().map(|_| ())
+    }
+
+    /// The directory it lies in.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The epoch that commits must carry.
+    pub fn epoch(&self) -> Epoch {
+        self.book().epoch
+    }
+
+    /// A view of the whole store at one moment.
+    pub fn cut(&self) -> Cut<'_> {
+        Cut::new(self)
+    }
+
+    /// Makes a copy of the store in `dir`, which must not exist and be on the same file system: files are hard links, so that it takes
+    /// little time and space. The copy appears whole or not at all, holds every commit made before the call, and opens as a store.
+    pub fn checkpoint(&self, dir: &Path) -> Result<(), Error> {
+        self.options.crash.hit(CrashPoint::CheckpointBefore);
+        if dir.exists() {
+            return Err(Error::invalid(format!("{} exists already · a checkpoint needs a new directory · name another", dir.display())));
+        }
+        let failed = |error| explain::io(dir, "make a checkpoint", error);
+        let partial = partial_of(dir);
+        remove_dir(&partial).and_then(|()| fs::create_dir_all(&partial)).map_err(failed)?;
+        self.checkpoint_database(&partial.join(DATABASE))?;
+        format::mark(&partial)?;
+        self.options.crash.hit(CrashPoint::CheckpointInside);
+        fs::rename(&partial, dir).and_then(|()| sync_parent(dir)).map_err(failed)?;
+        self.options.crash.hit(CrashPoint::CheckpointAfter);
+        Ok(())
+    }
+
+    fn checkpoint_database(&self, to: &Path) -> Result<(), Error> {
+        Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(to)).map_err(|error| self.explain("make a checkpoint", error))
+    }
+
+    /// Flushes memtables and rewrites every file, so that what has expired or was dropped leaves the disk now. Takes as long as
+    /// reading and writing the whole store.
+    pub fn compact(&self) -> Result<(), Error> {
+        for family in self.families().all() {
+            self.db.flush_cf(family).map_err(|error| self.explain("compact the store", error))?;
+            let mut options = rocksdb::CompactOptions::default();
+            // The last level too: that is where old data lies.
+            options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+            self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &options);
+        }
+        Ok(())
+    }
+
+    /// Forces every commit to the disk and closes the store. Dropping it does the same, but cannot say whether it went well.
+    pub fn close(self) -> Result<(), Error> {
+        self.sync()
+    }
+
+    /// Changes the book, and with it what `change` puts into the batch: all or nothing.
+    pub(crate) fn update<T>(&self, durability: Durability, change: impl FnOnce(&mut Book, &mut Batch<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let mut book = self.book();
+        let mut next = Book::clone(&book);
+        let mut batch = Batch::new(self.families());
+        let outcome = change(&mut next, &mut batch)?;
+        let now = self.options.clock.now();
+        let sync = durability == Durability::Forced || self.sync_is_due(book.synced_at, now);
+        let torn = durability == Durability::ByPolicy && self.crash().is_due(CrashPoint::CommitInside);
+        self.write(batch.into_rows(), sync, torn)?;
+        if sync {
+            next.synced_at = Some(now);
+            self.expiry.enforce(next.rules.clone());
+        }
+        *book = next;
+        Ok(outcome)
+    }
+
+    fn sync_is_due(&self, synced_at: Option<EventTime>, now: EventTime) -> bool {
+        let Some(synced_at) = synced_at else { return true };
+        match self.options.sync {
+            SyncPolicy::Always => true,
+            SyncPolicy::Interval(interval) => u128::from(now.0.saturating_sub(synced_at.0).max(0).unsigned_abs()) >= interval.as_micros(),
+            SyncPolicy::OnClose => false,
+        }
+    }
+
+    fn write(&self, rows: WriteBatch, sync: bool, torn: bool) -> Result<(), Error> {
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        let size = rows.size_in_bytes();
+        self.db.write_opt(rows, &options).map_err(|error| self.explain("commit", error))?;
+        if torn {
+            tear_log(&self.dir.join(DATABASE), size);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn force(&self) -> Result<(), Error> {
+        self.crash().hit(CrashPoint::SyncBefore);
+        // Taken first: only what was committed before the log is forced is sure to be on the disk after.
+        let rules = self.book().rules.clone();
+        self.db.flush_wal(true).map_err(|error| self.explain("force commits to the disk", error))?;
+        self.crash().hit(CrashPoint::SyncAfter);
+        self.expiry.enforce(rules);
+        self.book().synced_at = Some(self.options.clock.now());
+        Ok(())
+    }
+
+    pub(crate) fn crash(&self) -> &CrashPlan {
+        &self.options.crash
+    }
+
+    /// The book becomes another in one assignment, so that what a panicking writer left is sound.
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn families(&self) -> Families<'_> {
+        let family = |name| self.db.cf_handle(name).expect("the database was opened with every family");
+        Families { state: family(STATE), keys: family(KEYS), meta: family(META), refusals: family(REFUSALS), dead_letters: family(DEAD_LETTERS) }
+    }
+
+    pub(crate) fn bulk_dir(&self) -> PathBuf {
+        self.dir.join(BULK)
+    }
+
+    /// Explains a failure while `doing` (a verb phrase).
+    pub(crate) fn explain(&self, doing: &str, error: rocksdb::Error) -> Error {
+        explain::rocks(&self.dir, doing, error)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Err(error) = self.db.flush_wal(true) {
+            tracing::warn!(dir = %self.dir.display(), %error, "close the store without forcing its last commits to the disk");
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("dir", &self.dir).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Whether a change may wait for the sync policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// It may: it can be had again from the sources.
+    ByPolicy,
+    /// It may not: somebody is told that it has happened.
+    Forced,
+}
+
+/// The column families of an open store.
+#[derive(Clone, Copy)]
+pub(crate) struct Families<'a> {
+    pub(crate) state: &'a ColumnFamily,
+    pub(crate) keys: &'a ColumnFamily,
+    pub(crate) meta: &'a ColumnFamily,
+    pub(crate) refusals: &'a ColumnFamily,
+    pub(crate) dead_letters: &'a ColumnFamily,
+}
+
+impl<'a> Families<'a> {
+    /// Those whose keys start with a generation.
+    pub(crate) fn of_generations(&self) -> [&'a ColumnFamily; 4] {
+        [self.state, self.keys, self.refusals, self.dead_letters]
+    }
+
+    fn all(&self) -> [&'a ColumnFamily; 5] {
+        [self.state, self.keys, self.meta, self.refusals, self.dead_letters]
+    }
+}
+
+fn open_database(dir: &Path, options: &StoreOptions, memory: &Memory, expiry: &Expiry) -> Result<DB, Error> {
+    let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, tuning::family(name, options, memory, expiry)));
+    let db = DB::open_cf_descriptors(&tuning::database(options, memory), dir.join(DATABASE), families)
+        .map_err(|error| explain::rocks(dir, "open the store", error))?;
+    // RocksDB makes its files durable within its directory; that the directory exists is ours to see to.
+    format::sync_dir(dir).map_err(|error| explain::io(dir, "open the store", error))?;
+    Ok(db)
+}
+
+fn create_dir(dir: &Path) -> Result<(), Error> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir).and_then(|()| sync_parent(dir)).map_err(|error| explain::io(dir, "create the store", error))
+}
+
+/// Removes what a killed bulk load left: its parts are loaded whole or again.
+fn clean_bulk(dir: &Path) -> Result<(), Error> {
+    let bulk = dir.join(BULK);
+    remove_dir(&bulk).map_err(|error| explain::io(&bulk, "clean up after a bulk load", error))
+}
+
+fn remove_dir(dir: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn sync_parent(dir: &Path) -> std::io::Result<()> {
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    format::sync_dir(parent)
+}
+
+fn partial_of(dir: &Path) -> PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    dir.with_file_name(name)
+}
+
+/// Cuts half of the last record off the newest log and ends the process: what a crash in the middle of a write leaves.
+fn tear_log(database: &Path, record_size: usize) -> ! {
+    let logs = fs::read_dir(database).into_iter().flatten().flatten().map(|entry| entry.path());
+    let newest = logs.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max();
+    if let Some(file) = newest.and_then(|path| fs::OpenOptions::new().write(true).open(path).ok()) {
+        let len = file.metadata().map_or(0, |metadata| metadata.len());
+        // If this fails the record is whole, which a crash can leave as well.
+        let _ = file.set_len(len.saturating_sub(record_size as u64 / 2 + 1));
+    }
+    std::process::abort()
+}

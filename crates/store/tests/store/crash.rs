@@ -1,0 +1,141 @@
+//! Crashes: a child process does the work and aborts at a planned point; what it leaves must be a state that once was.
+
+use std::path::Path;
+use std::process::Command;
+
+use lockstep_model::{ErrorKind, Generation};
+use lockstep_store::{Commit, CrashPlan, CutRead, OnlineStore, Store, StoreOptions};
+
+use crate::bulk;
+use crate::support::{self, all_state, numbered, numbered_up_to};
+
+const GENERATION: Generation = Generation(1);
+
+/// Runs `scenario` on the store in `dir` in a process of its own and expects it to abort as planned.
+fn crash(dir: &Path, scenario: &str, plan: &str) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::child", "--ignored", "--nocapture"])
+        .env("STORE_DIR", dir)
+        .env("SCENARIO", scenario)
+        .env("CRASH", plan)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(std::os::unix::process::ExitStatusExt::signal(&output.status).is_some(), "{scenario} at {plan} does not abort: {said}");
+}
+
+#[test]
+#[ignore = "run by the other tests, in a process of its own"]
+fn child() {
+    let (Ok(dir), Ok(scenario), Ok(plan)) = (std::env::var("STORE_DIR"), std::env::var("SCENARIO"), std::env::var("CRASH")) else { return };
+    let store = Store::open(&dir, StoreOptions { crash: CrashPlan::parse(&plan).unwrap(), ..support::options() }).unwrap();
+    if store.cut().generations().unwrap().is_empty() {
+        assert_eq!(support::new_generation(&store), GENERATION);
+    }
+    match scenario.as_str() {
+        "commits" => commits(&store),
+        "bulk" => drop(bulk::load_missing(&store, GENERATION)),
+        "publish" => store.publish(vec![numbered(GENERATION, store.epoch(), 1)]).unwrap(),
+        "checkpoint" => {
+            commits(&store);
+            store.checkpoint(&Path::new(&dir).with_extension("copy")).unwrap();
+        }
+        "drop" => {
+            commits(&store);
+            store.drop_generation(GENERATION).unwrap();
+        }
+        other => panic!("no scenario `{other}`"),
+    }
+}
+
+/// Ten commits more than there are, forced to the disk after every fifth.
+fn commits(store: &Store) {
+    let done = numbered_up_to(&store.cut(), GENERATION);
+    for n in done + 1..=done + 10 {
+        store.commit(numbered(GENERATION, store.epoch(), n)).unwrap();
+        if n % 5 == 0 {
+            store.sync().unwrap();
+        }
+    }
+}
+
+#[test]
+fn state_and_positions_agree_wherever_a_commit_is_cut_short() {
+    for (plan, left) in [("commit.before:7", 6), ("commit.inside:7", 6), ("commit.after:7", 7), ("sync.before:2", 10), ("sync.after:1", 5)] {
+        let dir = tempfile::tempdir().unwrap();
+        crash(dir.path(), "commits", plan);
+        let store = support::open(dir.path());
+        assert_eq!(numbered_up_to(&store.cut(), GENERATION), left, "{plan}");
+        store.commit(numbered(GENERATION, store.epoch(), left + 1)).unwrap();
+        assert_eq!(numbered_up_to(&store.cut(), GENERATION), left + 1, "{plan}: ingestion goes on from there");
+    }
+}
+
+#[test]
+fn a_store_survives_one_crash_after_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut left = 0;
+    for (plan, applied) in [("commit.inside:3", 2), ("commit.after:1", 1), ("commit.inside:1", 0), ("sync.before:1", 2), ("commit.before:9", 8)] {
+        crash(dir.path(), "commits", plan);
+        left += applied;
+        assert_eq!(numbered_up_to(&support::open(dir.path()).cut(), GENERATION), left, "{plan}");
+    }
+}
+
+#[test]
+fn a_killed_bulk_load_resumes_with_what_is_missing() {
+    let plans = [
+        ("sst.write:1", vec![0, 1, 2, 3]),
+        ("sst.write:4", vec![1, 2, 3]),
+        ("sst.before_ingest:2", vec![1, 2, 3]),
+        ("sst.inside_ingest:3", vec![2, 3]),
+        ("sst.after_ingest:4", vec![3]),
+    ];
+    for (plan, missing) in plans {
+        let dir = tempfile::tempdir().unwrap();
+        crash(dir.path(), "bulk", plan);
+        let store = support::open(dir.path());
+        assert!(!dir.path().join("bulk").exists(), "{plan}: leftovers are cleaned up");
+        assert!(!store.cut().generation(GENERATION).unwrap().published(), "{plan}: a half-done load is never visible");
+        assert_eq!(bulk::load_missing(&store, GENERATION), missing, "{plan}");
+        bulk::assert_loaded(&store, GENERATION);
+        store.publish(vec![Commit::new(GENERATION, store.epoch())]).unwrap();
+    }
+}
+
+#[test]
+fn a_generation_is_published_with_its_positions_or_not_at_all() {
+    for (plan, published) in [("publish.before", false), ("publish.after", true)] {
+        let dir = tempfile::tempdir().unwrap();
+        crash(dir.path(), "publish", plan);
+        let store = support::open(dir.path());
+        let cut = store.cut();
+        assert_eq!(cut.generation(GENERATION).unwrap().published(), published, "{plan}");
+        assert_eq!(numbered_up_to(&cut, GENERATION), u64::from(published), "{plan}");
+    }
+}
+
+#[test]
+fn a_checkpoint_appears_whole_or_not_at_all() {
+    for (plan, made) in [("checkpoint.before", false), ("checkpoint.inside", false), ("checkpoint.after", true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (live, copy) = (dir.path().join("live"), dir.path().join("live.copy"));
+        crash(&live, "checkpoint", plan);
+        assert_eq!(copy.exists(), made, "{plan}");
+        if !made {
+            support::open(&live).checkpoint(&copy).unwrap();
+        }
+        assert_eq!(numbered_up_to(&support::open(&copy).cut(), GENERATION), 10, "{plan}");
+        assert_eq!(numbered_up_to(&support::open(&live).cut(), GENERATION), 10, "{plan}");
+    }
+}
+
+#[test]
+fn a_drop_that_was_cut_short_is_a_drop() {
+    let dir = tempfile::tempdir().unwrap();
+    crash(dir.path(), "drop", "drop.inside");
+    let store = support::open(dir.path());
+    store.compact().unwrap();
+    assert_eq!(store.cut().generation(GENERATION).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(all_state(&store.cut(), GENERATION), []);
+}

@@ -1,0 +1,10 @@
+//! The store as its users see it, across processes where it must be.
+
+mod bulk;
+mod commits;
+mod crash;
+mod expiry;
+mod generations;
+mod model;
+mod opening;
+mod support;

@@ -1,0 +1,71 @@
+//! Who may open what.
+
+use std::fs;
+
+use lockstep_model::ErrorKind;
+use lockstep_store::{FORMAT_VERSION, OnlineStore, Store, StoreOptions, read_owner};
+
+use crate::support::{self, assert_says, new_generation, numbered, numbered_up_to};
+
+#[test]
+fn a_second_owner_is_refused_and_told_who_the_first_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreOptions { verb: "serve".to_owned(), ..support::options() }).unwrap();
+    let pid = std::process::id();
+    assert_says(Store::open(dir.path(), support::options()), ErrorKind::Unavailable, &["`lockstep serve`", &format!("process {pid} on ")]);
+    assert_eq!(read_owner(dir.path()).unwrap().pid, pid);
+    drop(store);
+    assert_eq!(read_owner(dir.path()), None);
+    support::open(dir.path());
+}
+
+#[test]
+fn a_newer_format_is_refused_naming_both() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(support::open(dir.path()));
+    let newer = FORMAT_VERSION + 1;
+    fs::write(dir.path().join("FORMAT"), format!("lockstep-store {newer}\n")).unwrap();
+    let said = [format!("has format {newer}"), format!("formats up to {FORMAT_VERSION}")];
+    assert_says(Store::open(dir.path(), support::options()), ErrorKind::Invalid, &[&said[0], &said[1]]);
+}
+
+#[test]
+fn what_is_no_store_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(support::open(dir.path()));
+    for text in ["", "lockstep-store 0", "lockstep-store one", "something else"] {
+        fs::write(dir.path().join("FORMAT"), text).unwrap();
+        assert_says(Store::open(dir.path(), support::options()), ErrorKind::Data, &["FORMAT file"]);
+    }
+    fs::remove_file(dir.path().join("FORMAT")).unwrap();
+    assert_says(Store::open(dir.path(), support::options()), ErrorKind::Data, &["without its FORMAT file"]);
+}
+
+#[test]
+fn damage_is_called_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(support::open(dir.path()));
+    fs::write(dir.path().join("db/CURRENT"), "MANIFEST-nonsense").unwrap();
+    let error = Store::open(dir.path(), support::options()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data, "{error}");
+    assert!(error.to_string().contains("restore a snapshot"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_opens_as_a_store_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, copy) = (dir.path().join("live"), dir.path().join("copy"));
+    let store = support::open(&live);
+    let generation = new_generation(&store);
+    (1..=5).for_each(|n| store.commit(numbered(generation, store.epoch(), n)).unwrap());
+    store.checkpoint(&copy).unwrap();
+    assert_says(store.checkpoint(&copy), ErrorKind::Invalid, &["exists already"]);
+    store.commit(numbered(generation, store.epoch(), 6)).unwrap();
+
+    let copied = support::open(&copy);
+    assert_eq!(numbered_up_to(&copied.cut(), generation), 5);
+    copied.commit(numbered(generation, copied.epoch(), 6)).unwrap();
+    copied.compact().unwrap();
+    store.commit(numbered(generation, store.epoch(), 7)).unwrap();
+    assert_eq!((numbered_up_to(&copied.cut(), generation), numbered_up_to(&store.cut(), generation)), (6, 7));
+}
