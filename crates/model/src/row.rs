@@ -36,6 +36,9 @@ use crate::codec::CodecError;
 
 pub use encode::RowEncoder;
 
+/// Version of the encoding; part of the fingerprint of whatever stores rows.
+pub const VERSION: u8 = 1;
+
 /// Encodes and decodes the rows of one schema.
 #[derive(Debug, Clone)]
 pub struct RowCodec {

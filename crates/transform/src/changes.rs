@@ -12,7 +12,8 @@ use crate::tiles::{EntityChanges, order};
 use crate::transformation::Transformation;
 
 /// Rows of a source that admission let through, and what became of earlier ones.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations)]
 pub struct SourceChanges<'a> {
     /// Declared columns of the source.
     pub rows: &'a RecordBatch,

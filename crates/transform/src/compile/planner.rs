@@ -58,7 +58,7 @@ impl Planner {
 
     /// The analysed plan of a query: names resolved, types coerced, nothing rewritten.
     pub fn plan(&self, query: &ast::Query) -> Result<LogicalPlan> {
-        let plan = SqlToRel::new(self).query_to_plan(query.clone(), &mut PlannerContext::new())?;
+        let plan = SqlToRel::new(self).sql_statement_to_plan(ast::Statement::Query(Box::new(query.clone())))?;
         Analyzer::new().execute_and_check(plan, &self.options, |_, _| {})
     }
 

@@ -36,6 +36,3 @@ impl Default for Shape {
         Shape { leaf_rows_max: 64, buffer_rows_max: 64 }
     }
 }
-
-#[cfg(test)]
-mod tests;
