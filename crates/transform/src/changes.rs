@@ -107,7 +107,10 @@ impl StagedChanges {
         self.entries.sort_by(|a, b| {
             let entity = |entry: &Entry| (entry.shard, entry.entity.len(), entry.entity.clone());
             let ((a_shard, a_len, a_entity), (b_shard, b_len, b_entity)) = (entity(a), entity(b));
-            (a_shard, a_len).cmp(&(b_shard, b_len)).then_with(|| bytes[a_entity].cmp(&bytes[b_entity])).then_with(|| bytes[a.key.clone()].cmp(&bytes[b.key.clone()]))
+            (a_shard, a_len)
+                .cmp(&(b_shard, b_len))
+                .then_with(|| bytes[a_entity].cmp(&bytes[b_entity]))
+                .then_with(|| bytes[a.key.clone()].cmp(&bytes[b.key.clone()]))
         });
         let same_entity = |a: &Entry, b: &Entry| bytes[a.entity.clone()] == bytes[b.entity.clone()];
         let entities = self.entries.chunk_by(same_entity);

@@ -4,6 +4,7 @@
 
 pub mod aggregate;
 pub mod calendar;
+pub mod catalog;
 pub mod changes;
 pub mod compile;
 pub mod definition;

@@ -184,10 +184,14 @@ mod tests {
         assert!((0.04..0.06).contains(&share(total.duplicates)), "{total:?}");
         assert!((10..200).contains(&total.refused), "{total:?}");
 
-        let moments: Vec<String> = requests.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|line| {
-            let request: serde_json::Value = serde_json::from_slice(line).unwrap();
-            request["request_time"].as_str().unwrap().to_owned()
-        }).collect();
+        let moments: Vec<String> = requests
+            .split(|b| *b == b'\n')
+            .filter(|l| !l.is_empty())
+            .map(|line| {
+                let request: serde_json::Value = serde_json::from_slice(line).unwrap();
+                request["request_time"].as_str().unwrap().to_owned()
+            })
+            .collect();
         assert_eq!(moments.len(), 500);
         assert!(moments.is_sorted());
         assert!(moments.iter().all(|moment| moment.starts_with("2013-07")));

@@ -12,8 +12,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
-use datafusion::logical_expr::{Expr, ExprSchemable, WindowFunctionDefinition};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{Expr, ExprSchemable, WindowFunctionDefinition};
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::sql::sqlparser::ast;
 use lockstep_model::row::RowCodec;
@@ -245,9 +245,12 @@ impl Compiler<'_> {
             for field in source.schema.fields() {
                 let _ = writeln!(out, "  column {:?} {}", field.name(), canonical::type_name(field.data_type())?);
             }
-            for (what, expr) in branch.filter.iter().map(|filter| ("where", filter.clone())).chain(
-                keys.iter().map(|key| ("key", key.clone())).chain(self.stored.iter().map(|stored| ("stored", stored.clone()))),
-            ) {
+            for (what, expr) in branch
+                .filter
+                .iter()
+                .map(|filter| ("where", filter.clone()))
+                .chain(keys.iter().map(|key| ("key", key.clone())).chain(self.stored.iter().map(|stored| ("stored", stored.clone()))))
+            {
                 let _ = write!(out, "  {what} ");
                 canonical::expr(&mut out, &branch.over_source(&expr).unwrap_or(expr))?;
                 out.push('\n');

@@ -85,7 +85,9 @@ pub fn input_column(index: usize) -> String {
 
 fn positional(expr: Expr, input: &LogicalPlan, calls: Option<&[(Column, usize)]>) -> Result<Expr> {
     expr.transform_up(|e| match &e {
-        Expr::Column(column) if calls.is_some_and(|calls| calls.iter().any(|(_, index)| column.name == window_column(*index))) => Ok(Transformed::no(e)),
+        Expr::Column(column) if calls.is_some_and(|calls| calls.iter().any(|(_, index)| column.name == window_column(*index))) => {
+            Ok(Transformed::no(e))
+        }
         Expr::Column(column) => Ok(Transformed::yes(Expr::Column(Column::from_name(input_column(index_of(input.schema(), column)?))))),
         _ => Ok(Transformed::no(e)),
     })
@@ -133,7 +135,9 @@ fn branches(plan: &LogicalPlan) -> Result<Vec<BranchPlan>> {
             }
             Ok(all)
         }
-        other => plan_err!("`{}` is not supported in a view: write a SELECT over one source or a UNION ALL of projections of sources", other.display()),
+        other => {
+            plan_err!("`{}` is not supported in a view: write a SELECT over one source or a UNION ALL of projections of sources", other.display())
+        }
     }
 }
 

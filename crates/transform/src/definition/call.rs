@@ -1,8 +1,8 @@
 //! Features: expressions over aggregates over windows.
 
 use datafusion::sql::sqlparser::ast::{
-    DuplicateTreatment, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, UnaryOperator,
-    Value,
+    DuplicateTreatment, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
+    UnaryOperator, Value,
 };
 
 use super::expr::{Checker, Clause, Node, arguments, node};
@@ -184,7 +184,10 @@ impl Features<'_, '_> {
     fn constant(&mut self, constant: &Expr, aggregate: Aggregate) {
         let number = number_of(constant);
         let (good, help) = match aggregate.name {
-            "nth_value" => (number.is_some_and(|n| n.fract() == 0.0 && n != 0.0), "write a whole number: 1 for the first event, 2 for the second, -1 for the last"),
+            "nth_value" => (
+                number.is_some_and(|n| n.fract() == 0.0 && n != 0.0),
+                "write a whole number: 1 for the first event, 2 for the second, -1 for the last",
+            ),
             _ => (number.is_some_and(|share| (0.0..=1.0).contains(&share)), "write a number from 0 to 1, such as 0.9"),
         };
         if !good {

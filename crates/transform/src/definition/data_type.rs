@@ -63,10 +63,9 @@ fn decimal(info: &ExactNumberInfo) -> Result<DataType, Refused> {
         (Ok(digits), Ok(places)) if (1..=DECIMAL128_MAX_PRECISION).contains(&digits) && (0..=i64::from(digits)).contains(&i64::from(places)) => {
             Ok(DataType::Decimal128(digits, places))
         }
-        _ => Err(refused(
-            format!("a decimal has 1 to {DECIMAL128_MAX_PRECISION} digits, of which none to all are after the point"),
-            "DECIMAL(18, 2)",
-        )),
+        _ => {
+            Err(refused(format!("a decimal has 1 to {DECIMAL128_MAX_PRECISION} digits, of which none to all are after the point"), "DECIMAL(18, 2)"))
+        }
     }
 }
 
@@ -96,7 +95,10 @@ fn unknown(sql: &SqlType) -> Refused {
 }
 
 fn custom(name: &str) -> Option<&'static str> {
-    let near = super::names::suggestion(name, ["varchar", "boolean", "smallint", "bigint", "double", "decimal", "timestamp", "bytea", "tinyint", "real", "date"])?;
+    let near = super::names::suggestion(
+        name,
+        ["varchar", "boolean", "smallint", "bigint", "double", "decimal", "timestamp", "bytea", "tinyint", "real", "date"],
+    )?;
     Some(match near {
         "varchar" => "VARCHAR",
         "boolean" => "BOOLEAN",
@@ -160,8 +162,24 @@ mod tests {
     #[test]
     fn declared_types_have_an_arrow_type_and_print_back() {
         for text in [
-            "VARCHAR", "BOOLEAN", "TINYINT", "SMALLINT", "INT", "BIGINT", "TINYINT UNSIGNED", "SMALLINT UNSIGNED", "INT UNSIGNED", "BIGINT UNSIGNED", "REAL",
-            "DOUBLE", "DECIMAL(18, 2)", "DATE", "TIMESTAMP", "BYTEA", "DOUBLE[]", "VARCHAR[][]",
+            "VARCHAR",
+            "BOOLEAN",
+            "TINYINT",
+            "SMALLINT",
+            "INT",
+            "BIGINT",
+            "TINYINT UNSIGNED",
+            "SMALLINT UNSIGNED",
+            "INT UNSIGNED",
+            "BIGINT UNSIGNED",
+            "REAL",
+            "DOUBLE",
+            "DECIMAL(18, 2)",
+            "DATE",
+            "TIMESTAMP",
+            "BYTEA",
+            "DOUBLE[]",
+            "VARCHAR[][]",
         ] {
             assert_eq!(parse(text).map(|data_type| sql_name(&data_type)).ok().as_deref(), Some(text));
         }
@@ -170,8 +188,17 @@ mod tests {
     #[test]
     fn other_spellings_mean_the_same() {
         for (text, shown) in [
-            ("TEXT", "VARCHAR"), ("STRING", "VARCHAR"), ("FLOAT", "REAL"), ("DOUBLE PRECISION", "DOUBLE"), ("NUMERIC(5)", "DECIMAL(5, 0)"), ("BLOB", "BYTEA"),
-            ("BINARY", "BYTEA"), ("INTEGER", "INT"), ("TIMESTAMP(6)", "TIMESTAMP"), ("ARRAY<INT>", "INT[]"), ("TIMESTAMP WITHOUT TIME ZONE", "TIMESTAMP"),
+            ("TEXT", "VARCHAR"),
+            ("STRING", "VARCHAR"),
+            ("FLOAT", "REAL"),
+            ("DOUBLE PRECISION", "DOUBLE"),
+            ("NUMERIC(5)", "DECIMAL(5, 0)"),
+            ("BLOB", "BYTEA"),
+            ("BINARY", "BYTEA"),
+            ("INTEGER", "INT"),
+            ("TIMESTAMP(6)", "TIMESTAMP"),
+            ("ARRAY<INT>", "INT[]"),
+            ("TIMESTAMP WITHOUT TIME ZONE", "TIMESTAMP"),
         ] {
             assert_eq!(parse(text).map(|data_type| sql_name(&data_type)).ok().as_deref(), Some(shown), "{text}");
         }
@@ -180,9 +207,15 @@ mod tests {
     #[test]
     fn what_nothing_would_enforce_is_refused() {
         for (text, help) in [
-            ("VARCHAR(10)", "write VARCHAR"), ("TIMESTAMP(3)", "write TIMESTAMP"), ("TIMESTAMP WITH TIME ZONE", "write TIMESTAMP"),
-            ("DECIMAL", "write DECIMAL(18, 2)"), ("DECIMAL(39, 2)", "write DECIMAL(18, 2)"), ("DECIMAL(5, 6)", "write DECIMAL(18, 2)"), ("UUID", "write VARCHAR"),
-            ("VARCAHR", "write VARCHAR"), ("CHAR(3)", "write VARCHAR"),
+            ("VARCHAR(10)", "write VARCHAR"),
+            ("TIMESTAMP(3)", "write TIMESTAMP"),
+            ("TIMESTAMP WITH TIME ZONE", "write TIMESTAMP"),
+            ("DECIMAL", "write DECIMAL(18, 2)"),
+            ("DECIMAL(39, 2)", "write DECIMAL(18, 2)"),
+            ("DECIMAL(5, 6)", "write DECIMAL(18, 2)"),
+            ("UUID", "write VARCHAR"),
+            ("VARCAHR", "write VARCHAR"),
+            ("CHAR(3)", "write VARCHAR"),
         ] {
             let refused = parse(text).err().unwrap();
             assert_eq!(refused.help.as_deref(), Some(help), "{text}: {}", refused.note);

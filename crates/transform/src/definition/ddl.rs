@@ -296,10 +296,13 @@ impl Ddl<'_> {
         let Some(value) = self.literal() else {
             let index = self.index().max(start + 1) - 1;
             let shown = self.statement.origin.file.slice(self.statement.token_span(index));
-            let diagnostic = self.statement.origin.at(self.statement.token_span(index)).error(format!("option `{}` has no literal for a value", name.text));
-            return Err(diagnostic
-                .note("values are texts, numbers, true and false, and lists of texts in brackets")
-                .help(format!("write {} = '{}'", name.text, shown.trim_matches('"').replace('\'', "''"))));
+            let diagnostic =
+                self.statement.origin.at(self.statement.token_span(index)).error(format!("option `{}` has no literal for a value", name.text));
+            return Err(diagnostic.note("values are texts, numbers, true and false, and lists of texts in brackets").help(format!(
+                "write {} = '{}'",
+                name.text,
+                shown.trim_matches('"').replace('\'', "''")
+            )));
         };
         Ok(WrittenOption { name, value, value_span: self.statement.range_span(&(start..self.index())) })
     }
@@ -400,7 +403,9 @@ fn meant(first: Option<&str>, second: Option<&str>, third: Option<&str>) -> Opti
         ("INSERT" | "COPY" | "UPDATE" | "DELETE" | "MERGE", _) => {
             return Some("events come from where a source's options `batch` and `stream` say".to_owned());
         }
-        ("SELECT" | "WITH", _) => return Some("write it as the body of a feature view: CREATE FEATURE VIEW name ENTITY airport AS SELECT …".to_owned()),
+        ("SELECT" | "WITH", _) => {
+            return Some("write it as the body of a feature view: CREATE FEATURE VIEW name ENTITY airport AS SELECT …".to_owned());
+        }
         (first, _) if suggestion(first, ["CREATE"]).is_some() => return Some("did you mean `CREATE`?".to_owned()),
         _ => return None,
     };

@@ -32,7 +32,8 @@ fn statement(text: &str, literal: &Origin) -> Result<Statement, Diagnostic> {
     }
     let inner = SourceFile::new(literal.file.name.clone(), text);
     let exact = literal.file.slice(literal.span).len() == text.len() + 2;
-    let place = |span: Span| if exact { Span { start: literal.span.start + 1 + span.start, end: literal.span.start + 1 + span.end } } else { literal.span };
+    let place =
+        |span: Span| if exact { Span { start: literal.span.start + 1 + span.start, end: literal.span.start + 1 + span.end } } else { literal.span };
     let lexemes = lexemes_of(&inner.into())?
         .into_iter()
         .map(|Lexeme { mut token, span }| {

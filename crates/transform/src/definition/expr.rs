@@ -131,9 +131,9 @@ pub(super) fn single_name(call: &Call) -> Option<&Ident> {
 fn operation<'a>(op: &BinaryOperator, left: &'a Expr, right: &'a Expr) -> Node<'a> {
     use BinaryOperator::*;
     match op {
-        Plus | Minus | Multiply | Divide | Modulo | StringConcat | Gt | Lt | GtEq | LtEq | Eq | NotEq | And | Or | BitwiseOr | BitwiseAnd | BitwiseXor
-        | PGBitwiseXor | PGBitwiseShiftLeft | PGBitwiseShiftRight | PGRegexMatch | PGRegexIMatch | PGRegexNotMatch | PGRegexNotIMatch | AtArrow
-        | ArrowAt => Node::Parts(vec![left, right]),
+        Plus | Minus | Multiply | Divide | Modulo | StringConcat | Gt | Lt | GtEq | LtEq | Eq | NotEq | And | Or | BitwiseOr | BitwiseAnd
+        | BitwiseXor | PGBitwiseXor | PGBitwiseShiftLeft | PGBitwiseShiftRight | PGRegexMatch | PGRegexIMatch | PGRegexNotMatch
+        | PGRegexNotIMatch | AtArrow | ArrowAt => Node::Parts(vec![left, right]),
         PGExp => refused("the operator `^`, a power, whose bits come from the platform's libm", Some("multiply: `x * x`")),
         Xor => refused("the operator XOR", Some("write a <> b")),
         Spaceship => refused("the operator `<=>`", Some("write a IS NOT DISTINCT FROM b")),
@@ -235,8 +235,13 @@ impl Clause {
     /// Why an aggregate has no place here, and what to write.
     fn aggregate_refusal(self) -> (&'static str, &'static str) {
         match self {
-            Clause::Where | Clause::Filter => ("this condition is on one event, before any window", "compare the features in a service, or in an expression of the view"),
-            Clause::Argument => ("its argument is a value of one event, and a window of windows has no exact state", "give both features, and combine them in an expression"),
+            Clause::Where | Clause::Filter => {
+                ("this condition is on one event, before any window", "compare the features in a service, or in an expression of the view")
+            }
+            Clause::Argument => (
+                "its argument is a value of one event, and a window of windows has no exact state",
+                "give both features, and combine them in an expression",
+            ),
             Clause::Partition | Clause::Key => ("the entity of an event is a function of that event alone", "make the key of the event's columns"),
             Clause::Branch => ("a branch of UNION ALL gives the events, before any window", "aggregate over the window of the view"),
             Clause::AvailableAt => ("it is a function of one row", "write an expression over the row's columns"),

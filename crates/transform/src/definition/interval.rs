@@ -34,7 +34,11 @@ const UNITS: [(&[&str], i64); 7] = [
 /// Units that name no fixed length, or less than event time resolves, with what to write.
 const REFUSED_UNITS: [(&[&str], &str, &str); 3] = [
     (&["month", "months", "mon", "mons"], "a month has no fixed length", "write days, such as `30 days`"),
-    (&["year", "years", "y", "yr", "yrs", "decade", "decades", "century", "centuries"], "a year has no fixed length", "write days, such as `365 days`"),
+    (
+        &["year", "years", "y", "yr", "yrs", "decade", "decades", "century", "centuries"],
+        "a year has no fixed length",
+        "write days, such as `365 days`",
+    ),
     (&["nanosecond", "nanoseconds", "ns"], "event time is in microseconds", "write `microseconds`"),
 ];
 
@@ -209,7 +213,9 @@ mod tests {
 
     #[test]
     fn texts_mean_what_datafusion_reads_in_them() {
-        for text in ["6 hours", "1 day 30 minutes", "1 week", "90 min", "1.5 hours", "250 ms", "1 microsecond", "2 days 1 second", "0 seconds", "10 s"] {
+        for text in
+            ["6 hours", "1 day 30 minutes", "1 week", "90 min", "1.5 hours", "250 ms", "1 microsecond", "2 days 1 second", "0 seconds", "10 s"]
+        {
             let theirs = parse_interval_month_day_nano(text).unwrap();
             let micros = i64::from(theirs.days) * DAY + theirs.nanoseconds / 1000;
             assert_eq!(text.parse::<Interval>().map(Interval::micros), Ok(micros), "{text}");

@@ -61,7 +61,8 @@ pub(super) fn joins<'a>(
     if !complete || found.len() > before {
         return None;
     }
-    let scope = Scope { relations: std::iter::once(request.relation.clone()).chain(relations.iter().map(|joined| joined.relation.clone())).collect() };
+    let scope =
+        Scope { relations: std::iter::once(request.relation.clone()).chain(relations.iter().map(|joined| joined.relation.clone())).collect() };
     let joins: Vec<Option<Join>> = relations.iter().map(|joined| Keys { joined, scope: &scope, statement, found }.join()).collect();
     let joins = ordered(joins.into_iter().collect::<Option<_>>()?, statement, found)?;
     check_roles(&joins, statement, found);
@@ -118,7 +119,9 @@ fn on(join: &SqlJoin) -> Result<&Expr, &'static str> {
         JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => constraint,
         JoinOperator::Join(_) | JoinOperator::Inner(_) => return Err("an inner join drops the requests whose entity is unknown"),
         JoinOperator::CrossJoin(_) => return Err("a cross join gives a request every entity there is"),
-        JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_) => return Err("this join gives rows that nobody asked for"),
+        JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_) => {
+            return Err("this join gives rows that nobody asked for");
+        }
         _ => return Err("a service answers every request once, in order"),
     };
     match constraint {
@@ -170,7 +173,8 @@ impl Keys<'_, '_> {
             if let Some((key, expr)) = self.equality(condition) {
                 if given.iter().any(|(name, _)| *name == key) {
                     let span = self.statement.place(condition);
-                    self.found.push(self.statement.origin.at(span).error(format!("the key `{key}` is given twice")).help("keep one of the conditions"));
+                    self.found
+                        .push(self.statement.origin.at(span).error(format!("the key `{key}` is given twice")).help("keep one of the conditions"));
                 }
                 given.push((key, expr));
             }
@@ -191,7 +195,8 @@ impl Keys<'_, '_> {
     fn key(&mut self, name: &str, given: &[(String, &Expr)]) -> Option<JoinKey> {
         let Some((_, expr)) = given.iter().find(|(key, _)| key == name) else {
             let view = &self.joined.view.name;
-            let diagnostic = self.statement.origin.at(self.joined.span).error(format!("`{view}` is not joined by its whole key: `{name}` is missing"));
+            let diagnostic =
+                self.statement.origin.at(self.joined.span).error(format!("`{view}` is not joined by its whole key: `{name}` is missing"));
             let keys: Vec<_> = self.joined.entity.keys.iter().map(|column| column.name.as_str()).collect();
             let diagnostic = diagnostic.note(format!("the key of entity `{}`: {}", self.joined.entity.name, super::names::list(keys)));
             let alias = quoted(&self.joined.relation.alias);
@@ -251,7 +256,8 @@ impl Keys<'_, '_> {
             let span = self.statement.place(expr);
             let (given, wanted) = (sql_name(given), sql_name(wanted));
             let title = format!("the key `{key}` is of type {wanted}, and this is of type {given}");
-            self.found.push(self.statement.origin.at(span).error(title).help(format!("write CAST({expr} AS {wanted}), or declare the column as {wanted}")));
+            self.found
+                .push(self.statement.origin.at(span).error(title).help(format!("write CAST({expr} AS {wanted}), or declare the column as {wanted}")));
         }
     }
 }
@@ -273,7 +279,8 @@ fn ordered(mut waiting: Vec<Join>, statement: &Statement, found: &mut Vec<Diagno
         let (mut ready, rest): (Vec<Join>, Vec<Join>) = waiting.into_iter().partition(|join| !uses_any(join, &open));
         let Some(first) = rest.first().filter(|_| ready.is_empty()) else {
             for join in &mut ready {
-                join.hop = done.iter().filter(|other| uses_any(join, std::slice::from_ref(&other.alias))).map(|other| other.hop + 1).max().unwrap_or(0);
+                join.hop =
+                    done.iter().filter(|other| uses_any(join, std::slice::from_ref(&other.alias))).map(|other| other.hop + 1).max().unwrap_or(0);
             }
             done.append(&mut ready);
             waiting = rest;
@@ -293,7 +300,11 @@ fn ordered(mut waiting: Vec<Join>, statement: &Statement, found: &mut Vec<Diagno
 
 fn circle(join: &Join, statement: &Statement) -> Diagnostic {
     let own = uses_any(join, std::slice::from_ref(&join.alias));
-    let title = if own { format!("the key of `{}` needs its own features", join.alias) } else { format!("the key of `{}` needs a feature that needs that key", join.alias) };
+    let title = if own {
+        format!("the key of `{}` needs its own features", join.alias)
+    } else {
+        format!("the key of `{}` needs a feature that needs that key", join.alias)
+    };
     statement.origin.at(join.span).error(title).help("give the key from the request, or from a view that does not need this one")
 }
 

@@ -121,7 +121,9 @@ mod tests {
 
     #[test]
     fn names_are_quoted_where_sql_would_read_something_else() {
-        for (name, shown) in [("origin", "origin"), ("Time", "\"Time\""), ("order", "\"order\""), ("a b", "\"a b\""), ("1h", "\"1h\""), ("x\"y", "\"x\"\"y\"")] {
+        for (name, shown) in
+            [("origin", "origin"), ("Time", "\"Time\""), ("order", "\"order\""), ("a b", "\"a b\""), ("1h", "\"1h\""), ("x\"y", "\"x\"\"y\"")]
+        {
             assert_eq!(quoted(name), shown);
         }
         assert_eq!(quoted("timestamp"), "timestamp");

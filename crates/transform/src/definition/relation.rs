@@ -140,9 +140,18 @@ fn named_source<'a>(table: &TableFactor, sources: &Sources<'a>, statement: &Stat
 /// Whether a table is a name, and an alias without columns.
 fn is_plain(table: &TableFactor) -> bool {
     match table {
-        TableFactor::Table { name: _, alias, args: None, with_hints, version: None, with_ordinality: false, partitions, json_path: None, sample: None, index_hints } => {
-            with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() && alias.as_ref().is_none_or(|alias| alias.columns.is_empty())
-        }
+        TableFactor::Table {
+            name: _,
+            alias,
+            args: None,
+            with_hints,
+            version: None,
+            with_ordinality: false,
+            partitions,
+            json_path: None,
+            sample: None,
+            index_hints,
+        } => with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() && alias.as_ref().is_none_or(|alias| alias.columns.is_empty()),
         _ => false,
     }
 }
@@ -161,9 +170,11 @@ pub(super) fn unknown_source(name: &str, sources: &Sources<'_>, at: &super::Orig
     }
     let diagnostic = at.error(format!("unknown source `{name}`"));
     Some(match sources.others.iter().find(|(other, _)| *other == name) {
-        Some((_, kind)) => diagnostic
-            .note(format!("`{name}` is a {kind}"))
-            .help(if *kind == "feature view" { "views read from sources; join views in a feature service" } else { "name a source" }),
+        Some((_, kind)) => diagnostic.note(format!("`{name}` is a {kind}")).help(if *kind == "feature view" {
+            "views read from sources; join views in a feature service"
+        } else {
+            "name a source"
+        }),
         None => did_you_mean(diagnostic, name, "sources", sources.all),
     })
 }
@@ -174,14 +185,26 @@ fn union(query: &Query, alias: Option<&TableAlias>, sources: &Sources<'_>, state
     let mut selects = Vec::new();
     set_branches(&query.body, statement, found, &mut selects);
     if query.with.is_some() || query.order_by.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
-        found.push(statement.origin.at(statement.place(query)).error("a UNION ALL has branches, and nothing around them").help("leave out WITH, ORDER BY and LIMIT"));
+        found.push(
+            statement
+                .origin
+                .at(statement.place(query))
+                .error("a UNION ALL has branches, and nothing around them")
+                .help("leave out WITH, ORDER BY and LIMIT"),
+        );
     }
     if let ([_], true) = (selects.as_slice(), found.len() == before) {
         found.push(lone_subquery(query, statement));
         return None;
     }
     if alias.is_some_and(|alias| !alias.columns.is_empty()) {
-        found.push(statement.origin.at(statement.place(query)).error("column names after the alias are refused").help("name the columns in the first branch: SELECT x AS name"));
+        found.push(
+            statement
+                .origin
+                .at(statement.place(query))
+                .error("column names after the alias are refused")
+                .help("name the columns in the first branch: SELECT x AS name"),
+        );
     }
     let branches: Vec<Option<BranchColumns>> = selects.into_iter().map(|select| branch(select, sources, statement, found)).collect();
     if found.len() > before {
@@ -278,7 +301,9 @@ fn unite(branches: Vec<BranchColumns>, alias: Option<&TableAlias>, statement: &S
     let (first, rest) = branches.split_first()?;
     for other in rest.iter().filter(|other| other.columns.len() != first.columns.len()) {
         let title = format!("this branch has {} columns, and the first has {}", other.columns.len(), first.columns.len());
-        found.push(statement.origin.at(other.span).error(title).help("give every branch the same columns, in the same order; NULL where there is none"));
+        found.push(
+            statement.origin.at(other.span).error(title).help("give every branch the same columns, in the same order; NULL where there is none"),
+        );
         return None;
     }
     check_names(first, statement, found)?;
@@ -329,10 +354,16 @@ fn no_event_time(first: &BranchColumns, rest: &[BranchColumns], statement: &Stat
 pub(super) fn item_span(item: &SelectItem, statement: &Statement) -> super::Span {
     let place = statement.place(item);
     let (mut first, mut last) = (statement.index_at(place.start), statement.index_at(place.end.saturating_sub(1)));
-    while first > 0 && !matches!(statement.token(first - 1), None | Some(Token::Comma | Token::LParen)) && !statement.are_words(first - 1, &["SELECT"]) {
+    while first > 0
+        && !matches!(statement.token(first - 1), None | Some(Token::Comma | Token::LParen))
+        && !statement.are_words(first - 1, &["SELECT"])
+    {
         first -= 1;
     }
-    while last + 1 < statement.len() && !matches!(statement.token(last + 1), Some(Token::Comma | Token::RParen)) && !statement.are_words(last + 1, &["FROM"]) {
+    while last + 1 < statement.len()
+        && !matches!(statement.token(last + 1), Some(Token::Comma | Token::RParen))
+        && !statement.are_words(last + 1, &["FROM"])
+    {
         last += 1;
     }
     statement.range_span(&(first..last + 1))

@@ -30,7 +30,9 @@ pub(super) fn request<'a>(written: &Request, known: &Known<'a>, statement: &Stat
             Some(source) => Some(source),
             None => {
                 let unknown = unknown_source(&name.text, &known.sources, &statement.origin.at(name.span));
-                found.extend(unknown.map(|diagnostic| diagnostic.note("REQUEST AS says which source's next event the request is; its own name comes after, without AS")));
+                found.extend(unknown.map(|diagnostic| {
+                    diagnostic.note("REQUEST AS says which source's next event the request is; its own name comes after, without AS")
+                }));
                 return None;
             }
         },
@@ -54,10 +56,12 @@ fn event_columns(source: &Source) -> impl Iterator<Item = &Column> {
 }
 
 fn relation(alias: &str, columns: &[Column], source: Option<&Source>) -> Relation {
-    let mut scope: Vec<_> = columns.iter().map(|column| ScopeColumn { name: column.name.clone(), data_type: Some(column.data_type.clone()) }).collect();
+    let mut scope: Vec<_> =
+        columns.iter().map(|column| ScopeColumn { name: column.name.clone(), data_type: Some(column.data_type.clone()) }).collect();
     scope.push(ScopeColumn { name: REQUEST_TIME.to_owned(), data_type: Some(DataType::Timestamp(TimeUnit::Microsecond, None)) });
     let event_time = source.and_then(|source| source.columns.get(source.event_time));
-    let hidden = event_time.map(|column| (column.name.clone(), format!("the event's time is the moment of the request: write {}.{REQUEST_TIME}", quoted(alias))));
+    let hidden = event_time
+        .map(|column| (column.name.clone(), format!("the event's time is the moment of the request: write {}.{REQUEST_TIME}", quoted(alias))));
     Relation { alias: alias.to_owned(), plural: "columns", columns: scope, hidden: hidden.into_iter().collect() }
 }
 
@@ -94,7 +98,8 @@ fn as_event(columns: &[Column], declared: &Columns, source: &Source, statement: 
     }
     for key in source.primary_key.iter().filter_map(|index| source.columns.get(*index)) {
         if !columns.iter().any(|column| column.name == key.name) {
-            let diagnostic = statement.origin.at(declared.span).error(format!("the request lacks `{}`, of the primary key of `{}`", key.name, source.name));
+            let diagnostic =
+                statement.origin.at(declared.span).error(format!("the request lacks `{}`, of the primary key of `{}`", key.name, source.name));
             let note = "it makes the request one with the event itself when that arrives";
             found.push(diagnostic.note(note).help(format!("add {} {}", quoted(&key.name), sql_name(&key.data_type))));
         }

@@ -88,7 +88,8 @@ impl Scope {
             [resolved] => Ok(*resolved),
             [] => Err(self.unknown(column, &name, origin)),
             several => {
-                let choices: Vec<_> = several.iter().map(|one| format!("{}.{}", quoted(&self.relations[one.relation].alias), quoted(&name))).collect();
+                let choices: Vec<_> =
+                    several.iter().map(|one| format!("{}.{}", quoted(&self.relations[one.relation].alias), quoted(&name))).collect();
                 let diagnostic = origin.of_ident(column).error(format!("`{name}` could be any of several"));
                 Err(diagnostic.note(format!("there are {}", choices.join(", "))).help(format!("write which one: {}", choices[0])))
             }

@@ -51,7 +51,8 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
     let request = request(written.request, known, statement, found)?;
     let joined = joins(selected, &request, known, statement, found)?;
     let scope = joined.scope();
-    let mut body = ServiceBody { selected, request: &request, joined: &joined, checker: Checker { statement, scope: &scope, found, near: written.name.span } };
+    let mut body =
+        ServiceBody { selected, request: &request, joined: &joined, checker: Checker { statement, scope: &scope, found, near: written.name.span } };
     let outputs = body.outputs(written);
     let defaults = checked_defaults(&defaults, &outputs, statement, found);
     (found.len() == before).then(|| Service {
@@ -74,7 +75,8 @@ fn checked_defaults(options: &[&WrittenOption], outputs: &[Output], statement: &
     for option in options {
         let name = &option.name.text[DEFAULT.len()..];
         let at = statement.origin.at(option.name.span);
-        let Some(output) = names.iter().find(|output| **output == name).or_else(|| names.iter().find(|output| **output == name.to_ascii_lowercase())) else {
+        let Some(output) = names.iter().find(|output| **output == name).or_else(|| names.iter().find(|output| **output == name.to_ascii_lowercase()))
+        else {
             // Without outputs something else is wrong, and is said.
             if !names.is_empty() {
                 found.push(did_you_mean(at.error(format!("a default for `{name}`, which is no output")), name, "outputs", &names));
@@ -153,7 +155,8 @@ impl ServiceBody<'_, '_> {
 
     fn qualified_wildcard(&mut self, name: &datafusion::sql::sqlparser::ast::ObjectName, span: Span, candidates: &mut Vec<Candidate>) {
         let alias = single_name(name).map(normalise).unwrap_or_else(|| name.to_string());
-        let relations: Vec<&Relation> = std::iter::once(&self.request.relation).chain(self.joined.relations.iter().map(|joined| &joined.relation)).collect();
+        let relations: Vec<&Relation> =
+            std::iter::once(&self.request.relation).chain(self.joined.relations.iter().map(|joined| &joined.relation)).collect();
         match relations.iter().find(|relation| relation.alias == alias) {
             Some(relation) => self.all_of(relation, span, candidates),
             None => {

@@ -78,7 +78,10 @@ fn query_excess(query: &Query, of: Of) -> Vec<Excess> {
         _ => "a view has a value for every entity at every moment, and is no list of rows",
     };
     let checks = [
-        (query.with.is_some(), excess(&["WITH"], "a body is one SELECT, so that it reads like what is kept", "write its expressions in place, or a view of their own")),
+        (
+            query.with.is_some(),
+            excess(&["WITH"], "a body is one SELECT, so that it reads like what is kept", "write its expressions in place, or a view of their own"),
+        ),
         (query.order_by.is_some(), excess(&["ORDER", "BY"], limit_note, order_help)),
         (query.limit_clause.is_some() && !has_offset_alone(query), excess(&["LIMIT"], limit_note, limit_help)),
         (has_offset_alone(query), excess(&["OFFSET"], limit_note, limit_help)),
@@ -102,17 +105,29 @@ fn select_excess(select: &Select, of: Of) -> Vec<Excess> {
     let (group_note, group_help) = match of {
         Of::Service => (one_row, "aggregate in a feature view, and join it"),
         Of::Branch => ("a branch gives events, one for one", "aggregate over the windows of the view"),
-        Of::View => ("a view is asked for any moment, and a group has none", "write the aggregate over a window: count(*) OVER (PARTITION BY … ORDER BY … RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW)"),
+        Of::View => (
+            "a view is asked for any moment, and a group has none",
+            "write the aggregate over a window: count(*) OVER (PARTITION BY … ORDER BY … RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW)",
+        ),
     };
     let (distinct_note, distinct_help) = match of {
         Of::Service => (one_row, "leave it out"),
-        _ => ("which rows are equal depends on rows that have not come yet", "for distinct values, write count(DISTINCT x) OVER w; repeated events are one by their primary key already"),
+        _ => (
+            "which rows are equal depends on rows that have not come yet",
+            "for distinct values, write count(DISTINCT x) OVER w; repeated events are one by their primary key already",
+        ),
     };
     let checks = [
         (select.distinct.is_some(), excess(&["DISTINCT"], distinct_note, distinct_help)),
         (grouped, excess(&["GROUP", "BY"], group_note, group_help)),
-        (select.having.is_some(), excess(&["HAVING"], group_note, "choose events with WHERE or FILTER (WHERE …), and compare features in an expression")),
-        (select.qualify.is_some(), excess(&["QUALIFY"], "it drops rows, and a view has a value at every moment", "compare features in an expression")),
+        (
+            select.having.is_some(),
+            excess(&["HAVING"], group_note, "choose events with WHERE or FILTER (WHERE …), and compare features in an expression"),
+        ),
+        (
+            select.qualify.is_some(),
+            excess(&["QUALIFY"], "it drops rows, and a view has a value at every moment", "compare features in an expression"),
+        ),
         (select.top.is_some(), excess(&["TOP"], "a body is no list of rows", "leave it out")),
         (select.into.is_some(), excess(&["INTO"], "a definition names what it defines at its head", "leave it out")),
         (!select.lateral_views.is_empty(), excess(&["LATERAL"], "it makes several rows of one", "write the rows as events of their own")),
@@ -121,7 +136,10 @@ fn select_excess(select: &Select, of: Of) -> Vec<Excess> {
         (!select.cluster_by.is_empty(), excess(&["CLUSTER", "BY"], "where rows lie is not the definition's to say", "leave it out")),
         (!select.distribute_by.is_empty(), excess(&["DISTRIBUTE", "BY"], "where rows lie is not the definition's to say", "leave it out")),
         (!select.sort_by.is_empty(), excess(&["SORT", "BY"], "where rows lie is not the definition's to say", "leave it out")),
-        (select.value_table_mode.is_some() || select.select_modifiers.is_some() || select.exclude.is_some(), excess(&[], "a body is a plain SELECT", "write SELECT, and expressions")),
+        (
+            select.value_table_mode.is_some() || select.select_modifiers.is_some() || select.exclude.is_some(),
+            excess(&[], "a body is a plain SELECT", "write SELECT, and expressions"),
+        ),
         (
             of == Of::Service && select.selection.is_some(),
             excess(&["WHERE"], one_row, "choose events in the views with WHERE or FILTER, or give the condition as an output"),
@@ -191,7 +209,9 @@ pub(super) fn set_operation(op: SetOperator, quantifier: SetQuantifier, left: &i
             .error("UNION ALL joins sources, before any window")
             .note("two unions of features would give two values at one moment")
             .help("write FROM (SELECT … FROM a UNION ALL SELECT … FROM b) u"),
-        (SetOperator::Union, SetQuantifier::AllByName, _) => at.error("UNION ALL BY NAME is refused").help("write UNION ALL, with the columns in one order"),
+        (SetOperator::Union, SetQuantifier::AllByName, _) => {
+            at.error("UNION ALL BY NAME is refused").help("write UNION ALL, with the columns in one order")
+        }
         (SetOperator::Union, ..) => at
             .error("UNION drops equal rows, which only the end of all events could tell")
             .note("repeats of an event are one by its primary key already")

@@ -54,7 +54,11 @@ pub(super) fn columns(statement: &Statement, written: &[WrittenColumn], found: &
     for column in written {
         let Name { text, span } = &column.name;
         if let Some(first) = seen.insert(text.to_lowercase(), text) {
-            let title = if first == text { format!("column `{text}` is there twice") } else { format!("column `{text}` differs from `{first}` by case alone") };
+            let title = if first == text {
+                format!("column `{text}` is there twice")
+            } else {
+                format!("column `{text}` differs from `{first}` by case alone")
+            };
             found.push(statement.origin.at(*span).error(title).help("give one of them another name"));
         }
         match arrow_type(&column.data_type) {
@@ -70,7 +74,13 @@ pub(super) fn columns(statement: &Statement, written: &[WrittenColumn], found: &
 }
 
 /// Checks a source.
-pub(super) fn source(statement: &Statement, name: &Name, written: &Columns, options: &[WrittenOption], found: &mut Vec<Diagnostic>) -> Option<Source> {
+pub(super) fn source(
+    statement: &Statement,
+    name: &Name,
+    written: &Columns,
+    options: &[WrittenOption],
+    found: &mut Vec<Diagnostic>,
+) -> Option<Source> {
     let before = found.len();
     let columns = columns(statement, &written.columns, found);
     let types_known = found.len() == before;
@@ -85,7 +95,8 @@ pub(super) fn source(statement: &Statement, name: &Name, written: &Columns, opti
     let event_time = check.event_time(&read, found);
     let checked = check.options(read, found);
     let available = check.place("available_at");
-    let mut source = Source { name: name.text.clone(), origin: statement.origin.at(name.span), primary_key, event_time: event_time?, options: checked?, columns };
+    let mut source =
+        Source { name: name.text.clone(), origin: statement.origin.at(name.span), primary_key, event_time: event_time?, options: checked?, columns };
     source.options.available_at = available_at_text.and_then(|text| available_at(&text, &available, &source, found));
     (found.len() == before).then_some(source)
 }
@@ -110,7 +121,9 @@ impl SourceCheck<'_> {
             let at = self.statement.origin.at(name.span);
             match self.columns.iter().position(|column| column.name == name.text) {
                 None => found.push(self.unknown_column(&name.text, &at)),
-                Some(index) if key.contains(&index) => found.push(at.error(format!("`{}` is in the primary key twice", name.text)).help("name it once")),
+                Some(index) if key.contains(&index) => {
+                    found.push(at.error(format!("`{}` is in the primary key twice", name.text)).help("name it once"))
+                }
                 Some(index) => {
                     key_type(self.statement, &self.columns[index], name.span, "a primary key", found);
                     key.push(index);
@@ -121,7 +134,8 @@ impl SourceCheck<'_> {
     }
 
     fn event_time(&self, read: &WrittenSourceOptions, found: &mut Vec<Diagnostic>) -> Option<usize> {
-        let timestamps = || self.columns.iter().filter(|column| matches!(column.data_type, DataType::Timestamp(..))).map(|column| column.name.as_str());
+        let timestamps =
+            || self.columns.iter().filter(|column| matches!(column.data_type, DataType::Timestamp(..))).map(|column| column.name.as_str());
         let Some(name) = &read.event_time else {
             if value_span(self.options, "event_time").is_none() {
                 let diagnostic = self.statement.origin.at(self.name.span).error(format!("source `{}` has no event time", self.name.text));
@@ -135,10 +149,13 @@ impl SourceCheck<'_> {
         if matches!(self.columns[index].data_type, DataType::Timestamp(..)) {
             return Some(index);
         }
-        let diagnostic = self.place("event_time").error(format!("the event time is a TIMESTAMP, and `{name}` is of type {}", sql_name(&self.columns[index].data_type)));
+        let diagnostic = self
+            .place("event_time")
+            .error(format!("the event time is a TIMESTAMP, and `{name}` is of type {}", sql_name(&self.columns[index].data_type)));
         let others = list(timestamps());
         let diagnostic = if others.is_empty() { diagnostic } else { diagnostic.note(format!("columns of type TIMESTAMP: {others}")) };
-        found.push(diagnostic.help(format!("declare {} TIMESTAMP, which texts and microseconds are read into, or name another column", quoted(name))));
+        found
+            .push(diagnostic.help(format!("declare {} TIMESTAMP, which texts and microseconds are read into, or name another column", quoted(name))));
         None
     }
 
@@ -226,7 +243,9 @@ impl SourceCheck<'_> {
             Float32 | Float64 => "floats have values that no order holds",
             _ => "versions need an order, since the greatest one wins",
         };
-        found.push(diagnostic.note(note).help("name an integer, a decimal, a DATE or a TIMESTAMP, or write version = 'position' for the place in the log"));
+        found.push(
+            diagnostic.note(note).help("name an integer, a decimal, a DATE or a TIMESTAMP, or write version = 'position' for the place in the log"),
+        );
         None
     }
 
@@ -239,7 +258,11 @@ impl SourceCheck<'_> {
         {
             let diagnostic = place.error(format!("option `{option}` cannot read from `{scheme}://`"));
             let help = suggestion(scheme, schemes.iter().copied()).map(|scheme| format!("did you mean `{scheme}://`?"));
-            found.push(diagnostic.note(format!("locations: paths, and {}", schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(", "))).help_opt(help));
+            found.push(
+                diagnostic
+                    .note(format!("locations: paths, and {}", schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(", ")))
+                    .help_opt(help),
+            );
         }
     }
 }

@@ -51,7 +51,8 @@ pub(super) fn view(written: &WrittenView<'_>, known: &Known<'_>, found: &mut Vec
     let selected = select(written.query, Of::View, statement, found)?;
     let from = from(selected, &known.sources, statement, found)?;
     let scope = Scope::of(from.relation.clone());
-    let mut body = ViewBody { written, selected, from: &from, options: &options, checker: Checker { statement, scope: &scope, found, near: written.name.span } };
+    let mut body =
+        ViewBody { written, selected, from: &from, options: &options, checker: Checker { statement, scope: &scope, found, near: written.name.span } };
     let (keys, features) = body.items(entity?);
     (found.len() == before).then(|| View {
         name: written.name.text.clone(),
@@ -211,7 +212,8 @@ impl<'a> ViewBody<'a, '_> {
         if !same_key(given, wanted) {
             let (given, wanted) = (sql_name(given), sql_name(wanted));
             let title = format!("the key `{}` of entity `{}` is of type {wanted}, and this is of type {given}", item.name, entity.name);
-            let help = format!("write CAST({} AS {wanted}) AS {}, here and in PARTITION BY, or declare the key as {given}", item.expr, quoted(&item.name));
+            let help =
+                format!("write CAST({} AS {wanted}) AS {}, here and in PARTITION BY, or declare the key as {given}", item.expr, quoted(&item.name));
             self.checker.found.push(self.checker.at(item.span).error(title).help(help));
         }
     }

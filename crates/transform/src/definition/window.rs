@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, NamedWindowDefinition, NamedWindowExpr, OrderByExpr, Value, VisitMut, VisitorMut, WindowSpec, WindowType};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, OrderByExpr, Value, VisitMut, VisitorMut, WindowSpec, WindowType,
+};
 use std::ops::ControlFlow;
 
 use super::Diagnostic;

@@ -100,8 +100,7 @@ impl Writer<'_, '_> {
         change.upserts.sort_unstable_by_key(|row| row.key);
         change.removes.sort_unstable();
         let buffered = head.map(node::decode_head).transpose()?.unwrap_or_default();
-        let in_tree: Vec<&[u8]> =
-            change.removes.iter().copied().filter(|key| buffered.binary_search_by_key(key, |row| row.key).is_err()).collect();
+        let in_tree: Vec<&[u8]> = change.removes.iter().copied().filter(|key| buffered.binary_search_by_key(key, |row| row.key).is_err()).collect();
         let rows = merge(&buffered, &change.upserts, &change.removes);
         if rows.len() <= self.shape.buffer_rows_max {
             if !in_tree.is_empty() {
@@ -158,8 +157,7 @@ impl Writer<'_, '_> {
     }
 
     fn apply_to_page(&mut self, path: &Path, page: &Page<'_>, upserts: &[Row<'_>], removes: &[&[u8]]) -> Result<Option<Tile>, Error> {
-        let removes: Vec<&[u8]> =
-            removes.iter().copied().filter(|key| order::common_nibbles(key, page.prefix) >= page.nibbles).collect();
+        let removes: Vec<&[u8]> = removes.iter().copied().filter(|key| order::common_nibbles(key, page.prefix) >= page.nibbles).collect();
         let mut changed: [Option<Option<Tile>>; FANOUT] = Default::default();
         for (slot, tile) in changed.iter_mut().enumerate() {
             let upserts = slot_of(upserts, |row| row.key, page.nibbles, slot);
@@ -195,8 +193,7 @@ impl Writer<'_, '_> {
         for (at, tile) in tiles.iter_mut().enumerate() {
             let upserts = slot_of(upserts, |row| row.key, shared, at);
             if at == slot {
-                let removes: Vec<&[u8]> =
-                    removes.iter().copied().filter(|key| order::common_nibbles(key, page.prefix) > shared).collect();
+                let removes: Vec<&[u8]> = removes.iter().copied().filter(|key| order::common_nibbles(key, page.prefix) > shared).collect();
                 *tile = if upserts.is_empty() && removes.is_empty() {
                     Some(old_tile.clone())
                 } else {

@@ -17,8 +17,8 @@ pub mod order;
 mod read;
 
 pub use fold::{EntityChanges, apply, build};
-pub use memory::MemoryState;
 pub use measure::{Measure, Measures};
+pub use memory::MemoryState;
 pub use read::{Frame, LastRows, ReadStats, Request, Touch, TouchKind, Values, read_at};
 
 /// When events move from the head into the tree, and when a leaf becomes a page. No choice of these changes an answer.

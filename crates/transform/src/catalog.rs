@@ -1,0 +1,289 @@
+//! Checked definitions, compiled: what every driver, online and offline, runs from.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use datafusion::common::DFSchema;
+use indexmap::IndexMap;
+use lockstep_model::{Fingerprint, TimeMode};
+
+use crate::compile::{self, CompileError, Planner, SourceInput, ViewInput, canonical, digest, physical};
+use crate::definition::{AvailableAt, Column, Definitions, Diagnostic, Lateness, Literal, Service, Source, SourceOptions, Version, View};
+use crate::eval::RowExpr;
+use crate::service::{JoinInput, ServiceInput, ServicePlan, compile_service};
+use crate::transformation::Transformation;
+
+/// All definitions of a project, ready to run. Compiled once; nothing in it changes afterwards.
+#[derive(Debug)]
+pub struct Catalog {
+    /// What it was compiled from.
+    pub definitions: Definitions,
+    /// Sources by name.
+    pub sources: IndexMap<String, Arc<SourcePlan>>,
+    /// Feature views by name.
+    pub views: IndexMap<String, Arc<Transformation>>,
+    /// Feature services by name.
+    pub services: IndexMap<String, Arc<ServicePlan>>,
+}
+
+/// A source, as reading and admission need it.
+#[derive(Debug)]
+pub struct SourcePlan {
+    /// Its name.
+    pub name: String,
+    /// Its declared columns, all of them nullable.
+    pub schema: SchemaRef,
+    /// Index of the event time among them.
+    pub event_time: usize,
+    /// Indices of the primary key's columns, in the key's order.
+    pub primary_key: Vec<usize>,
+    /// What tells a correction from what it corrects.
+    pub version: Option<Version>,
+    /// When an event could first be known.
+    pub availability: Availability,
+    /// How far an event may be behind its partition's newest, µs; `None` is any length.
+    pub lateness: Option<i64>,
+    /// How far past its append or availability time an event may claim to be, µs.
+    pub max_ahead: i64,
+    /// The pipeline's own delay, added to the availability, µs.
+    pub serving_lag: i64,
+    /// The options as checked.
+    pub options: SourceOptions,
+    /// Canonical text of everything that is part of the meaning of a view over it, beside the columns.
+    pub meaning: String,
+}
+
+/// When an event could first be known.
+#[derive(Debug)]
+pub enum Availability {
+    /// When it happened.
+    None,
+    /// When the log took it.
+    AppendTime,
+    /// The value of an expression over the declared columns, a timestamp in µs.
+    Expression(RowExpr),
+}
+
+impl SourcePlan {
+    /// Whether events are known later than they happen, so that the two time modes differ.
+    pub fn has_availability(&self) -> bool {
+        !matches!(self.availability, Availability::None)
+    }
+}
+
+impl Catalog {
+    /// Compiles definitions, or says what is wrong with each that does not compile.
+    pub fn compile(definitions: Definitions) -> Result<Catalog, Vec<Diagnostic>> {
+        let mut errors = Vec::new();
+        let sources = collect(definitions.sources.values(), |source| source.name.clone(), source_plan, &mut errors);
+        let views = collect(
+            definitions.views.values().filter(|view| view.branches.iter().all(|branch| sources.contains_key(&branch.source))),
+            |view| view.name.clone(),
+            |view| self::view(view, &definitions, &sources),
+            &mut errors,
+        );
+        let by_name: BTreeMap<String, Arc<Transformation>> = views.iter().map(|(name, view)| (name.clone(), Arc::clone(view))).collect();
+        let services = collect(
+            definitions.services.values().filter(|service| service.joins.iter().all(|join| views.contains_key(&join.view))),
+            |service| service.name.clone(),
+            |service| self::service(service, &by_name),
+            &mut errors,
+        );
+        if errors.is_empty() { Ok(Catalog { definitions, sources, views, services }) } else { Err(errors) }
+    }
+
+    /// The sources of a view, in the order of its branches.
+    pub fn sources_of(&self, view: &Transformation) -> Vec<&Arc<SourcePlan>> {
+        view.branches.iter().filter_map(|branch| self.sources.get(&branch.source)).collect()
+    }
+
+    /// The time in which a view is read unless told otherwise: that of knowledge where a source of it declares one.
+    pub fn time_mode(&self, view: &Transformation) -> TimeMode {
+        if self.sources_of(view).iter().any(|source| source.has_availability()) { TimeMode::Known } else { TimeMode::Event }
+    }
+
+    /// The time in which a service is read unless told otherwise: that of knowledge where a view of it has one.
+    pub fn service_time_mode(&self, service: &ServicePlan) -> TimeMode {
+        if service.joins.iter().any(|join| self.time_mode(&join.transformation) == TimeMode::Known) { TimeMode::Known } else { TimeMode::Event }
+    }
+
+    /// What a view reads a source from and how, for state below which there is nothing to read, µs; `None` keeps everything.
+    ///
+    /// Retention is the longest frame or the ttl, whichever is longer, plus the source's lateness and history.
+    pub fn retention(&self, view: &Transformation) -> Option<i64> {
+        use crate::definition::History;
+        let reach = view.reach()?.max(view.ttl.unwrap_or(0));
+        let mut longest = reach;
+        for source in self.sources_of(view) {
+            let History::Within(history) = source.options.history else { return None };
+            let beyond = reach.saturating_add(source.lateness?).saturating_add(history.micros()).saturating_add(source.serving_lag);
+            longest = longest.max(beyond);
+        }
+        Some(longest)
+    }
+}
+
+/// Compiles each item, keeping what compiles and the errors of what does not.
+fn collect<'a, T: 'a, P>(
+    items: impl Iterator<Item = &'a T>,
+    name: impl Fn(&T) -> String,
+    compile: impl Fn(&'a T) -> Result<P, Diagnostic>,
+    errors: &mut Vec<Diagnostic>,
+) -> IndexMap<String, Arc<P>> {
+    let mut compiled = IndexMap::new();
+    for item in items {
+        match compile(item) {
+            Ok(plan) => {
+                compiled.insert(name(item), Arc::new(plan));
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    compiled
+}
+
+fn fields(columns: &[Column]) -> Vec<FieldRef> {
+    columns.iter().map(|column| Arc::new(Field::new(&column.name, column.data_type.clone(), true))).collect()
+}
+
+fn source_plan(source: &Source) -> Result<SourcePlan, Diagnostic> {
+    let schema: SchemaRef = Arc::new(Schema::new(fields(&source.columns)));
+    let (availability, available) = availability(source, &schema)?;
+    let options = &source.options;
+    let lateness = match options.allowed_lateness {
+        Lateness::Within(interval) => Some(interval.micros()),
+        Lateness::Unbounded => None,
+    };
+    let keys: Vec<&str> = source.primary_key.iter().map(|&column| source.columns[column].name.as_str()).collect();
+    let version = match options.version {
+        Some(Version::Column(column)) => format!("column {:?}", source.columns[column].name),
+        Some(Version::Position) => "position".to_owned(),
+        None => "none".to_owned(),
+    };
+    let meaning = format!(
+        "primary_key {keys:?} zone {} tzdb {} version {version} lateness {lateness:?} max_ahead {} available {available} lag {}",
+        options.time_zone.name(),
+        crate::calendar::tzdb_release(),
+        options.max_ahead.micros(),
+        options.serving_lag.micros(),
+    );
+    Ok(SourcePlan {
+        name: source.name.clone(),
+        schema,
+        event_time: source.event_time,
+        primary_key: source.primary_key.clone(),
+        version: options.version,
+        availability,
+        lateness,
+        max_ahead: options.max_ahead.micros(),
+        serving_lag: options.serving_lag.micros(),
+        options: options.clone(),
+        meaning,
+    })
+}
+
+/// The availability of a source's rows, and its canonical text.
+fn availability(source: &Source, schema: &SchemaRef) -> Result<(Availability, String), Diagnostic> {
+    match &source.options.available_at {
+        None => Ok((Availability::None, "none".to_owned())),
+        Some(AvailableAt::AppendTime) => Ok((Availability::AppendTime, "append_time".to_owned())),
+        Some(AvailableAt::Expression { expr, origin, .. }) => {
+            let compiled = || -> Result<_, CompileError> {
+                let columns = DFSchema::try_from(Arc::clone(schema))?;
+                let planner = Planner::new([], None);
+                let planned = planner.expr(expr, &columns)?;
+                let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+                let row = physical(&planned, &columns)?;
+                if !matches!(row.data_type, DataType::Timestamp(..)) {
+                    return Err(format!("available_at is a moment, and this is of type {}", canonical::type_name(&row.data_type)?).into());
+                }
+                let mut text = String::new();
+                canonical::expr(&mut text, &planned)?;
+                use datafusion::logical_expr::ExprSchemable;
+                let planned = planner.coerce(planned.cast_to(&time, &columns)?, &columns)?;
+                Ok((Availability::Expression(physical(&planned, &columns)?), text))
+            };
+            compiled().map_err(|error| origin.error(error.message))
+        }
+    }
+}
+
+fn view(view: &View, definitions: &Definitions, sources: &IndexMap<String, Arc<SourcePlan>>) -> Result<Transformation, Diagnostic> {
+    let entity = definitions.entities.get(&view.entity);
+    let entity = entity.ok_or_else(|| view.origin.error(format!("no entity named `{}`", view.entity)))?;
+    let mut inputs = BTreeMap::new();
+    for branch in &view.branches {
+        let plan = sources.get(&branch.source).ok_or_else(|| view.body.at(branch.span).error(format!("no source named `{}`", branch.source)))?;
+        let input = SourceInput {
+            schema: Arc::clone(&plan.schema),
+            event_time: plan.schema.field(plan.event_time).name().clone(),
+            meaning: plan.meaning.clone(),
+        };
+        inputs.insert(branch.source.clone(), input);
+    }
+    let input = ViewInput {
+        name: &view.name,
+        entity: fields(&entity.keys),
+        query: &view.query,
+        sources: inputs,
+        ttl: view.options.ttl.map(|ttl| ttl.micros()),
+        resolution: view.options.resolution.map_or(1, |resolution| resolution.micros()),
+        limit: view.options.limit.map(|limit| usize::try_from(limit.get()).unwrap_or(usize::MAX)),
+    };
+    compile::compile(&input).map_err(|error| {
+        let item = view.features.iter().find(|item| Some(&item.name) == error.feature.as_ref());
+        let origin = item.map_or_else(|| view.origin.clone(), |item| view.body.at(item.span));
+        origin.error(error.message)
+    })
+}
+
+fn service(service: &Service, views: &BTreeMap<String, Arc<Transformation>>) -> Result<ServicePlan, Diagnostic> {
+    if let Some(source) = &service.request_as {
+        return Err(service
+            .origin
+            .error(format!("`REQUEST AS {source}` is not answered by this release"))
+            .note("it would fold the request into the views that read the source, for its own answer alone")
+            .help("write REQUEST (…) with the columns that a request gives: the event of the request is then counted once it has arrived"));
+    }
+    let input = ServiceInput {
+        name: &service.name,
+        request: fields(&service.request),
+        request_alias: &service.request_alias,
+        joins: service
+            .joins
+            .iter()
+            .map(|join| JoinInput { view: &join.view, alias: &join.alias, keys: join.keys.iter().map(|key| &key.expr).collect() })
+            .collect(),
+        outputs: service.outputs.iter().map(|output| (output.name.as_str(), &output.expr)).collect(),
+        defaults: service.defaults.iter().map(|(name, value)| (name.as_str(), literal(value))).collect(),
+    };
+    compile_service(&input, views).map_err(|error| {
+        let output = service.outputs.iter().find(|output| Some(&output.name) == error.feature.as_ref());
+        let origin = output.map_or_else(|| service.origin.clone(), |output| service.origin.at(output.span));
+        origin.error(error.message)
+    })
+}
+
+fn literal(value: &Literal) -> String {
+    match value {
+        Literal::Boolean(value) => value.to_string(),
+        Literal::Number(text) | Literal::Text(text) => text.clone(),
+    }
+}
+
+/// One digest of all that a set of definitions means, for telling one set from another.
+pub fn meaning_of_all(catalog: &Catalog) -> Fingerprint {
+    let mut text = "lockstep definitions 1\n".to_owned();
+    for (name, view) in &catalog.views {
+        let _ = writeln!(text, "view {name:?} {}", view.meaning);
+    }
+    for (name, service) in &catalog.services {
+        let _ = writeln!(text, "service {name:?} {}", service.meaning);
+    }
+    digest(&text)
+}
+
+#[cfg(test)]
+mod tests;
