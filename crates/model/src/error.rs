@@ -9,6 +9,8 @@ pub enum ErrorKind {
     Invalid,
     /// What was asked for does not exist here.
     NotFound,
+    /// It existed, or will, but not at the moment asked for: ask for another.
+    OutOfRange,
     /// Something is in the way now: another owner, a full disk, a source that stopped. Try again or clear the way.
     Unavailable,
     /// Stored or read data contradicts what was promised about it.
@@ -39,6 +41,11 @@ impl Error {
     /// It does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
         Error::new(ErrorKind::NotFound, message)
+    }
+
+    /// It is gone at the moment asked for.
+    pub fn out_of_range(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::OutOfRange, message)
     }
 
     /// Something is in the way.

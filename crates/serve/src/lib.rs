@@ -1,1 +1,8 @@
+//! Lookups: answers to requests, from one consistent cut of a store.
+//!
+//! A [`Served`] is made once per set of definitions and generations; a lookup takes a cut, plans nothing, and reads all its entities
+//! in one batch.
 
+mod lookup;
+
+pub use lookup::{Lookup, LookupRequest, Read, Role, Served};

@@ -130,6 +130,19 @@ fn kernel(error: arrow::error::ArrowError) -> Error {
 }
 
 impl Transformation {
+    /// The encoded entity keys of rows of key columns, in the entity's order.
+    ///
+    /// # Errors
+    /// Invalid where they are not of the entity's types.
+    pub fn entity_keys(&self, columns: &[ArrayRef]) -> Result<Keys, Error> {
+        let same = columns.len() == self.entity.len() && columns.iter().zip(&self.entity).all(|(column, key)| column.data_type() == key.data_type());
+        if !same {
+            let keys: Vec<String> = self.entity.iter().map(|key| format!("{} {}", key.name(), key.data_type())).collect();
+            return Err(Error::invalid(format!("the key of `{}` is ({})", self.view, keys.join(", "))));
+        }
+        Keys::encode(columns)
+    }
+
     /// The values of all features for each request, at its moment.
     pub fn read_at(
         &self,

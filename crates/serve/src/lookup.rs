@@ -1,0 +1,216 @@
+//! What is asked, and what is answered.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use lockstep_model::key::Keys;
+use lockstep_model::{Error, FilledBy, Generation, StateKey, StateRead, Status, TimeMode};
+use lockstep_store::{CutRead, GenerationInfo};
+use lockstep_transform::catalog::Catalog;
+use lockstep_transform::service::ServicePlan;
+use lockstep_transform::tiles::{ReadStats, Request, Touch};
+use lockstep_transform::transformation::Transformation;
+
+/// Compiled definitions, and the generation that holds the state of each view.
+#[derive(Debug)]
+pub struct Served {
+    catalog: Arc<Catalog>,
+    /// In the order of the catalog's views; `None` where nothing is published yet.
+    generations: Vec<Option<GenerationInfo>>,
+}
+
+/// Many entities at many moments, of one feature service or view.
+#[derive(Debug, Clone, Copy)]
+pub struct LookupRequest<'a> {
+    /// Name of a feature service or a feature view.
+    pub name: &'a str,
+    /// One row per request: the service's request columns, or the view's key columns.
+    pub rows: &'a RecordBatch,
+    /// The moment of each request, µs.
+    pub moments: &'a [i64],
+    /// Which clock counts; `None` for knowledge where the definitions have it.
+    pub time: Option<TimeMode>,
+    /// Whether to tell what each value came from.
+    pub explain: bool,
+}
+
+/// The answer to a [`LookupRequest`], column-wise: every vector per output holds one item per request.
+#[derive(Debug)]
+pub struct Lookup {
+    /// Names and types of the outputs.
+    pub schema: SchemaRef,
+    /// Values per output.
+    pub columns: Vec<ArrayRef>,
+    /// Statuses per output.
+    pub statuses: Vec<Vec<Status>>,
+    /// Where absent values were filled from, per output.
+    pub filled_by: Vec<Vec<FilledBy>>,
+    /// Time of the newest event of the least fresh view an output reads, per output, µs.
+    pub event_times: Vec<Vec<Option<i64>>>,
+    /// Which clock counted.
+    pub time: TimeMode,
+    /// The reads behind it: one for a view, one per join of a service.
+    pub reads: Vec<Read>,
+    /// What it cost.
+    pub stats: ReadStats,
+}
+
+/// One view read in one role.
+#[derive(Debug)]
+pub struct Read {
+    /// What was read.
+    pub role: Role,
+    /// Encoded entity key per request.
+    pub entities: Keys,
+    /// What each value came from, if asked for.
+    pub touches: Option<Vec<Touch>>,
+}
+
+/// A view, and the state it was read from.
+#[derive(Debug, Clone)]
+pub struct Role {
+    /// The view's name in the request: a join's alias, or the view's own.
+    pub alias: String,
+    /// The compiled view.
+    pub view: Arc<Transformation>,
+    /// Its version.
+    pub version: u32,
+    /// Its state.
+    pub generation: Generation,
+}
+
+/// The state of one generation in a cut.
+struct CutState<'a> {
+    cut: &'a dyn CutRead,
+    generation: Generation,
+}
+
+impl StateRead for CutState<'_> {
+    fn get_many(&self, keys: &[StateKey], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
+        self.cut.get_state(self.generation, keys, found)
+    }
+}
+
+impl Served {
+    /// Finds the published generation of each view of `catalog`.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn new(catalog: Arc<Catalog>, cut: &dyn CutRead) -> Result<Served, Error> {
+        let all = cut.generations()?;
+        let published = |view: &Transformation| {
+            let same =
+                |info: &&GenerationInfo| info.published() && info.view == view.view && info.meaning == view.meaning && info.state == view.state;
+            all.iter().rfind(same).cloned()
+        };
+        let generations = catalog.views.values().map(|view| published(view)).collect();
+        Ok(Served { catalog, generations })
+    }
+
+    /// The compiled definitions.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// The generation that holds the state of a view.
+    pub fn generation(&self, view: &str) -> Option<&GenerationInfo> {
+        self.generations.get(self.catalog.views.get_index_of(view)?)?.as_ref()
+    }
+
+    /// Answers a batch of requests from one cut.
+    ///
+    /// # Errors
+    /// NotFound for a name that is no service and no view; Unavailable where a view has no published state; OutOfRange for a moment before
+    /// a view's `readable_from`; Invalid where the request's columns are not the declared ones.
+    pub fn lookup(&self, cut: &dyn CutRead, request: &LookupRequest<'_>) -> Result<Lookup, Error> {
+        if request.rows.num_rows() != request.moments.len() {
+            return Err(Error::internal(format!("{} requests at {} moments", request.rows.num_rows(), request.moments.len())));
+        }
+        if let Some(service) = self.catalog.services.get(request.name) {
+            return self.service(cut, service, request);
+        }
+        match self.catalog.views.get(request.name) {
+            Some(view) => self.view(cut, view, request),
+            None => Err(self.unknown(request.name)),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let list = |names: Vec<&str>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let services = list(self.catalog.services.keys().map(String::as_str).collect());
+        let views = list(self.catalog.views.keys().map(String::as_str).collect());
+        Error::not_found(format!("no feature service or view named `{name}` · services: {services} · views: {views}"))
+    }
+
+    fn role(&self, alias: &str, view: &Arc<Transformation>) -> Result<Role, Error> {
+        let info = self.generation(&view.view).ok_or_else(|| {
+            Error::unavailable(format!("`{}` has no published state · run `lockstep apply`, then `lockstep backfill {}`", view.view, view.view))
+        })?;
+        Ok(Role { alias: alias.to_owned(), view: Arc::clone(view), version: info.version, generation: info.generation })
+    }
+
+    /// Refuses moments whose state may be gone already.
+    fn check_moments(&self, cut: &dyn CutRead, roles: &[Role], moments: &[i64]) -> Result<(), Error> {
+        let Some(&earliest) = moments.iter().min() else { return Ok(()) };
+        for role in roles {
+            let from = cut.horizon(role.generation)?.readable_from;
+            if earliest < from.0 {
+                let at = lockstep_model::EventTime(earliest);
+                return Err(Error::out_of_range(format!(
+                    "`{}` can be read from {from} on, and {at} is before that · declare `history` on its sources to keep more",
+                    role.view.view
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn service(&self, cut: &dyn CutRead, service: &ServicePlan, request: &LookupRequest<'_>) -> Result<Lookup, Error> {
+        let roles = service.joins.iter().map(|join| self.role(&join.alias, &join.transformation)).collect::<Result<Vec<_>, _>>()?;
+        self.check_moments(cut, &roles, request.moments)?;
+        let states: Vec<CutState<'_>> = roles.iter().map(|role| CutState { cut, generation: role.generation }).collect();
+        let states: Vec<&dyn StateRead> = states.iter().map(|state| state as &dyn StateRead).collect();
+        let time = request.time.unwrap_or_else(|| self.catalog.service_time_mode(service));
+        let mut touches = request.explain.then(Vec::new);
+        let answer = service.answer(&states, request.rows, request.moments, time, touches.as_mut())?;
+        let mut touches = touches.map(Vec::into_iter);
+        let reads = roles.into_iter().zip(answer.entities).map(|(role, entities)| Read {
+            role,
+            entities,
+            touches: touches.as_mut().and_then(Iterator::next),
+        });
+        Ok(Lookup {
+            schema: Arc::clone(&service.schema),
+            columns: answer.columns,
+            statuses: answer.statuses,
+            filled_by: answer.filled_by,
+            event_times: answer.event_times,
+            time,
+            reads: reads.collect(),
+            stats: answer.stats,
+        })
+    }
+
+    fn view(&self, cut: &dyn CutRead, view: &Arc<Transformation>, request: &LookupRequest<'_>) -> Result<Lookup, Error> {
+        let role = self.role(&view.view, view)?;
+        self.check_moments(cut, std::slice::from_ref(&role), request.moments)?;
+        let state = CutState { cut, generation: role.generation };
+        let entities = view.entity_keys(request.rows.columns())?;
+        let requests: Vec<Request<'_>> = request.moments.iter().enumerate().map(|(row, &at)| Request { entity: entities.get(row), at }).collect();
+        let time = request.time.unwrap_or_else(|| self.catalog.time_mode(view));
+        let mut touches = request.explain.then(Vec::new);
+        let features = view.read_at(&state, &requests, time, touches.as_mut())?;
+        let outputs = features.columns.len();
+        Ok(Lookup {
+            schema: Arc::clone(&view.features),
+            columns: features.columns,
+            statuses: features.statuses,
+            filled_by: vec![vec![FilledBy::None; requests.len()]; outputs],
+            event_times: vec![features.newest; outputs],
+            time,
+            stats: features.stats,
+            reads: vec![Read { role, entities, touches }],
+        })
+    }
+}
