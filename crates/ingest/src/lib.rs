@@ -1,1 +1,3 @@
+//! From sources to the store: rows are read, admitted, folded and committed.
 
+pub mod admission;

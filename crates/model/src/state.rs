@@ -22,6 +22,10 @@ pub struct StateKey(Vec<u8>);
 /// Longest entity key, in bytes.
 pub const ENTITY_KEY_LEN_MAX: usize = u16::MAX as usize;
 
+/// Longest primary key, in bytes: an order key is the event time, a branch, a primary key and a version of at most 32 bytes, and a path
+/// counts its half-bytes in two bytes.
+pub const PRIMARY_KEY_LEN_MAX: usize = (u16::MAX as usize - 1) / 2 - 9 - 32;
+
 impl StateKey {
     /// The head of an entity. The entity key is at most [`ENTITY_KEY_LEN_MAX`] bytes, which the row stage has checked.
     pub fn head(entity: &[u8]) -> Self {

@@ -1,0 +1,165 @@
+//! Admission: which rows of a source are events, and what becomes of earlier ones.
+//!
+//! [`Admission::admit`] takes rows of one partition in their order and gives [`Admitted`]: the changes of the set of events, the writes that make
+//! the index of primary keys remember them, and the rows that are no events, each with its place and the reason. It reads no clock and keeps no
+//! state: everything it decides by is in the rows, in the index, and in the partition's largest event time so far.
+//!
+//! # By the row and its log alone
+//! - *Dead letters.* A row that cannot be read, has no event time, a NULL in its primary key or its version, a key beyond
+//!   [`PRIMARY_KEY_LEN_MAX`](lockstep_model::state::PRIMARY_KEY_LEN_MAX), no moment of availability where that is an expression, or an event time further than `max_ahead` past
+//!   its availability (by an expression), else its append time, else the clock. Also a tombstone where the source has no versions.
+//! - *Lateness.* A row of a log whose event time is before the partition's largest so far less `allowed_lateness` is refused.
+//! - *The largest event time* is moved by every row that is not a dead letter by the above, whatever is then found under its key: a duplicate moves it, and so does a
+//!   conflict. What is refused therefore follows from the log, in every replay, and from no other partition. Tombstones have no event time: they are never refused and
+//!   move nothing. History is never refused; what it moves is its own partition's.
+//!
+//! # By primary key
+//! - *Without versions* the first content under a key stands; the same again is a duplicate, other content a conflict. Content is the declared columns after casting, as the
+//!   row codec writes them: neither availability nor append time.
+//! - *With versions* the greatest stands. A tombstone is greater than the row of an equal version. Of a version that is available later than a greater one, nothing is kept: it
+//!   was never what was known. Without declared availability, that is every version but the greatest, so that a repeat of a lesser one is superseded again rather than
+//!   known for a duplicate.
+//! - *Known time.* A row is known from its availability plus `serving_lag`, and until that of the least greater version that was available later; a tombstone ends it like any
+//!   version, at its append time (or the clock) plus `serving_lag`. Where one row arrives twice, its earliest availability stands.
+//! - *Versions by position* are row numbers. A log supersedes history, since history is taken of it.
+//! - Entries are a function of the set of rows that arrived, except where rows conflict: then the first stands.
+//! - An entry holds every version that was once known, and is written whole: a source whose keys are corrected thousands of times is better off
+//!   without `available_at`. It expires by the largest event time of any of its versions. A correction of a key that was forgotten is a new event, so the
+//!   keys of versioned sources are to be kept for as long as their events can be read.
+//!
+//! # Counters
+//! Every row is one of applied, duplicates, refused and dead_lettered; conflicts are dead letters too. Of the rows applied, those are superseded that gave way to a greater
+//! version, on arrival or later.
+
+mod admitted;
+mod batch;
+mod index;
+mod screen;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod unversioned;
+mod versioned;
+mod versions;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, Int64Array, RecordBatch};
+use lockstep_model::codec::CodecError;
+use lockstep_model::row::RowCodec;
+use lockstep_model::{Error, EventTime, PartitionId};
+use lockstep_transform::catalog::SourcePlan;
+
+pub use admitted::Admitted;
+pub use index::{CutKeys, KeyIndex, MemoryKeyIndex, PendingKeys};
+
+/// Version of the layout of a key's entry.
+const LAYOUT: u8 = 1;
+
+/// Rows of one partition, by position.
+#[derive(Clone, Copy)]
+pub struct Arrivals<'a> {
+    /// Where they were read.
+    pub partition: &'a PartitionId,
+    /// The number of each row within the partition.
+    pub rows: &'a [u64],
+    /// The rows: the source's declared columns, times in µs.
+    pub batch: &'a RecordBatch,
+    /// Which rows delete their key; `None` where none does.
+    pub tombstone: Option<&'a BooleanArray>,
+    /// When the log took each row, µs; NULL or `None` where it does not say.
+    pub append_time: Option<&'a Int64Array>,
+    /// The rows between these that could not be read.
+    pub bad: &'a [Unreadable<'a>],
+    /// The bytes of a row of `batch` as they were read.
+    pub original: &'a dyn Fn(usize) -> Vec<u8>,
+}
+
+impl fmt::Debug for Arrivals<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrivals").field("partition", self.partition).field("rows", &self.rows.len()).field("bad", &self.bad).finish_non_exhaustive()
+    }
+}
+
+/// A row that could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable<'a> {
+    /// Its number within the partition.
+    pub row: u64,
+    /// What is wrong with it.
+    pub reason: &'a str,
+    /// Its bytes as they were.
+    pub bytes: &'a [u8],
+}
+
+/// What a partition is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A log, in its order: what comes too late is refused.
+    Stream,
+    /// Batch files, in whatever order: all of it is admitted.
+    History,
+}
+
+/// Admission of one source into one generation. Made once, used for every batch.
+#[derive(Debug)]
+pub struct Admission {
+    plan: Arc<SourcePlan>,
+    ordinal: u16,
+    codec: RowCodec,
+}
+
+impl Admission {
+    /// Admission of the source that is number `ordinal` within the generation's view.
+    ///
+    /// # Errors
+    /// Invalid where a column's type cannot be stored.
+    pub fn new(plan: &Arc<SourcePlan>, ordinal: u16) -> Result<Admission, Error> {
+        Ok(Admission { plan: Arc::clone(plan), ordinal, codec: RowCodec::new(Arc::clone(&plan.schema))? })
+    }
+
+    /// Decides what the rows come to. `event_time_max` is the partition's largest event time before them, as [`Admitted::event_time_max`] gave it; `index` is
+    /// what was known of the source's keys, all earlier writes applied.
+    ///
+    /// # Errors
+    /// Where the index cannot be read or an entry of it does not decode, and where the batch is not one of the source.
+    pub fn admit(
+        &self,
+        arrivals: &Arrivals<'_>,
+        event_time_max: Option<i64>,
+        index: &dyn KeyIndex,
+        now: EventTime,
+        kind: Kind,
+    ) -> Result<Admitted, Error> {
+        let batch = batch::Batch::new(self, arrivals, now, kind)?;
+        let screen::Screened { passed, mut ledger, event_time_max } = screen::screen(&batch, kind, event_time_max);
+        let mut buffers = versioned::Buffers::default();
+        let (changes, keys) = match self.plan.version {
+            None => unversioned::admit(self, &batch, &passed, index, &mut ledger)?,
+            Some(_) => versioned::admit(self, &batch, &passed, index, &mut ledger, &mut buffers)?,
+        };
+        ledger.dead_letters.sort_by_key(|letter| letter.row);
+        Ok(Admitted {
+            rows: changes.gather(arrivals.batch, &self.codec)?,
+            sign: changes.sign,
+            known_from: changes.known_from,
+            known_until: changes.known_until,
+            suffixes: changes.suffixes,
+            keys,
+            refusals: ledger.refusals,
+            dead_letters: ledger.dead_letters,
+            counters: ledger.counters,
+            event_time_max,
+        })
+    }
+
+    fn undecodable(&self, error: CodecError) -> Error {
+        let CodecError { what } = error;
+        Error::data(format!(
+            "what is remembered of a key of source `{}` does not decode · {what} · restore a snapshot, or open the store with the release that wrote it",
+            self.plan.name
+        ))
+        .caused_by(error)
+    }
+}

@@ -1,0 +1,76 @@
+//! What is decided of a row by its log alone: dead letters and lateness.
+
+use lockstep_model::EventTime;
+use lockstep_store::{Counters, DeadLetter, Refusal};
+
+use super::batch::{Batch, Fault, Reason, length};
+use super::{Kind, Unreadable};
+
+/// What became of rows that are not changes.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) refusals: Vec<Refusal>,
+    pub(super) dead_letters: Vec<DeadLetter>,
+    pub(super) counters: Counters,
+}
+
+impl Ledger {
+    /// Puts a row aside.
+    pub(super) fn put_aside(&mut self, batch: &Batch<'_>, row: usize, fault: Fault) {
+        let bytes = (batch.arrivals.original)(row);
+        self.push(batch, batch.arrivals.rows[row], fault.reason, fault.detail, bytes);
+    }
+
+    fn put_aside_unreadable(&mut self, batch: &Batch<'_>, bad: &Unreadable<'_>) {
+        self.push(batch, bad.row, Reason::Unreadable, bad.reason.to_owned(), bad.bytes.to_vec());
+    }
+
+    fn push(&mut self, batch: &Batch<'_>, row: u64, reason: Reason, detail: String, bytes: Vec<u8>) {
+        let partition = batch.arrivals.partition.clone();
+        self.dead_letters.push(DeadLetter { partition, row, reason: reason.word().to_owned(), detail, bytes, at: batch.now });
+        self.counters.dead_lettered += 1;
+    }
+
+    fn refuse(&mut self, batch: &Batch<'_>, row: usize, event_time: i64, newest: i64, lateness: i64) {
+        let behind = length(newest.saturating_sub(event_time));
+        self.refusals.push(Refusal {
+            partition: batch.arrivals.partition.clone(),
+            row: batch.arrivals.rows[row],
+            event_time: EventTime(event_time),
+            primary_key: batch.key_text(row),
+            watermark: EventTime(newest),
+            reason: format!("{behind} behind the newest event of its partition · allowed_lateness: {}", length(lateness)),
+        });
+        self.counters.refused += 1;
+    }
+}
+
+/// Rows that go on to be looked up, and what became of the others.
+#[derive(Debug)]
+pub(super) struct Screened {
+    pub(super) passed: Vec<u32>,
+    pub(super) ledger: Ledger,
+    pub(super) event_time_max: Option<i64>,
+}
+
+/// Goes through the rows by position.
+pub(super) fn screen(batch: &Batch<'_>, kind: Kind, event_time_max: Option<i64>) -> Screened {
+    let mut ledger = Ledger::default();
+    batch.arrivals.bad.iter().for_each(|bad| ledger.put_aside_unreadable(batch, bad));
+    let lateness = batch.plan.lateness.filter(|_| kind == Kind::Stream);
+    let mut newest = event_time_max;
+    let mut passed = Vec::with_capacity(batch.len());
+    for row in 0..batch.len() {
+        match (batch.check(row), newest, lateness) {
+            (Err(fault), ..) => ledger.put_aside(batch, row, fault),
+            (Ok(Some(time)), Some(newest), Some(lateness)) if time < newest.saturating_sub(lateness) => {
+                ledger.refuse(batch, row, time, newest, lateness);
+            }
+            (Ok(time), ..) => {
+                newest = newest.max(time);
+                passed.push(row as u32);
+            }
+        }
+    }
+    Screened { passed, ledger, event_time_max: newest }
+}
