@@ -82,7 +82,8 @@ impl<'a> Batch<'a> {
     pub(super) fn new(admission: &'a Admission, arrivals: &'a Arrivals<'a>, now: EventTime, kind: Kind) -> Result<Self, Error> {
         let plan = admission.plan.as_ref();
         let columns = arrivals.batch.columns();
-        if columns.len() != plan.schema.fields().len() || arrivals.rows.len() != arrivals.batch.num_rows() {
+        let lengths = [Some(arrivals.rows.len()), arrivals.tombstone.map(Array::len), arrivals.append_time.map(Array::len)];
+        if columns.len() != plan.schema.fields().len() || lengths.into_iter().flatten().any(|len| len != arrivals.batch.num_rows()) {
             return Err(Error::internal(format!("a batch that is not of source `{}`", plan.name)));
         }
         let primary_key: Vec<ArrayRef> = plan.primary_key.iter().map(|&column| columns[column].clone()).collect();

@@ -88,6 +88,15 @@ impl MemoryKeyIndex {
     }
 }
 
+impl Extend<KeyWrite> for MemoryKeyIndex {
+    /// As [`MemoryKeyIndex::apply`], for writes that are needed nowhere else.
+    fn extend<T: IntoIterator<Item = KeyWrite>>(&mut self, writes: T) {
+        for KeyWrite { source, key, value } in writes {
+            self.sources.entry(source).or_default().insert(key, value);
+        }
+    }
+}
+
 impl KeyIndex for MemoryKeyIndex {
     fn get_many(&self, source: u16, keys: &[&[u8]], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
         keys.iter().enumerate().for_each(|(i, key)| found(i, self.get(source, key)));

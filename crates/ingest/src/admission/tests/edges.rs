@@ -104,6 +104,25 @@ fn an_entry_expires_by_the_largest_event_time_of_any_version() {
 }
 
 #[test]
+fn entries_keep_their_bytes() {
+    let entry = |options: &str, rows: &str| {
+        let mut log = Log::new(options, Kind::Stream);
+        log.admit(&parse(rows));
+        log.entry(1).unwrap().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let row = "k=1 t=10 v=2 x=1.5 seen=7 append=9";
+    let unversioned = "800000000000000a01b3c5d3096920513e6a441c5a0ec1877a";
+    assert_eq!(entry("", row), unversioned);
+    assert_eq!(entry("available_at = 'append_time'", row), format!("{unversioned}0000000000000009"));
+    let content = "00020a0000000000000004000000000000f83f0700000000000000";
+    assert_eq!(entry("version = 'v'", row), format!("800000000000000a010a01028000000000000002001b{content}"));
+    assert_eq!(
+        entry("version = 'v', available_at = 'seen'", &format!("{row}\nk=1 v=3 tombstone append=12")),
+        format!("800000000000000c010a010280000000000000020000000000000000071b{content}0a0102800000000000000301000000000000000c")
+    );
+}
+
+#[test]
 fn history_gives_way_to_its_log() {
     let mut log = Log::new("allowed_lateness = 'unbounded', version = 'position'", Kind::History);
     log.next_row = 500;

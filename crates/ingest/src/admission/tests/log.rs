@@ -187,10 +187,15 @@ impl Log {
 
     /// By when the entry of a key expires.
     pub(super) fn expires(&self, key: i64) -> Option<i64> {
+        let (header, _) = KeyEntryHeader::split(self.entry(key)?).unwrap();
+        Some(header.event_time.0)
+    }
+
+    /// What is remembered of a key.
+    pub(super) fn entry(&self, key: i64) -> Option<&[u8]> {
         let columns: [ArrayRef; 1] = [Arc::new(Int64Array::from(vec![key]))];
         let keys = lockstep_model::key::Keys::encode(&columns).unwrap();
-        let (header, _) = KeyEntryHeader::split(self.index.get(0, keys.get(0))?).unwrap();
-        Some(header.event_time.0)
+        self.index.get(0, keys.get(0))
     }
 }
 
