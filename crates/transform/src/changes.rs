@@ -100,21 +100,44 @@ impl StagedChanges {
         Ok(())
     }
 
-    /// The changes of each entity, in the order of its state keys. What happens to one order key within the batch is settled here: the last change stands.
-    pub fn by_entity(&mut self) -> Vec<EntityChanges<'_>> {
+    /// Bytes held, about.
+    pub fn size(&self) -> usize {
+        self.bytes.len() + self.entries.len() * size_of::<Entry>()
+    }
+
+    /// Which changes fall into each of `parts` equal ranges of shards, so that the parts can be brought into order side by side.
+    pub fn in_parts(&self, parts: u32) -> Vec<Vec<u32>> {
+        let mut numbers = vec![Vec::with_capacity(self.entries.len() / parts.max(1) as usize); parts as usize];
+        for (number, entry) in self.entries.iter().enumerate() {
+            numbers[(u32::from(entry.shard) * parts >> 16) as usize].push(number as u32);
+        }
+        numbers
+    }
+
+    /// As [`Self::by_entity`], of some changes, whose numbers ascend.
+    pub fn by_entity_of(&self, numbers: &[u32]) -> Vec<EntityChanges<'_>> {
+        let mut entries: Vec<&Entry> = numbers.iter().map(|&number| &self.entries[number as usize]).collect();
+        entries.sort_by(|a, b| self.compare(a, b));
+        self.grouped(&entries)
+    }
+
+    fn compare(&self, a: &Entry, b: &Entry) -> std::cmp::Ordering {
         let bytes = &self.bytes;
+        let by_entity = (a.shard, a.entity.len()).cmp(&(b.shard, b.entity.len())).then_with(|| bytes[a.entity.clone()].cmp(&bytes[b.entity.clone()]));
+        by_entity.then_with(|| bytes[a.key.clone()].cmp(&bytes[b.key.clone()]))
+    }
+
+    fn grouped(&self, entries: &[&Entry]) -> Vec<EntityChanges<'_>> {
+        let same_entity = |a: &&Entry, b: &&Entry| self.bytes[a.entity.clone()] == self.bytes[b.entity.clone()];
+        entries.chunk_by(same_entity).map(|entries| entity_changes(&self.bytes, entries)).collect()
+    }
+
+    /// The changes of each entity, in the order of its state keys. What happens to one order key within the batch is settled here: the last change stands.
+    pub fn by_entity(&self) -> Vec<EntityChanges<'_>> {
+        let mut entries: Vec<&Entry> = self.entries.iter().collect();
         // A stable sort keeps the order in which changes to one order key were made.
-        self.entries.sort_by(|a, b| {
-            let entity = |entry: &Entry| (entry.shard, entry.entity.len(), entry.entity.clone());
-            let ((a_shard, a_len, a_entity), (b_shard, b_len, b_entity)) = (entity(a), entity(b));
-            (a_shard, a_len)
-                .cmp(&(b_shard, b_len))
-                .then_with(|| bytes[a_entity].cmp(&bytes[b_entity]))
-                .then_with(|| bytes[a.key.clone()].cmp(&bytes[b.key.clone()]))
-        });
-        let same_entity = |a: &Entry, b: &Entry| bytes[a.entity.clone()] == bytes[b.entity.clone()];
-        let entities = self.entries.chunk_by(same_entity);
-        entities.map(|entries| entity_changes(bytes, entries)).collect()
+        entries.sort_by(|a, b| self.compare(a, b));
+        self.grouped(&entries)
     }
 
     /// Empties this and keeps the memory.
@@ -125,7 +148,7 @@ impl StagedChanges {
     }
 }
 
-fn entity_changes<'a>(bytes: &'a [u8], entries: &[Entry]) -> EntityChanges<'a> {
+fn entity_changes<'a>(bytes: &'a [u8], entries: &[&Entry]) -> EntityChanges<'a> {
     let entity = entries.first().map_or(&[][..], |entry| &bytes[entry.entity.clone()]);
     let mut changes = EntityChanges { entity, ..EntityChanges::default() };
     for same_key in entries.chunk_by(|a, b| bytes[a.key.clone()] == bytes[b.key.clone()]) {

@@ -34,6 +34,15 @@ impl FromStr for Zone {
     }
 }
 
+impl From<Tz> for Zone {
+    fn from(zone: Tz) -> Self {
+        match zone {
+            Tz::UTC | Tz::Etc__UTC => Zone::Utc,
+            zone => Zone::Named(zone),
+        }
+    }
+}
+
 impl fmt::Display for Zone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

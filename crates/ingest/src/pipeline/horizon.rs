@@ -1,0 +1,42 @@
+//! What a generation may forget: a function of how far its logs have come.
+
+use std::collections::BTreeMap;
+
+use lockstep_model::{EventTime, PartitionId};
+use lockstep_store::Horizon;
+
+use super::is_history;
+use super::step::Target;
+
+/// The largest event time of each partition of the logs, µs.
+pub(super) type Newest = BTreeMap<PartitionId, i64>;
+
+/// The least of the partitions' newest event times, of one source.
+fn watermark(newest: &Newest, source: &str) -> Option<i64> {
+    newest.iter().filter(|(id, _)| id.source == source && !is_history(&id.partition)).map(|(_, &time)| time).min()
+}
+
+/// The least watermark of a view's sources; `None` until each has one.
+pub(super) fn view_watermark(target: &Target, newest: &Newest) -> Option<i64> {
+    target.sources.iter().map(|source| watermark(newest, &source.name)).collect::<Option<Vec<_>>>()?.into_iter().min()
+}
+
+/// The horizon of a generation; `None` while nothing may be forgotten.
+pub(super) fn horizon(target: &Target, newest: &Newest) -> Option<Horizon> {
+    let mut horizon = Horizon::default();
+    for (ordinal, source) in target.sources.iter().enumerate() {
+        // A correction may move an event past any lateness: keys of sources with versions are remembered.
+        if source.version.is_some() {
+            continue;
+        }
+        if let (Some(watermark), Some(lateness)) = (watermark(newest, &source.name), source.lateness) {
+            horizon.keys_before.push((ordinal as u16, EventTime(watermark.saturating_sub(lateness))));
+        }
+    }
+    if let (Some(watermark), Some(retention), Some(reach)) = (view_watermark(target, newest), target.retention, target.view.reach()) {
+        let state_before = watermark.saturating_sub(retention);
+        horizon.state_before = EventTime(state_before);
+        horizon.readable_from = EventTime(state_before.saturating_add(reach.max(target.view.ttl.unwrap_or(0))));
+    }
+    (horizon != Horizon::default()).then_some(horizon)
+}

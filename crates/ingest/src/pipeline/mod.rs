@@ -1,0 +1,49 @@
+//! From source files to the state of generations: backfill and the stream.
+//!
+//! Both run the same steps, chunk by chunk: read, admit, run the row stage, fold, commit with positions. Backfill of a history that fits into
+//! memory leaves the folding to the end and loads sorted files instead of committing.
+
+mod backfill;
+mod horizon;
+mod step;
+mod stream;
+
+pub use backfill::{BackfillOptions, BackfillReport, backfill};
+pub use step::{Pending, Target, arrivals_of};
+pub use stream::{StreamOptions, StreamReport, ingest};
+
+use std::collections::BTreeMap;
+
+use lockstep_model::EventTime;
+use lockstep_store::Counters;
+
+/// What a run is doing, for whoever waits for it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Progress {
+    /// The step: `reading departures.parquet`, `sorting`, `loading`.
+    pub stage: String,
+    /// Rows of the input passed in this run.
+    pub rows: u64,
+    /// Bytes of the input passed in this run, and all there are where that is known.
+    pub bytes: u64,
+    /// See `bytes`.
+    pub bytes_total: Option<u64>,
+    /// The least of the partitions' newest event times.
+    pub watermark: Option<EventTime>,
+}
+
+/// Told about progress after each chunk; may be asked often.
+pub type Observer<'a> = dyn FnMut(&Progress) + 'a;
+
+/// What became of rows, by view and source.
+pub type Tally = BTreeMap<(String, String), Counters>;
+
+/// The name under which a batch file's position is kept: the same path may also be replayed as a log.
+pub fn history_partition(file: &str) -> String {
+    format!("history:{file}")
+}
+
+/// Whether a partition is a file of history.
+pub fn is_history(partition: &str) -> bool {
+    partition.starts_with("history:")
+}

@@ -1,0 +1,194 @@
+//! One step: rows of a source become changes of one generation, and these a commit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::compute::{filter, filter_record_batch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use lockstep_model::{Error, EventTime, PartitionId, Position, StateRead};
+use lockstep_store::{Commit, Counters, DeadLetter, Epoch, GenerationInfo, KeyWrite, Refusal};
+use lockstep_transform::catalog::{Availability, Catalog, SourcePlan};
+use lockstep_transform::changes::StagedChanges;
+use lockstep_transform::tiles::{self, Shape};
+use lockstep_transform::transformation::Transformation;
+
+use crate::admission::{Admission, Admitted, Arrivals, KeyIndex, Kind, Unreadable};
+use crate::source::SourceBatch;
+
+/// A generation that is being fed, and what its rows go through.
+#[derive(Debug)]
+pub struct Target {
+    /// The compiled view.
+    pub view: Arc<Transformation>,
+    /// The generation.
+    pub generation: GenerationInfo,
+    /// Per branch of the view: its source.
+    pub sources: Vec<Arc<SourcePlan>>,
+    /// Retention beyond the watermark, µs; `None` keeps everything.
+    pub retention: Option<i64>,
+    admissions: Vec<Admission>,
+}
+
+/// What one commit will carry.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// Changes of entities.
+    pub staged: StagedChanges,
+    /// Dedup entries.
+    pub keys: Vec<KeyWrite>,
+    /// Rows that came too late.
+    pub refusals: Vec<Refusal>,
+    /// Rows put aside.
+    pub dead_letters: Vec<DeadLetter>,
+    /// What became of the rows, by source.
+    pub counters: BTreeMap<String, Counters>,
+    /// How far each partition has come.
+    pub positions: Vec<(PartitionId, Position)>,
+}
+
+impl Target {
+    /// What feeds `generation`, which holds the state of `view`.
+    ///
+    /// # Errors
+    /// Invalid where a source cannot be admitted.
+    pub fn new(catalog: &Catalog, view: &Arc<Transformation>, generation: GenerationInfo) -> Result<Target, Error> {
+        let sources: Vec<Arc<SourcePlan>> = catalog.sources_of(view).into_iter().cloned().collect();
+        let admissions = sources.iter().enumerate().map(|(ordinal, source)| Admission::new(source, ordinal as u16)).collect::<Result<_, _>>()?;
+        Ok(Target { retention: catalog.retention(view), view: Arc::clone(view), generation, sources, admissions })
+    }
+
+    /// The branches that read a source.
+    pub fn branches_of(&self, source: &str) -> impl Iterator<Item = usize> + '_ {
+        let source = source.to_owned();
+        self.sources.iter().enumerate().filter(move |(_, plan)| plan.name == source).map(|(branch, _)| branch)
+    }
+
+    /// How rows of a branch's source are admitted.
+    pub fn admission(&self, branch: usize) -> &Admission {
+        &self.admissions[branch]
+    }
+
+    /// Admits rows of a branch's source and stages what they change; returns the partition's largest event time.
+    ///
+    /// # Errors
+    /// Where the index cannot be read or a kernel fails.
+    pub fn step(
+        &self,
+        branch: usize,
+        arrivals: &Arrivals<'_>,
+        event_time_max: Option<i64>,
+        index: &dyn KeyIndex,
+        now: EventTime,
+        kind: Kind,
+        pending: &mut Pending,
+    ) -> Result<Option<i64>, Error> {
+        let admitted = self.admissions[branch].admit(arrivals, event_time_max, index, now, kind)?;
+        self.stage(branch, &admitted, pending)?;
+        let Admitted { keys, refusals, dead_letters, event_time_max, .. } = admitted;
+        pending.keys.extend(keys);
+        // What a log holds is told once, however often a view reads it.
+        if self.sources[..branch].iter().all(|earlier| earlier.name != self.sources[branch].name) {
+            pending.refusals.extend(refusals);
+            pending.dead_letters.extend(dead_letters);
+            *pending.counters.entry(self.sources[branch].name.clone()).or_default() += admitted.counters;
+        }
+        Ok(event_time_max)
+    }
+
+    /// Runs the row stage of a branch over changes.
+    ///
+    /// # Errors
+    /// Where a kernel fails.
+    pub fn stage(&self, branch: usize, admitted: &Admitted, pending: &mut Pending) -> Result<(), Error> {
+        let before = (pending.staged.null_keys, pending.staged.failed);
+        admitted.with_changes(|changes| pending.staged.stage(&self.view, branch, changes))?;
+        let counters = pending.counters.entry(self.sources[branch].name.clone()).or_default();
+        counters.null_keys += pending.staged.null_keys - before.0;
+        counters.row_errors += pending.staged.failed - before.1;
+        Ok(())
+    }
+
+    /// Folds what is pending into the state and makes it one commit, leaving `pending` empty.
+    ///
+    /// # Errors
+    /// Where state cannot be read or does not decode.
+    pub fn commit(&self, pending: &mut Pending, state: &dyn StateRead, shape: Shape, epoch: Epoch) -> Result<Commit, Error> {
+        let mut commit = Commit::new(self.generation.generation, epoch);
+        commit.state = tiles::apply(&self.view.measures, shape, state, &mut pending.staged.by_entity())?;
+        pending.staged.clear();
+        commit.keys = std::mem::take(&mut pending.keys);
+        commit.refusals = std::mem::take(&mut pending.refusals);
+        commit.dead_letters = std::mem::take(&mut pending.dead_letters);
+        commit.counters = std::mem::take(&mut pending.counters).into_iter().collect();
+        commit.positions = std::mem::take(&mut pending.positions);
+        Ok(commit)
+    }
+}
+
+/// Passes the rows of a batch from row number `from` on, of those only what was known before `until`, to `run`, as arrivals in `partition`.
+///
+/// # Errors
+/// Where the availability of the rows cannot be evaluated.
+pub fn arrivals_of<R>(
+    batch: &SourceBatch,
+    partition: &PartitionId,
+    from: u64,
+    until: Option<EventTime>,
+    source: &SourcePlan,
+    run: impl FnOnce(&Arrivals<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    let bad: Vec<Unreadable<'_>> = batch
+        .bad
+        .iter()
+        .filter(|bad| bad.row >= from)
+        .map(|bad| Unreadable { row: bad.row, reason: &bad.reason, bytes: &bad.bytes })
+        .collect();
+    let known = until.map(|until| Ok::<_, Error>((until.0, known_times(batch, source)?))).transpose()?;
+    let counts = |row: &usize| batch.rows[*row] >= from && known.as_ref().is_none_or(|(until, times)| times[*row].is_none_or(|time| time < *until));
+    let all = batch.rows.len();
+    let picked: Vec<usize> = (0..all).filter(counts).collect();
+    if picked.len() == all {
+        let original = |row: usize| batch.original.bytes(&batch.batch, row);
+        return run(&Arrivals {
+            partition,
+            rows: &batch.rows,
+            batch: &batch.batch,
+            tombstone: batch.tombstone.as_ref(),
+            append_time: batch.append_time.as_ref(),
+            bad: &bad,
+            original: &original,
+        });
+    }
+    let mask: BooleanArray = (0..all).map(|row| Some(counts(&row))).collect();
+    let kernel = |error| Error::internal("a kernel refused rows of a source").caused_by(error);
+    let rows: Vec<u64> = picked.iter().map(|&row| batch.rows[row]).collect();
+    let columns = filter_record_batch(&batch.batch, &mask).map_err(kernel)?;
+    let tombstone = batch.tombstone.as_ref().map(|column| filter(column, &mask)).transpose().map_err(kernel)?;
+    let append_time = batch.append_time.as_ref().map(|column| filter(column, &mask)).transpose().map_err(kernel)?;
+    let original = |row: usize| picked.get(row).map_or_else(Vec::new, |&row| batch.original.bytes(&batch.batch, row));
+    run(&Arrivals {
+        partition,
+        rows: &rows,
+        batch: &columns,
+        tombstone: tombstone.as_ref().map(|column| column.as_boolean()),
+        append_time: append_time.as_ref().map(|column| column.as_primitive::<Int64Type>()),
+        bad: &bad,
+        original: &original,
+    })
+}
+
+/// When each row was known: its event time or its availability, whichever is later, µs. `None` where neither is there.
+fn known_times(batch: &SourceBatch, source: &SourcePlan) -> Result<Vec<Option<i64>>, Error> {
+    let micros = |column: &ArrayRef| -> Vec<Option<i64>> {
+        column.as_primitive_opt::<TimestampMicrosecondType>().map_or_else(|| vec![None; column.len()], |times| times.iter().collect())
+    };
+    let mut known = micros(batch.batch.column(source.event_time));
+    let available = match &source.availability {
+        Availability::None => return Ok(known),
+        Availability::AppendTime => batch.append_time.as_ref().map_or_else(|| vec![None; known.len()], |times| times.iter().collect()),
+        Availability::Expression(expression) => micros(&expression.evaluate(&batch.batch)?.values),
+    };
+    known.iter_mut().zip(available).for_each(|(known, available)| *known = (*known).max(available));
+    Ok(known)
+}

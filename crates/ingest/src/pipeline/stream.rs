@@ -1,0 +1,300 @@
+//! The stream: a log in a file or on standard input, applied chunk by chunk, each chunk one atomic commit with its positions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use lockstep_model::{Clock, Error, EventTime, FilePosition, Generation, PartitionId, Position, StateKey, StateRead};
+use lockstep_store::{CutRead, OnlineStore};
+use lockstep_transform::catalog::{Catalog, SourcePlan};
+use lockstep_transform::tiles::Shape;
+
+use super::horizon::{Newest, horizon, view_watermark};
+use super::step::{Pending, Target, arrivals_of};
+use super::{Observer, Progress, Tally, history_partition};
+use crate::admission::{CutKeys, KeyIndex, Kind, MemoryKeyIndex, PendingKeys};
+use crate::source::{Chunk, Format, ReadRequest, SourceFile, SourceReader, SourceSchema, WantedSource, zone::Zone};
+
+/// How to read a log.
+pub struct StreamOptions {
+    /// Its format.
+    pub format: Format,
+    /// The sources to take from it; all that the targets read where empty.
+    pub sources: Vec<String>,
+    /// Whether it is a log, or history that is not bulk-loaded.
+    pub kind: Kind,
+    /// Only rows that were known before this moment.
+    pub until: Option<EventTime>,
+    /// Most rows of one commit.
+    pub batch_rows: usize,
+    /// The tree's shape.
+    pub shape: Shape,
+    /// Set to end after the chunk under way.
+    pub stop: Arc<AtomicBool>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for StreamOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamOptions").field("format", &self.format).field("sources", &self.sources).finish_non_exhaustive()
+    }
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Default)]
+pub struct StreamReport {
+    /// Rows of the input passed.
+    pub rows: u64,
+    /// Commits made.
+    pub commits: u64,
+    /// What became of rows, by view and source.
+    pub tally: Tally,
+    /// The least of the targets' watermarks.
+    pub watermark: Option<EventTime>,
+    /// Whether the input's end was reached.
+    pub complete: bool,
+}
+
+/// The state of one generation in a cut.
+struct CutState<'a>(&'a dyn CutRead, Generation);
+
+impl StateRead for CutState<'_> {
+    fn get_many(&self, keys: &[StateKey], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
+        self.0.get_state(self.1, keys, found)
+    }
+}
+
+/// Applies a log to generations from their positions on, to its end or until it is told to stop.
+///
+/// # Errors
+/// As [`SourceReader::open`] and `next_chunk`; what was committed before stays. Invalid where no target reads a source asked for.
+pub fn ingest(
+    store: &dyn OnlineStore,
+    catalog: &Catalog,
+    targets: &[Target],
+    file: &SourceFile,
+    options: &StreamOptions,
+    observe: &mut Observer<'_>,
+) -> Result<StreamReport, Error> {
+    let mut run = Run::new(store, catalog, targets, file, options)?;
+    let request = run.request()?;
+    let bytes_total = Mutex::new(None);
+    thread::scope(|scope| {
+        let (sender, chunks) = sync_channel(2);
+        let total = &bytes_total;
+        // Parsing one chunk goes on while the one before is applied.
+        scope.spawn(move || {
+            let reader = SourceReader::open(file, request);
+            let mut reader = match reader {
+                Ok(reader) => reader,
+                Err(error) => return drop(sender.send(Err(error))),
+            };
+            while let Some(chunk) = reader.next_chunk().transpose() {
+                if let Ok(mut total) = total.lock() {
+                    *total = reader.progress().bytes_total;
+                }
+                let failed = chunk.is_err();
+                // The receiver goes when the run is told to stop.
+                if sender.send(chunk).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        run.drain(chunks, &bytes_total, observe)
+    })?;
+    Ok(run.report)
+}
+
+struct Run<'a> {
+    store: &'a dyn OnlineStore,
+    catalog: &'a Catalog,
+    targets: &'a [Target],
+    file: &'a SourceFile,
+    options: &'a StreamOptions,
+    /// The sources read, in the order of a chunk's batches.
+    sources: Vec<Arc<SourcePlan>>,
+    /// Per target and source: where it stands.
+    positions: Vec<BTreeMap<String, FilePosition>>,
+    /// Per target: the largest event time of each partition of its logs.
+    newest: Vec<Newest>,
+    pending: Vec<Pending>,
+    report: StreamReport,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        store: &'a dyn OnlineStore,
+        catalog: &'a Catalog,
+        targets: &'a [Target],
+        file: &'a SourceFile,
+        options: &'a StreamOptions,
+    ) -> Result<Self, Error> {
+        let sources = sources(catalog, targets, &options.sources)?;
+        let cut = store.cut();
+        let mut positions = Vec::with_capacity(targets.len());
+        let mut newest = Vec::with_capacity(targets.len());
+        for target in targets {
+            let (mut here, mut all) = (BTreeMap::new(), Newest::new());
+            for (id, position) in cut.positions(target.generation.generation)? {
+                let Position::File(position) = position;
+                if let Some(time) = position.event_time_max {
+                    all.insert(id.clone(), time);
+                }
+                if id.partition == partition_name(file, options.kind) {
+                    here.insert(id.source, position);
+                }
+            }
+            positions.push(here);
+            newest.push(all);
+        }
+        let pending = targets.iter().map(|_| Pending::default()).collect();
+        Ok(Run { store, catalog, targets, file, options, sources, positions, newest, pending, report: StreamReport::default() })
+    }
+
+    /// Reads each source from where the target that is furthest behind stands.
+    fn request(&self) -> Result<ReadRequest, Error> {
+        let mut wanted = Vec::with_capacity(self.sources.len());
+        for source in &self.sources {
+            let readers = self.targets.iter().zip(&self.positions).filter(|(target, _)| target.branches_of(&source.name).next().is_some());
+            let positions: Vec<Option<&FilePosition>> = readers.map(|(_, positions)| positions.get(&source.name)).collect();
+            let least = positions.iter().copied().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min_by_key(|position| position.rows));
+            wanted.push(WantedSource { schema: schema_of(source), resume: least.cloned() });
+        }
+        Ok(ReadRequest {
+            sources: wanted,
+            declared: self.catalog.sources.keys().cloned().collect(),
+            format: self.options.format,
+            batch_rows: self.options.batch_rows,
+            restart_command: format!("lockstep ingest --from {} --restart", self.file.name()),
+        })
+    }
+
+    fn drain(&mut self, chunks: Receiver<Result<Chunk, Error>>, bytes_total: &Mutex<Option<u64>>, observe: &mut Observer<'_>) -> Result<(), Error> {
+        let mut progress = Progress { stage: format!("reading {}", self.file.name()), ..Progress::default() };
+        for chunk in chunks {
+            let chunk = chunk?;
+            self.apply(&chunk)?;
+            progress.rows += chunk.rows_read;
+            progress.bytes += chunk.bytes_read;
+            progress.bytes_total = bytes_total.lock().map_or(None, |total| *total);
+            progress.watermark = self.watermark();
+            observe(&progress);
+            self.report.rows = progress.rows;
+            if self.options.stop.load(Ordering::Relaxed) {
+                self.report.watermark = progress.watermark;
+                return self.store.sync();
+            }
+        }
+        self.report.watermark = self.watermark();
+        self.report.complete = true;
+        self.store.sync()
+    }
+
+    fn watermark(&self) -> Option<EventTime> {
+        let watermarks = self.targets.iter().zip(&self.newest).filter_map(|(target, newest)| view_watermark(target, newest));
+        watermarks.min().map(EventTime)
+    }
+
+    /// Applies a chunk to all targets in one atomic commit.
+    fn apply(&mut self, chunk: &Chunk) -> Result<(), Error> {
+        let cut = self.store.cut();
+        let now = self.options.clock.now();
+        let mut commits = Vec::with_capacity(self.targets.len());
+        for at in 0..self.targets.len() {
+            if self.stage(at, chunk, &*cut, now)? {
+                let target = &self.targets[at];
+                let generation = target.generation.generation;
+                let pending = &mut self.pending[at];
+                let counters = pending.counters.clone();
+                let mut commit = target.commit(pending, &CutState(&*cut, generation), self.options.shape, self.store.epoch())?;
+                for (source, counters) in counters {
+                    *self.report.tally.entry((target.view.view.clone(), source)).or_default() += counters;
+                }
+                commit.horizon = horizon(target, &self.newest[at]);
+                commits.push(commit);
+            }
+        }
+        drop(cut);
+        if !commits.is_empty() {
+            self.store.commit_all(commits)?;
+            self.report.commits += 1;
+        }
+        Ok(())
+    }
+
+    /// Stages what a chunk changes for one target; whether there is anything to commit, a position that moved included.
+    fn stage(&mut self, at: usize, chunk: &Chunk, cut: &dyn CutRead, now: EventTime) -> Result<bool, Error> {
+        let target = &self.targets[at];
+        let stored = CutKeys::new(cut, target.generation.generation);
+        // Two branches of one source have keys of their own, so one batch never meets what another of the chunk wrote, except where
+        // a chunk has several batches of a source.
+        let mut written = MemoryKeyIndex::new();
+        let mut moved = false;
+        for (source, batch) in self.sources.iter().zip(&chunk.batches) {
+            let partition = PartitionId { source: source.name.clone(), partition: partition_name(self.file, self.options.kind) };
+            let position = self.positions[at].get(&source.name);
+            let from = position.map_or(0, |position| position.rows);
+            let mut event_time_max = position.and_then(|position| position.event_time_max);
+            if position.is_some_and(|position| *position == batch.position || position.rows > batch.position.rows) {
+                continue;
+            }
+            let mut reads = false;
+            let before = event_time_max;
+            for branch in target.branches_of(&source.name) {
+                reads = true;
+                let already = self.pending[at].keys.len();
+                let index = PendingKeys::new(&written, &stored);
+                let index: &dyn KeyIndex = &index;
+                event_time_max = arrivals_of(batch, &partition, from, self.options.until, source, |arrivals| {
+                    target.step(branch, arrivals, before, index, now, self.options.kind, &mut self.pending[at])
+                })?;
+                written.apply(&self.pending[at].keys[already..]);
+            }
+            if !reads {
+                continue;
+            }
+            moved = true;
+            let position = FilePosition { event_time_max, ..batch.position.clone() };
+            if let Some(time) = event_time_max {
+                self.newest[at].insert(partition.clone(), time);
+            }
+            self.pending[at].positions.push((partition, Position::File(position.clone())));
+            self.positions[at].insert(source.name.clone(), position);
+        }
+        Ok(moved)
+    }
+}
+
+fn partition_name(file: &SourceFile, kind: Kind) -> String {
+    match kind {
+        Kind::Stream => file.name().to_owned(),
+        Kind::History => history_partition(file.name()),
+    }
+}
+
+/// The sources that targets read, or those of them that are wanted.
+fn sources(catalog: &Catalog, targets: &[Target], wanted: &[String]) -> Result<Vec<Arc<SourcePlan>>, Error> {
+    let read: BTreeSet<&str> = targets.iter().flat_map(|target| &target.sources).map(|source| source.name.as_str()).collect();
+    for name in wanted {
+        if !read.contains(name.as_str()) {
+            let known: Vec<&str> = read.iter().copied().collect();
+            return Err(Error::invalid(format!("no view that is fed reads a source `{name}` · read: {}", known.join(", "))));
+        }
+    }
+    let is_wanted = |name: &str| read.contains(name) && (wanted.is_empty() || wanted.iter().any(|wanted| wanted == name));
+    Ok(catalog.sources.values().filter(|source| is_wanted(&source.name)).cloned().collect())
+}
+
+/// What a reader has to know of a source.
+pub(super) fn schema_of(source: &SourcePlan) -> SourceSchema {
+    SourceSchema {
+        name: source.name.clone(),
+        columns: Arc::clone(&source.schema),
+        event_time: source.event_time,
+        primary_key: source.primary_key.clone(),
+        time_zone: Zone::from(source.options.time_zone),
+    }
+}
