@@ -67,6 +67,11 @@ impl MemoryKeyIndex {
         }
     }
 
+    /// All keys and what is remembered of each, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.sources.values().flatten().filter_map(|(key, entry)| Some((key.as_slice(), entry.as_deref()?)))
+    }
+
     /// What was written of a key: nothing, or that it is known or was deleted.
     fn written(&self, source: u16, key: &[u8]) -> Option<Option<&[u8]>> {
         self.sources.get(&source)?.get(key).map(Option::as_deref)

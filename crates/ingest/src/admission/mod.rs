@@ -14,6 +14,8 @@
 //!   move nothing. History is never refused; what it moves is its own partition's.
 //!
 //! # By primary key
+//! - A log forgets: at a row, the keys of events further behind the partition's largest event time than `allowed_lateness` are unknown, whether or not the index still has them.
+//!   (Not with versions: those keys are kept.)
 //! - *Without versions* the first content under a key stands; the same again is a duplicate, other content a conflict. Content is the declared columns after casting, as the
 //!   row codec writes them: neither availability nor append time.
 //! - *With versions* the greatest stands. A tombstone is greater than the row of an equal version. Of a version that is available later than a greater one, nothing is kept: it
@@ -133,10 +135,10 @@ impl Admission {
         kind: Kind,
     ) -> Result<Admitted, Error> {
         let batch = batch::Batch::new(self, arrivals, now, kind)?;
-        let screen::Screened { passed, mut ledger, event_time_max } = screen::screen(&batch, kind, event_time_max);
+        let screen::Screened { passed, forgotten_before, mut ledger, event_time_max } = screen::screen(&batch, kind, event_time_max);
         let mut buffers = versioned::Buffers::default();
         let (changes, keys) = match self.plan.version {
-            None => unversioned::admit(self, &batch, &passed, index, &mut ledger)?,
+            None => unversioned::admit(self, &batch, &passed, &forgotten_before, index, &mut ledger)?,
             Some(_) => versioned::admit(self, &batch, &passed, index, &mut ledger, &mut buffers)?,
         };
         ledger.dead_letters.sort_by_key(|letter| letter.row);

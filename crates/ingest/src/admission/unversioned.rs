@@ -64,6 +64,7 @@ pub(super) fn admit<'a>(
     admission: &Admission,
     batch: &Batch<'_>,
     passed: &[u32],
+    forgotten_before: &[i64],
     index: &dyn KeyIndex,
     ledger: &mut Ledger,
 ) -> Result<(Changes<'a>, Vec<KeyWrite>), Error> {
@@ -73,12 +74,17 @@ pub(super) fn admit<'a>(
     let encoder = batch.contents(admission)?;
     let mut changes = Changes::with_capacity(passed.len());
     let mut content = Vec::new();
-    for (&row, &slot) in passed.iter().zip(&slots.of_rows) {
+    for ((&row, &slot), &forgotten_before) in passed.iter().zip(&slots.of_rows).zip(forgotten_before) {
         content.clear();
         encoder.write(row as usize, &mut content);
         let event_time = batch.event_time(row as usize);
         let entry = Entry { event_time, content: xxh3_128(&content), known_from: batch.known_from(row as usize) };
-        arrive(batch, row, entry, &mut known[slot as usize], &mut changes, ledger);
+        let slot = &mut known[slot as usize];
+        // Expiry takes such an entry at some time or other; what a row comes to may not depend on when.
+        if slot.entry.is_some_and(|known| known.event_time < forgotten_before) {
+            *slot = Slot::default();
+        }
+        arrive(batch, row, entry, slot, &mut changes, ledger);
     }
     let changed = slots.keys.iter().zip(&known).filter(|(_, slot)| slot.is_changed);
     let write =

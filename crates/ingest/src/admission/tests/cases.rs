@@ -88,18 +88,33 @@ fn history_is_admitted_in_any_order() {
 fn a_conflict_moves_the_largest_event_time_and_a_dead_letter_of_its_own_does_not() {
     check(
         "allowed_lateness = '5 microseconds', max_ahead = '1000 microseconds'",
-        "k=1 t=10
+        "k=1 t=16
          k=1 t=20
          k=2 t=14
          k=3 t=9000
          k=4 t=15",
-        "k=1 t=10 [∞, ∞)
-         k=4 t=15 [∞, ∞)
+        "k=4 t=15 [∞, ∞)
+         k=1 t=16 [∞, ∞)
          refused 2: k=2 t=14 after 20
          dead 1: conflict
          dead 3: ahead
          applied 2, superseded 0, duplicates 0, conflicts 1
          max Some(20)",
+    );
+}
+
+#[test]
+fn a_key_that_its_log_has_forgotten_is_unknown_whatever_the_index_has() {
+    check(
+        "allowed_lateness = '5 microseconds', max_ahead = '1000 microseconds'",
+        "k=1 t=10
+         k=1 t=15
+         k=1 t=21",
+        "k=1 t=10 [∞, ∞)
+         k=1 t=21 [∞, ∞)
+         dead 1: conflict
+         applied 2, superseded 0, duplicates 0, conflicts 1
+         max Some(21)",
     );
 }
 
