@@ -16,7 +16,7 @@
 //! assert_eq!(definitions.views["load"].features[0].name, "departures_1h");
 //!
 //! let errors = Definitions::parse(&[SourceFile::new("load.sql", sql.replace("origin ORDER", "orgin ORDER"))]).unwrap_err();
-//! assert_eq!(errors[0].to_string(), "load.sql:6:32: unknown column `orgin`");
+//! assert_eq!(errors[0].to_string(), "load.sql:6:31: unknown column `orgin`");
 //! ```
 //!
 //! The order of the modules is that of the work: [`lex`](self) finds statements, `ddl` reads them, `source`, `view` and `service` check them.
