@@ -109,7 +109,7 @@ impl StagedChanges {
     pub fn in_parts(&self, parts: u32) -> Vec<Vec<u32>> {
         let mut numbers = vec![Vec::with_capacity(self.entries.len() / parts.max(1) as usize); parts as usize];
         for (number, entry) in self.entries.iter().enumerate() {
-            numbers[(u32::from(entry.shard) * parts >> 16) as usize].push(number as u32);
+            numbers[((u32::from(entry.shard) * parts) >> 16) as usize].push(number as u32);
         }
         numbers
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::CUT;
-use crate::tables::{self, HOUR, MINUTE, SECOND, SOURCES, Source};
+use crate::tables::{self, HOUR, MINUTE, SECOND, Source};
 
 /// 2099-01-01, which the impostor claims to be.
 const FAR_AHEAD: i64 = 4_070_908_800_000_000;

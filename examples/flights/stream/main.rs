@@ -13,7 +13,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use arrow::array::{Array, Int64Array, RecordBatch, UInt64Array};
+use arrow::array::{Int64Array, RecordBatch, UInt64Array};
 use arrow::compute::{filter_record_batch, kernels::cmp, take_record_batch};
 use clap::Parser;
 use lockstep_model::EventTime;

@@ -299,7 +299,7 @@ fn branch_item(item: &SelectItem, source: &Source, checker: &mut Checker<'_>) ->
 /// Puts branches together: names from the first, and an event time that is one in all of them.
 fn unite(branches: Vec<BranchColumns>, alias: Option<&TableAlias>, statement: &Statement, found: &mut Vec<Diagnostic>) -> Option<From> {
     let (first, rest) = branches.split_first()?;
-    for other in rest.iter().filter(|other| other.columns.len() != first.columns.len()) {
+    if let Some(other) = rest.iter().find(|other| other.columns.len() != first.columns.len()) {
         let title = format!("this branch has {} columns, and the first has {}", other.columns.len(), first.columns.len());
         found.push(
             statement.origin.at(other.span).error(title).help("give every branch the same columns, in the same order; NULL where there is none"),

@@ -91,7 +91,7 @@ fn divide_by_u32(a: &mut [u64], divisor: u32) -> u64 {
     for x in a.iter_mut().rev() {
         let high = rest << 32 | *x >> 32;
         let low = (high % divisor) << 32 | *x & 0xffff_ffff;
-        *x = (high / divisor) << 32 | low / divisor;
+        *x = ((high / divisor) << 32) | (low / divisor);
         rest = low % divisor;
     }
     rest
