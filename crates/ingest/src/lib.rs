@@ -1,3 +1,4 @@
 //! From sources to the store: rows are read, admitted, folded and committed.
 
 pub mod admission;
+pub mod source;

@@ -8,7 +8,7 @@ use super::error::SourceError;
 
 /// How much is read at once.
 const BLOCK_BYTES: usize = 4 << 20;
-/// A read that gives less than this from a pipe means that the writer is behind: what there is goes on rather than wait.
+/// A read that gives less than this from a pipe means that the writer is behind: where a line has ended, what there is goes on rather than wait.
 const PIPE_BYTES: usize = 64 << 10;
 
 /// The text of a file that has been read and not passed yet.
@@ -38,17 +38,7 @@ impl std::fmt::Debug for Blocks {
 impl Blocks {
     /// Reads `read`, which must give `expected` bytes where that is known.
     pub(super) fn new(file: &str, read: Box<dyn Read + Send>, expected: Option<u64>) -> Self {
-        Blocks {
-            file: file.to_owned(),
-            read,
-            text: Arc::default(),
-            original: None,
-            replaced: Vec::new(),
-            at: 0,
-            read_bytes: 0,
-            expected,
-            eof: false,
-        }
+        Blocks { file: file.to_owned(), read, text: Arc::default(), original: None, replaced: Vec::new(), at: 0, read_bytes: 0, expected, eof: false }
     }
 
     /// The block.
@@ -98,8 +88,9 @@ impl Blocks {
             match self.read.read(&mut bytes[filled..]) {
                 Ok(0) => self.eof = true,
                 Ok(count) => {
+                    let ends_line = memchr::memchr(b'\n', &bytes[filled..filled + count]).is_some();
                     filled += count;
-                    if count < PIPE_BYTES {
+                    if count < PIPE_BYTES && ends_line {
                         break;
                     }
                 }
@@ -119,7 +110,10 @@ impl Blocks {
             // Nothing is behind the end that is known, so that the end is seen without one more read.
             Some(expected) if self.read_bytes >= expected => self.eof = true,
             Some(expected) if self.eof => {
-                let what = format!("was cut short while it was being read: it ended after {} of {expected} bytes · read it when it is whole", self.read_bytes);
+                let what = format!(
+                    "was cut short while it was being read: it ended after {} of {expected} bytes · read it when it is whole",
+                    self.read_bytes
+                );
                 return Err(SourceError::Damaged { file: self.file.clone(), what });
             }
             _ => {}
@@ -185,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_file_that_shrinks_is_an_error() {
-        let mut blocks = Blocks::new("f", Box::new(&b"abc"[..]), Some(5));
+        let mut blocks = Blocks::new("f", Box::new(&b"ab\n"[..]), Some(5));
         blocks.more().unwrap();
         let error = blocks.more().unwrap_err().to_string();
         assert_eq!(error, "`f` was cut short while it was being read: it ended after 3 of 5 bytes · read it when it is whole");

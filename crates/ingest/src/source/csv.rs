@@ -27,10 +27,9 @@ pub(super) enum Record {
 }
 
 /// Reads the record that starts at `from`. At `eof` the text ends for good and the last line needs no end.
-pub(super) fn record(text: &str, from: usize, eof: bool, fields: &mut Vec<Cell>) -> Record {
+pub(super) fn record(bytes: &[u8], from: usize, eof: bool, fields: &mut Vec<Cell>) -> Record {
     fields.clear();
-    let bytes = text.as_bytes();
-    if let Some(next) = line_end(bytes, from) {
+    if let Some(next) = line_end(bytes, from, eof) {
         return Record::Empty { next };
     }
     let mut at = from;
@@ -49,6 +48,8 @@ pub(super) fn record(text: &str, from: usize, eof: bool, fields: &mut Vec<Cell>)
         fields.push(cell);
         match bytes.get(end) {
             Some(b',') => at = end + 1,
+            // Whether this `\r` is part of a line end shows when there is more.
+            Some(b'\r') if !eof && end + 1 == bytes.len() => return Record::Incomplete,
             Some(_) => return Record::Fields { next: line_after(bytes, end) },
             None if eof => return Record::Fields { next: end },
             None => return Record::Incomplete,
@@ -57,8 +58,9 @@ pub(super) fn record(text: &str, from: usize, eof: bool, fields: &mut Vec<Cell>)
 }
 
 /// If a line ends right at `at`, the offset behind its end.
-fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
+fn line_end(bytes: &[u8], at: usize, eof: bool) -> Option<usize> {
     match bytes.get(at..)? {
+        [b'\r'] if eof => Some(at + 1),
         [b'\n', ..] => Some(at + 1),
         [b'\r', b'\n', ..] => Some(at + 2),
         _ => None,
@@ -67,7 +69,7 @@ fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// The offset behind the first line end from `at` on, or the end of the text.
 pub(super) fn line_after(bytes: &[u8], at: usize) -> usize {
-    bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == b'\n')).map_or(bytes.len(), |line| at + line + 1)
+    bytes.get(at..).and_then(|rest| memchr::memchr(b'\n', rest)).map_or(bytes.len(), |line| at + line + 1)
 }
 
 enum Field {
@@ -81,7 +83,7 @@ enum Field {
 
 fn unquoted(bytes: &[u8], from: usize) -> Field {
     let rest = bytes.get(from..).unwrap_or_default();
-    let len = rest.iter().position(|&byte| matches!(byte, b',' | b'\n' | b'"')).unwrap_or(rest.len());
+    let len = memchr::memchr3(b',', b'\n', b'"', rest).unwrap_or(rest.len());
     let mut end = from + len;
     match bytes.get(end) {
         Some(b'"') => return Field::Bad("a quote within a field that is not quoted", end),
@@ -99,7 +101,7 @@ fn quoted(bytes: &[u8], from: usize) -> Field {
     let mut at = start;
     let mut kind = Kind::Text;
     loop {
-        match bytes[at..].iter().position(|&byte| byte == b'"') {
+        match memchr::memchr(b'"', bytes.get(at..).unwrap_or_default()) {
             Some(len) => at += len,
             None => return Field::Open,
         }
@@ -134,7 +136,7 @@ mod tests {
     fn records(text: &str) -> Vec<String> {
         let (mut at, mut fields, mut out) = (0, Vec::new(), Vec::new());
         while at < text.len() {
-            at = match record(text, at, true, &mut fields) {
+            at = match record(text.as_bytes(), at, true, &mut fields) {
                 Record::Fields { next } => {
                     out.push(fields.iter().map(|cell| shown(text, *cell)).collect::<Vec<_>>().join(" "));
                     next
@@ -203,13 +205,13 @@ mod tests {
                 end -= 1;
             }
             let (mut at, mut fields) = (0, Vec::new());
-            while let Record::Fields { next } = record(&text[..end], at, false, &mut fields) {
+            while let Record::Fields { next } = record(&text.as_bytes()[..end], at, false, &mut fields) {
                 let mut whole = Vec::new();
-                prop_assert_eq!(record(&text, at, true, &mut whole), Record::Fields { next });
+                prop_assert_eq!(record(text.as_bytes(), at, true, &mut whole), Record::Fields { next });
                 prop_assert_eq!(&whole, &fields);
                 at = next;
             }
-            prop_assert_eq!(record(&text[..end], at, false, &mut fields), Record::Incomplete);
+            prop_assert_eq!(record(&text.as_bytes()[..end], at, false, &mut fields), Record::Incomplete);
         }
 
         #[test]

@@ -54,7 +54,9 @@ pub enum SourceError {
         remedy: String,
     },
     /// The file is not the one that the position was taken in.
-    #[error("`{file}` has changed since source `{source_name}` was read to row {rows}: {what} · put the file back, or run `{command}` to read it from the start")]
+    #[error(
+        "`{file}` has changed since source `{source_name}` was read to row {rows}: {what} · put the file back, or run `{command}` to read it from the start"
+    )]
     Changed {
         /// Its path or URL.
         file: String,

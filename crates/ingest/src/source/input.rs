@@ -1,6 +1,8 @@
 //! Opening a file for reading from its start.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -23,14 +25,12 @@ pub(super) struct Input {
 pub(super) fn open(file: &SourceFile) -> Result<Input, SourceError> {
     match file.place() {
         Place::Local(path) => {
-            let opened = std::fs::File::open(path).map_err(|error| io_error(file, error))?;
-            let metadata = opened.metadata().map_err(|error| io_error(file, error))?;
-            if metadata.is_dir() {
-                let reason = "it is a directory · name its files, as in `dir/*.parquet`".to_owned();
-                return Err(SourceError::Location { location: file.name().to_owned(), reason });
+            let (opened, size) = open_local(file, path)?;
+            // What is appended from now on belongs to the next read. A pipe or a device has no size.
+            match size {
+                Some(size) => Ok(Input { read: Box::new(opened.take(size)), size: Some(size), etag: None }),
+                None => Ok(Input { read: Box::new(opened), size: None, etag: None }),
             }
-            // What is appended from now on belongs to the next read.
-            Ok(Input { read: Box::new(opened.take(metadata.len())), size: Some(metadata.len()), etag: None })
         }
         Place::Stream(stream) => {
             let taken = stream.lock().ok().and_then(|mut stream| stream.take());
@@ -46,8 +46,24 @@ pub(super) fn open(file: &SourceFile) -> Result<Input, SourceError> {
     }
 }
 
+/// Opens a file on disk; with it its size, which only a regular file has.
+pub(super) fn open_local(file: &SourceFile, path: &Path) -> Result<(File, Option<u64>), SourceError> {
+    let opened = File::open(path).map_err(|error| io_error(file, error))?;
+    let metadata = opened.metadata().map_err(|error| io_error(file, error))?;
+    if metadata.is_dir() {
+        let reason = "it is a directory · name its files, as in `dir/*.parquet`".to_owned();
+        return Err(SourceError::Location { location: file.name().to_owned(), reason });
+    }
+    Ok((opened, metadata.is_file().then_some(metadata.len())))
+}
+
 /// Size and entity tag of an object.
-pub(super) fn head(name: &str, store: &dyn ObjectStore, path: &object_store::path::Path, runtime: &Handle) -> Result<(u64, Option<String>), SourceError> {
+pub(super) fn head(
+    name: &str,
+    store: &dyn ObjectStore,
+    path: &object_store::path::Path,
+    runtime: &Handle,
+) -> Result<(u64, Option<String>), SourceError> {
     let meta = runtime.block_on(store.head(path)).map_err(|error| store_error(name, error))?;
     Ok((meta.size, meta.e_tag))
 }
@@ -62,6 +78,9 @@ pub(super) fn io_error(file: &SourceFile, error: io::Error) -> SourceError {
 pub(super) fn store_error(name: &str, error: object_store::Error) -> SourceError {
     match error {
         object_store::Error::NotFound { .. } => SourceError::NotFound { location: name.to_owned(), hint: String::new() },
+        object_store::Error::Precondition { .. } => {
+            SourceError::Damaged { file: name.to_owned(), what: "was replaced while it was being read · read it again".to_owned() }
+        }
         other => SourceError::Io { file: name.to_owned(), cause: other.to_string() },
     }
 }

@@ -137,17 +137,18 @@ fn scheme(base: &str) -> &str {
     base.split_once("://").map_or("", |(scheme, _)| scheme)
 }
 
-/// The files that a path, a URL or a pattern of either means, sorted by name. `-` is standard input.
+/// The files that a path, a URL or a pattern of either means, sorted by name. `-` is standard input. Relative paths start at `base`, and files are called as they are
+/// written: from there.
 ///
 /// # Errors
 /// NotFound where there is none; Invalid where the location cannot be understood, or needs a feature that this build does not have.
-pub fn locate(location: &str, stores: &Stores) -> Result<Vec<SourceFile>, Error> {
+pub fn locate(location: &str, base: &Path, stores: &Stores) -> Result<Vec<SourceFile>, Error> {
     if location == "-" {
         return Ok(vec![SourceFile::stream("-", std::io::stdin())]);
     }
     Ok(match location.split_once("://") {
-        None => on_disk(location, location)?,
-        Some(("file", _)) => on_disk(location, &path_of_url(location)?)?,
+        None => on_disk(location, location, base)?,
+        Some(("file", _)) => on_disk(location, &path_of_url(location)?, base)?,
         Some((scheme, rest)) => {
             let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
             in_store(location, &format!("{scheme}://{authority}"), path, stores)?
@@ -158,6 +159,9 @@ pub fn locate(location: &str, stores: &Stores) -> Result<Vec<SourceFile>, Error>
 fn path_of_url(location: &str) -> Result<String, SourceError> {
     let bad = |reason: &str| SourceError::Location { location: location.to_owned(), reason: reason.to_owned() };
     let url = Url::parse(location).map_err(|error| bad(&error.to_string()))?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(bad("`?` and `#` have a meaning in URLs · write the path alone"));
+    }
     let path = url.to_file_path().map_err(|()| bad("a file URL has no host and a whole path, as in file:///data/x.parquet"))?;
     path.into_os_string().into_string().map_err(|_| bad("its path is not UTF-8"))
 }
@@ -166,20 +170,28 @@ fn is_pattern(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }
 
-fn on_disk(location: &str, path: &str) -> Result<Vec<SourceFile>, SourceError> {
+fn on_disk(location: &str, path: &str, base: &Path) -> Result<Vec<SourceFile>, SourceError> {
+    let whole = base.join(path);
     // A file of that very name is meant, whatever characters it has.
-    if !is_pattern(path) || Path::new(path).exists() {
-        return match Path::new(path).try_exists() {
-            Ok(false) => Err(SourceError::NotFound { location: location.to_owned(), hint: missing_hint(path) }),
-            _ => Ok(vec![SourceFile { name: location.to_owned(), place: Place::Local(PathBuf::from(path)) }]),
+    if !is_pattern(path) || whole.exists() {
+        return match whole.try_exists() {
+            Ok(false) => Err(SourceError::NotFound { location: location.to_owned(), hint: missing_hint(&whole, base) }),
+            _ => Ok(vec![SourceFile { name: location.to_owned(), place: Place::Local(whole) }]),
         };
     }
     let bad = |reason: String| SourceError::Location { location: location.to_owned(), reason };
-    let found = glob::glob_with(path, MATCHING).map_err(|error| bad(format!("not a pattern: {error}")))?;
+    let base_text = base.to_str().ok_or_else(|| bad(format!("the directory `{}` is not UTF-8", base.display())))?;
+    let pattern = Path::new(&Pattern::escape(base_text)).join(path);
+    let pattern = pattern.to_str().ok_or_else(|| bad("it is not UTF-8".to_owned()))?;
+    let found = glob::glob_with(pattern, MATCHING).map_err(|error| bad(format!("not a pattern: {error}")))?;
     let mut paths = found.collect::<Result<Vec<_>, _>>().map_err(|error| SourceError::Io { file: location.to_owned(), cause: error.to_string() })?;
-    paths.retain(|path| path.is_file());
+    paths.retain(|path| !path.is_dir());
     paths.sort();
-    some(location, paths.into_iter().map(SourceFile::local).collect())
+    let file = |path: PathBuf| {
+        let name = if base.as_os_str().is_empty() { &path } else { path.strip_prefix(base).unwrap_or(&path) };
+        SourceFile { name: name.display().to_string(), place: Place::Local(path.clone()) }
+    };
+    some(location, paths.into_iter().map(file).collect())
 }
 
 fn some(location: &str, files: Vec<SourceFile>) -> Result<Vec<SourceFile>, SourceError> {
@@ -189,10 +201,10 @@ fn some(location: &str, files: Vec<SourceFile>) -> Result<Vec<SourceFile>, Sourc
     }
 }
 
-fn missing_hint(path: &str) -> String {
-    let path = Path::new(path);
+fn missing_hint(path: &Path, base: &Path) -> String {
     match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) if !parent.exists() => format!(": there is no directory `{}` either", parent.display()),
+        _ if !base.as_os_str().is_empty() => format!(" in `{}`", base.display()),
         _ if path.is_absolute() => String::new(),
         _ => std::env::current_dir().map_or(String::new(), |here| format!(" in `{}`", here.display())),
     }

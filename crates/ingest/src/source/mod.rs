@@ -34,16 +34,18 @@ mod json;
 mod locate;
 mod parquet;
 mod resume;
+mod route;
 mod rows;
-mod text;
+mod settle;
 #[cfg(test)]
 mod tests;
+mod text;
 pub mod zone;
 
 use std::sync::Arc;
 
 use ::arrow::array::{BooleanArray, Int64Array, RecordBatch};
-use ::arrow::datatypes::SchemaRef;
+use ::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use lockstep_model::{Error, FilePosition, PartitionId};
 
 pub use error::SourceError;
@@ -256,11 +258,25 @@ fn check(request: &ReadRequest) -> Result<(), Error> {
     Ok(())
 }
 
-/// The declared schema with every column nullable, the same one where it is already.
+/// The declared schema with everything in it nullable.
 fn nullable(schema: &SchemaRef) -> SchemaRef {
-    if schema.fields().iter().all(|field| field.is_nullable()) {
-        return schema.clone();
+    let fields = schema.fields().iter().map(|field| nullable_field(field)).collect::<Vec<_>>();
+    Arc::new(Schema::new(fields))
+}
+
+fn nullable_field(field: &Field) -> Field {
+    let data_type = match field.data_type() {
+        DataType::List(element) => DataType::List(Arc::new(nullable_field(element))),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| nullable_field(field)).collect()),
+        other => other.clone(),
+    };
+    Field::new(field.name(), data_type, true)
+}
+
+/// Where a source stands that has been read to `now`, or further before.
+fn position_of(before: Option<&FilePosition>, now: &FilePosition) -> FilePosition {
+    match before {
+        Some(before) if before.rows > now.rows => before.clone(),
+        _ => FilePosition { event_time_max: before.and_then(|before| before.event_time_max), ..now.clone() },
     }
-    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
-    Arc::new(::arrow::datatypes::Schema::new(fields))
 }

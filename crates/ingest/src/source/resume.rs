@@ -94,18 +94,27 @@ impl Passed {
     /// Moves past `bytes`, comparing at each position on the way.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) -> Result<(), Change> {
         while let Some(&next) = bytes.first() {
-            if let Some(check) = self.open.take()
-                && !matches!(next, b'\n' | b'\r')
-            {
-                return Err(check.failed("its last line had no end and has been continued"));
-            }
-            let until = self.checks.last().map_or(u64::MAX, |check| check.bytes) - self.bytes;
+            self.end_open(next)?;
+            let until = match &self.open {
+                Some(_) => 1,
+                None => self.checks.last().map_or(u64::MAX, |check| check.bytes) - self.bytes,
+            };
             let (now, rest) = bytes.split_at(usize::try_from(until).unwrap_or(usize::MAX).min(bytes.len()));
             self.hash.update(now);
             self.bytes += now.len() as u64;
             self.last = now.last().copied();
             self.check()?;
             bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Where a line is open, it must end now: `next` is what follows.
+    fn end_open(&mut self, next: u8) -> Result<(), Change> {
+        match self.open.take() {
+            Some(check) if next == b'\r' && self.last != Some(b'\r') => self.open = Some(check),
+            Some(check) if next != b'\n' => return Err(check.failed("its last line had no end and has been continued")),
+            _ => {}
         }
         Ok(())
     }

@@ -82,10 +82,6 @@ impl Rows {
         self.spans.pop();
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.numbers.len()
-    }
-
     pub(super) fn numbers(&self) -> &[u64] {
         &self.numbers
     }

@@ -26,7 +26,9 @@ pub(super) fn column(data_type: &DataType) -> Option<Box<dyn Column>> {
         ($type:ty) => {
             Box::new(Numbers::<$type, _>::new(data_type, |value: Value<'_>| match value.text.parse::<<$type as ArrowPrimitiveType>::Native>() {
                 // Text with digits that parses as infinite was too large, not infinite.
-                Ok(number) if number.is_infinite() && value.text.contains(|c: char| c.is_ascii_digit()) => Err(value.is_not(within(&<$type>::DATA_TYPE))),
+                Ok(number) if number.is_infinite() && value.text.contains(|c: char| c.is_ascii_digit()) => {
+                    Err(value.is_not(within(&<$type>::DATA_TYPE)))
+                }
                 Ok(number) => Ok(number),
                 Err(_) => Err(value.is_not("a number")),
             }))

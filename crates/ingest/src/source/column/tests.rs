@@ -24,6 +24,7 @@ fn parse(data_type: &DataType, values: &[(Kind, &str)]) -> (ArrayRef, Vec<String
     let options = FormatOptions::new().with_null("NULL");
     let formatter = ArrayFormatter::try_new(array.as_ref(), &options).unwrap();
     let mut shown: Vec<_> = (0..array.len()).map(|row| formatter.value(row).to_string()).collect();
+    drop(formatter);
     for (row, reason) in bad {
         assert!(array.is_null(row));
         shown[row] = reason;
