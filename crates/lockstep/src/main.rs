@@ -1,1 +1,40 @@
-fn main() {}
+//! The `lockstep` command: arguments and settings in, one verb run, its answer printed.
+//!
+//! Data goes to standard output, everything else to standard error. Exit statuses: 0 fine, 1 found a difference or failed a check, 2 an error.
+//! [`cli`] says what can be asked, a module of [`verbs`] answers each, and [`output`] is how everything is shown.
+
+mod cli;
+mod config;
+mod failure;
+mod output;
+mod project;
+mod schemas;
+mod table;
+mod text;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Verb};
+use failure::Outcome;
+use verbs::Context;
+
+fn main() -> ExitCode {
+    let Cli { global, verb } = Cli::parse();
+    let context = Context::new(global);
+    cli::start_log(context.global.verbose);
+    match run(&context, verb) {
+        Ok(outcome) => outcome.into(),
+        Err(error) => failure::report(&error, &context.out),
+    }
+}
+
+fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
+    match verb {
+        Verb::Init(args) => verbs::init::run(context, &args),
+        Verb::Check(args) => verbs::check::run(context, &args),
+        Verb::Schema(args) => verbs::schema::run(context, &args),
+    }
+}

@@ -1,0 +1,108 @@
+//! What can be asked on the command line.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::verbs;
+
+const EXAMPLES: &str = "\
+Examples:
+  lockstep init shop && cd shop     a small project that runs at once
+  lockstep check                    are the definitions right?
+  lockstep plan                     what would change in the store?
+  lockstep apply                    make it so
+  lockstep explain card_activity    how a view is computed, and what it costs
+
+Exit statuses: 0 fine · 1 found a difference, or failed a check · 2 an error";
+
+/// A streaming feature store in which training and serving cannot drift apart.
+///
+/// Features are defined in SQL, in the `*.sql` files of a project. The same compiled definition computes them over history and
+/// over the live stream, and the two give the same bits.
+#[derive(Debug, Parser)]
+#[command(name = "lockstep", version, after_help = EXAMPLES, max_term_width = 110, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Project and output")]
+pub struct Global {
+    /// The project's directory; by default the nearest one above with a lockstep.toml, or this one
+    #[arg(long, global = true, value_name = "DIR", env = "LOCKSTEP_PROJECT")]
+    pub project: Option<PathBuf>,
+    /// The store's directory, instead of the project's setting
+    #[arg(long, global = true, value_name = "DIR", env = "LOCKSTEP_STORE")]
+    pub store: Option<PathBuf>,
+    /// The directory of the definitions, instead of the project's setting
+    #[arg(long, global = true, value_name = "DIR")]
+    pub definitions: Option<PathBuf>,
+    /// Print JSON; `lockstep schema` describes it
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = When::Auto, alias = "colour")]
+    pub color: When,
+    /// Say more on standard error; twice for everything
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl When {
+    /// Whether to use colours on a stream.
+    pub fn applies_to(self, stream: &impl IsTerminal) -> bool {
+        match self {
+            When::Auto => stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            When::Always => true,
+            When::Never => false,
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Init(verbs::init::Arguments),
+    Check(verbs::check::Arguments),
+    Schema(verbs::schema::Arguments),
+}
+
+/// Starts the log on standard error. `LOCKSTEP_LOG` says more finely what is in it.
+pub fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("LOCKSTEP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(verbose > 1).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,121 @@
+//! How a run ends: exit statuses, and errors as people or programs read them.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use lockstep_model::ErrorKind;
+use lockstep_transform::definition::{Diagnostic, DiagnosticJson};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::output::Output;
+use crate::text::counted;
+
+/// The exit status of an error.
+const ERROR: u8 = 2;
+
+/// How a verb ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well.
+    Fine,
+    /// It did its work, and found a difference or a failed check.
+    Differs,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Fine => ExitCode::SUCCESS,
+            Outcome::Differs => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Definitions or settings that do not check out.
+#[derive(Debug)]
+pub struct Wrong(pub Vec<Diagnostic>);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} · `lockstep check` shows them", counted(self.0.len(), "error", "errors"))
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+/// An error as JSON, on standard error.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ErrorJson {
+    /// What a caller can do about it: `invalid`, `not_found`, `out_of_range`, `unavailable`, `data` or `internal`.
+    pub kind: &'static str,
+    /// What is wrong, what is known, what to do.
+    pub message: String,
+    /// What is wrong with the definitions, where that is it.
+    pub diagnostics: Vec<DiagnosticJson>,
+}
+
+/// The name of a kind of error in JSON.
+pub fn kind_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Invalid => "invalid",
+        ErrorKind::NotFound => "not_found",
+        ErrorKind::OutOfRange => "out_of_range",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Data => "data",
+        ErrorKind::Internal => "internal",
+    }
+}
+
+/// The kind that [`kind_name`] names.
+pub fn kind_of_name(name: &str) -> ErrorKind {
+    use ErrorKind::*;
+    [Invalid, NotFound, OutOfRange, Unavailable, Data].into_iter().find(|&kind| kind_name(kind) == name).unwrap_or(Internal)
+}
+
+/// Says on standard error what went wrong.
+pub fn report(error: &anyhow::Error, out: &Output) -> ExitCode {
+    let wrong: &[Diagnostic] = error.downcast_ref::<Wrong>().map_or(&[], |wrong| &wrong.0);
+    if out.json {
+        let kind = error.downcast_ref::<lockstep_model::Error>().map_or(ErrorKind::Invalid, |error| error.kind());
+        let diagnostics = wrong.iter().map(DiagnosticJson::from).collect();
+        let json = ErrorJson { kind: kind_name(kind), message: message(error), diagnostics };
+        out.say(&serde_json::to_string(&json).unwrap_or_else(|_| message(error)));
+    } else if wrong.is_empty() {
+        out.say(&format!("{} {}", out.err().red("error:"), message(error)));
+    } else {
+        wrong.iter().for_each(|diagnostic| out.say(&format!("{}\n", diagnostic.render(out.err().into()))));
+        out.say(&format!("{} {}", out.err().red("error:"), error));
+    }
+    ExitCode::from(ERROR)
+}
+
+/// An error and what caused it, on one line. Causes that an error says itself already are not said twice.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_and_their_names_go_both_ways() {
+        use ErrorKind::*;
+        for kind in [Invalid, NotFound, OutOfRange, Unavailable, Data, Internal] {
+            assert_eq!(kind_of_name(kind_name(kind)), kind);
+        }
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow::anyhow!("no such file").context("read x: no such file").context("start");
+        assert_eq!(message(&error), "start: read x: no such file");
+    }
+}

@@ -1,0 +1,53 @@
+//! JSON Schemas of everything that is read or written as JSON or TOML, from the types themselves.
+
+use lockstep_transform::definition;
+use schemars::{Schema, schema_for};
+
+use crate::config::Config;
+use crate::failure::ErrorJson;
+use crate::verbs;
+
+/// A schema and what it describes.
+#[derive(Debug)]
+pub struct Named {
+    /// What it is asked for by.
+    pub name: &'static str,
+    /// What it describes.
+    pub about: &'static str,
+    /// The schema.
+    pub schema: Schema,
+}
+
+/// Every schema there is.
+pub fn all() -> Vec<Named> {
+    let about = |name: &str| match name {
+        "source_options" => "options of CREATE SOURCE … WITH (…)",
+        "view_options" => "options of CREATE FEATURE VIEW … WITH (…)",
+        "service_options" => "options of CREATE FEATURE SERVICE … WITH (…)",
+        _ => "one error in the definitions",
+    };
+    let mut all = vec![Named { name: "config", about: "lockstep.toml", schema: schema_for!(Config) }];
+    all.extend(definition::schemas().into_iter().map(|(name, schema)| Named { name, about: about(name), schema }));
+    all.extend([
+        Named { name: "error", about: "what --json puts on standard error when a verb fails", schema: schema_for!(ErrorJson) },
+        Named { name: "init", about: "lockstep init --json", schema: schema_for!(verbs::init::Made) },
+        Named { name: "check", about: "lockstep check --json", schema: schema_for!(verbs::check::Checked) },
+        Named { name: "columns", about: "lockstep schema --service or --view, with --json", schema: schema_for!(verbs::schema::Columns) },
+    ]);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_schema_says_what_it_is() {
+        let all = all();
+        let mut names: Vec<&str> = all.iter().map(|named| named.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all.len());
+        assert!(all.iter().all(|named| named.schema.get("title").is_some() && !named.about.is_empty()));
+    }
+}

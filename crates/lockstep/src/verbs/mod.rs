@@ -1,0 +1,35 @@
+//! The verbs: a module each, with its arguments, its answer, and `run`.
+
+pub mod check;
+pub mod init;
+pub mod schema;
+
+use anyhow::Result;
+
+use crate::cli::Global;
+use crate::output::Output;
+use crate::project::Project;
+
+/// What every verb is given.
+#[derive(Debug)]
+pub struct Context {
+    /// The options that every verb takes.
+    pub global: Global,
+    /// Where answers go.
+    pub out: Output,
+}
+
+impl Context {
+    /// The context of a command line.
+    pub fn new(global: Global) -> Self {
+        Context { out: Output::new(&global), global }
+    }
+
+    /// The project that the command is about.
+    ///
+    /// # Errors
+    /// As [`Project::find`].
+    pub fn project(&self) -> Result<Project> {
+        Project::find(&self.global)
+    }
+}
