@@ -1,9 +1,13 @@
 //! Calendar periods in a named zone: the days, weeks and months that a `PARTITION BY date_trunc(…)` of the event time means.
 //!
-//! A period is the run of instants that share a truncated local time. It starts where the zone's clock first shows it, which is not
-//! always midnight: a day whose midnight is skipped starts after the gap, and one with a repeated hour is longer.
+//! A period starts at an instant when the zone's clock shows a truncated local time, and ends at the next such instant. That is not always
+//! midnight or a whole length: a day whose midnight is skipped starts after the gap, a day with a repeated hour is longer, and where a clock shows the
+//! start of an hour or a day twice, two periods start. DataFusion's `date_trunc` says the same, so it can check this. (They differ for the minutes
+//! by which a clock had passed midnight when it was set back before it, as once a year in Newfoundland until 2011: `date_trunc` takes
+//! them out of the day that goes on.)
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Timelike, Utc};
+use chrono::offset::LocalResult;
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike};
 use chrono_tz::Tz;
 
 /// What the event time is truncated to.
@@ -50,7 +54,7 @@ impl Unit {
         let at = match self {
             Unit::Hour => return date.and_time(NaiveTime::from_hms_opt(local.hour(), 0, 0).unwrap_or(NaiveTime::MIN)),
             Unit::Day => Some(date),
-            Unit::Week => Some(date.week(chrono::Weekday::Mon).first_day()),
+            Unit::Week => date.checked_sub_days(Days::new(date.weekday().num_days_from_monday().into())),
             Unit::Month => NaiveDate::from_ymd_opt(date.year(), date.month(), 1),
             Unit::Year => NaiveDate::from_ymd_opt(date.year(), 1, 1),
         };
@@ -81,33 +85,36 @@ pub struct Calendar {
 impl Calendar {
     /// The first instant (µs) of the period that holds `at`. A moment outside the years chrono can show starts its own period.
     pub fn start_of(&self, at: i64) -> i64 {
-        let Some(period) = self.period(at) else { return at };
-        if let Some(start) = self.zone.from_local_datetime(&period).earliest().map(|start| start.timestamp_micros())
-            && start <= at
-            && self.period(start - 1).is_some_and(|before| before < period)
-        {
-            return start;
-        }
-        self.search(at, period)
+        let Some(local) = self.local(at) else { return at };
+        let boundary = self.unit.truncate(local);
+        let start = match self.zone.from_local_datetime(&boundary) {
+            LocalResult::Single(start) => start.timestamp_micros(),
+            LocalResult::Ambiguous(first, second) if second.timestamp_micros() > at => first.timestamp_micros(),
+            LocalResult::Ambiguous(_, second) => second.timestamp_micros(),
+            LocalResult::None => self.end_of_gap(boundary, at),
+        };
+        start.min(at)
     }
 
-    /// Finds the start where the zone's clock does not show it exactly once. Truncated local time does not go back within the searched span but by
-    /// less than a period, so bisection holds.
-    fn search(&self, at: i64, period: NaiveDateTime) -> i64 {
-        let (mut before, mut inside) = (at.saturating_sub(self.unit.span_max()), at);
-        while before + 1 < inside {
-            let middle = before + (inside - before) / 2;
-            match self.period(middle) {
-                Some(found) if found < period => before = middle,
+    /// The first instant whose local time is not before `boundary`, which the zone's clock skips. Bisection holds, since clocks
+    /// are set back at other times of the year.
+    fn end_of_gap(&self, boundary: NaiveDateTime, at: i64) -> i64 {
+        let day = TimeDelta::days(1);
+        let before = boundary.checked_sub_signed(day).map_or(i64::MIN, |earlier| earlier.and_utc().timestamp_micros());
+        let (mut before, mut inside) = (before, at);
+        while before.saturating_add(1) < inside {
+            let middle = before.midpoint(inside);
+            match self.local(middle) {
+                Some(local) if local < boundary => before = middle,
                 _ => inside = middle,
             }
         }
         inside
     }
 
-    fn period(&self, at: i64) -> Option<NaiveDateTime> {
-        let instant = DateTime::<Utc>::from_timestamp_micros(at)?;
-        Some(self.unit.truncate(instant.with_timezone(&self.zone).naive_local()))
+    fn local(&self, at: i64) -> Option<NaiveDateTime> {
+        let utc = DateTime::from_timestamp_micros(at)?.naive_utc();
+        utc.checked_add_offset(self.zone.offset_from_utc_datetime(&utc).fix())
     }
 }
 
@@ -147,7 +154,8 @@ mod tests {
         assert_eq!(start(Unit::Day, chrono_tz::Pacific::Apia, "2011-12-30T10:00:00Z"), "2011-12-30T10:00:00Z");
         assert_eq!(start(Unit::Day, chrono_tz::Pacific::Apia, "2011-12-30T09:59:59Z"), "2011-12-29T10:00:00Z");
         assert_eq!(start(Unit::Day, chrono_tz::America::Sao_Paulo, "2013-10-20T12:00:00Z"), "2013-10-20T03:00:00Z");
-        assert_eq!(start(Unit::Day, chrono_tz::America::Havana, "2013-11-03T12:00:00Z"), "2013-11-03T04:00:00Z");
+        assert_eq!(start(Unit::Day, chrono_tz::America::Havana, "2013-11-03T04:59:59Z"), "2013-11-03T04:00:00Z");
+        assert_eq!(start(Unit::Day, chrono_tz::America::Havana, "2013-11-03T12:00:00Z"), "2013-11-03T05:00:00Z");
     }
 
     #[test]

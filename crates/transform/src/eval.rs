@@ -37,7 +37,7 @@ impl RowExpr {
         }
         let mut pieces = Vec::new();
         let mut failed = BooleanBufferBuilder::new(batch.num_rows());
-        self.bisect(batch, &mut pieces, &mut failed);
+        self.isolate(batch, &mut pieces, &mut failed);
         let pieces: Vec<&dyn Array> = pieces.iter().map(|piece| piece.as_ref()).collect();
         let values = concat(&pieces).map_err(|error| Error::internal("pieces of an expression do not fit together").caused_by(error))?;
         Ok(Evaluated { values, failed: Some(BooleanArray::new(failed.finish(), None)) })
@@ -47,21 +47,22 @@ impl RowExpr {
         self.expr.evaluate(batch)?.into_array(batch.num_rows())
     }
 
-    fn bisect(&self, batch: &RecordBatch, pieces: &mut Vec<ArrayRef>, failed: &mut BooleanBufferBuilder) {
+    /// Evaluates a batch that fails as a whole.
+    fn isolate(&self, batch: &RecordBatch, pieces: &mut Vec<ArrayRef>, failed: &mut BooleanBufferBuilder) {
         let rows = batch.num_rows();
-        match self.evaluate_whole(batch) {
-            Ok(values) => {
-                pieces.push(values);
-                failed.append_n(rows, false);
-            }
-            Err(_) if rows <= 1 => {
-                pieces.push(new_null_array(&self.data_type, rows));
-                failed.append_n(rows, true);
-            }
-            Err(_) => {
-                let half = rows / 2;
-                self.bisect(&batch.slice(0, half), pieces, failed);
-                self.bisect(&batch.slice(half, rows - half), pieces, failed);
+        if rows <= 1 {
+            pieces.push(new_null_array(&self.data_type, rows));
+            failed.append_n(rows, true);
+            return;
+        }
+        let half = rows / 2;
+        for part in [batch.slice(0, half), batch.slice(half, rows - half)] {
+            match self.evaluate_whole(&part) {
+                Ok(values) => {
+                    pieces.push(values);
+                    failed.append_n(part.num_rows(), false);
+                }
+                Err(_) => self.isolate(&part, pieces, failed),
             }
         }
     }

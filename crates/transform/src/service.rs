@@ -233,6 +233,13 @@ impl ServicePlan {
         mode: TimeMode,
         mut touches: Option<&mut Vec<Vec<Touch>>>,
     ) -> Result<Answer, Error> {
+        if request.num_columns() != self.request.fields().len() {
+            let (found, wanted) = (request.num_columns(), self.request.fields().len());
+            return Err(Error::invalid(format!("the request has {found} columns, and {} takes {wanted}", self.name)));
+        }
+        if states.len() != self.joins.len() {
+            return Err(Error::internal(format!("{} states for the {} joins of {}", states.len(), self.joins.len(), self.name)));
+        }
         let rows = moments.len();
         let mut columns = request.columns().to_vec();
         columns.push(Arc::new(TimestampMicrosecondArray::from(moments.to_vec())));

@@ -201,7 +201,7 @@ impl Transformation {
     /// The longest reach of any frame back from t, µs; `None` where one has no bound.
     pub fn reach(&self) -> Option<i64> {
         self.frames.iter().try_fold(0, |longest, frame| match (frame.last, frame.preceding, frame.calendar) {
-            (None, Some(preceding), _) => Some(longest.max(preceding)),
+            (None, Some(preceding), _) => Some(longest.max(preceding.saturating_add(frame.resolution - 1))),
             (None, None, Some(calendar)) => Some(longest.max(calendar.unit.span_max())),
             _ => None,
         })

@@ -9,26 +9,28 @@ use std::ops::Range;
 use lockstep_model::codec::CodecError;
 use lockstep_model::{Error, StateKey, StateRead, StateWrite};
 
+use super::Shape;
 use super::measure::{Folder, Measures};
 use super::node::{self, FANOUT, Node, Page, Row};
-use super::{Shape, order};
+use super::order::{self, BRANCHING_NIBBLES, Path};
 
-/// What changes for one entity. Order keys are unique per event content, so removing comes first and inserting then replaces.
+/// What changes for one entity: first rows go, then rows come.
 #[derive(Debug, Clone, Default)]
 pub struct EntityChanges<'a> {
     /// Encoded entity key.
     pub entity: &'a [u8],
     /// Order keys of rows to take out; one that is not there is ignored.
     pub removes: Vec<&'a [u8]>,
-    /// Rows to put in, replacing those of the same order key.
+    /// Rows to put in, each of another order key. Where a row of that key may be there already it is among the removes too: what waits in the
+    /// head does not hide what is in the tree.
     pub upserts: Vec<Row<'a>>,
 }
 
 /// Folds changes into the stored state of their entities and returns what has to be written. Each entity occurs once.
 pub fn apply(measures: &Measures, shape: Shape, state: &dyn StateRead, changes: &mut [EntityChanges<'_>]) -> Result<Vec<StateWrite>, Error> {
     let keys: Vec<StateKey> = changes.iter().map(|change| StateKey::head(change.entity)).collect();
-    let mut heads = Vec::with_capacity(keys.len());
-    state.get_many(&keys, &mut |_, bytes| heads.push(bytes.map(<[u8]>::to_vec)))?;
+    let mut heads = vec![None; keys.len()];
+    state.get_many(&keys, &mut |i, bytes| heads[i] = bytes.map(<[u8]>::to_vec))?;
     let mut folder = Folder::new(measures);
     let mut writes = Vec::with_capacity(changes.len());
     for ((change, head), key) in changes.iter_mut().zip(heads).zip(keys) {
@@ -60,27 +62,6 @@ impl StateRead for NoState {
     fn get_many(&self, keys: &[StateKey], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
         (0..keys.len()).for_each(|i| found(i, None));
         Ok(())
-    }
-}
-
-/// Where a node lies: below the first `nibbles` half-bytes of `prefix`.
-#[derive(Debug, Clone)]
-struct Path {
-    prefix: Vec<u8>,
-    nibbles: usize,
-}
-
-impl Path {
-    fn root() -> Path {
-        Path { prefix: Vec::new(), nibbles: 0 }
-    }
-
-    /// The child in `slot` of a page whose keys share the first `nibbles` half-bytes of `prefix`.
-    fn child(prefix: &[u8], nibbles: usize, slot: usize) -> Path {
-        let mut bytes = prefix[..nibbles / 2].to_vec();
-        let high = if nibbles % 2 == 1 { prefix[nibbles / 2] & 0xf0 } else { 0 };
-        bytes.push(if nibbles % 2 == 1 { high | slot as u8 } else { (slot as u8) << 4 });
-        Path { prefix: bytes, nibbles: nibbles + 1 }
     }
 }
 
@@ -119,7 +100,7 @@ impl Writer<'_, '_> {
     }
 
     fn key(&self, path: &Path) -> StateKey {
-        StateKey::node(self.entity, Some((path.nibbles, &path.prefix)))
+        StateKey::node(self.entity, Some((path.nibbles(), path.prefix())))
     }
 
     fn write(&mut self, path: &Path, value: Option<Vec<u8>>) {
@@ -133,7 +114,7 @@ impl Writer<'_, '_> {
 
     /// Applies changes to the node at `path`, which is `bytes`; the tile it leaves, or none where nothing is left.
     fn apply_to(&mut self, path: &Path, bytes: Option<&[u8]>, upserts: &[Row<'_>], removes: &[&[u8]]) -> Result<Option<Tile>, Error> {
-        match bytes.map(node::decode_node).transpose()? {
+        match bytes.map(|bytes| node::decode_node(path, bytes)).transpose()? {
             None if upserts.is_empty() => Ok(None),
             None => self.build(path, upserts).map(Some),
             Some(Node::Leaf(rows)) => self.apply_to_leaf(path, &merge(&rows, upserts, removes)),
@@ -163,7 +144,7 @@ impl Writer<'_, '_> {
             let upserts = slot_of(upserts, |row| row.key, page.nibbles, slot);
             let removes = slot_of(&removes, |key| *key, page.nibbles, slot);
             if !upserts.is_empty() || !removes.is_empty() {
-                *tile = Some(self.apply_at(&Path::child(page.prefix, page.nibbles, slot), upserts, removes)?);
+                *tile = Some(self.apply_at(&page.child(slot), upserts, removes)?);
             }
         }
         let mut tiles = page.tiles;
@@ -172,7 +153,7 @@ impl Writer<'_, '_> {
                 *tile = changed.as_deref();
             }
         }
-        self.finish_page(path, page.prefix, page.nibbles, &tiles)
+        self.finish_page(path, &Path::of(page.prefix, page.nibbles), &tiles)
     }
 
     /// Some new keys do not share the page's prefix: a page of the shorter prefix takes its place, and it moves down.
@@ -186,7 +167,8 @@ impl Writer<'_, '_> {
         removes: &[&[u8]],
     ) -> Result<Option<Tile>, Error> {
         let slot = order::nibble(page.prefix, shared);
-        let moved = Path::child(page.prefix, shared, slot);
+        let place = Path::of(page.prefix, shared);
+        let moved = place.clone().child(slot);
         self.write(&moved, Some(bytes.to_vec()));
         let old_tile = self.folder.tile_of_tiles(page.tiles.iter().flatten().copied())?;
         let mut tiles: [Option<Tile>; FANOUT] = Default::default();
@@ -200,18 +182,18 @@ impl Writer<'_, '_> {
                     self.apply_to(&moved, Some(bytes), upserts, &removes)?
                 };
             } else if !upserts.is_empty() {
-                *tile = Some(self.build(&Path::child(page.prefix, shared, at), upserts)?);
+                *tile = Some(self.build(&place.clone().child(at), upserts)?);
             }
         }
-        self.finish_page(path, page.prefix, shared, &tiles.each_ref().map(|tile| tile.as_deref()))
+        self.finish_page(path, &place, &tiles.each_ref().map(|tile| tile.as_deref()))
     }
 
-    fn finish_page(&mut self, path: &Path, prefix: &[u8], nibbles: usize, tiles: &[Option<&[u8]>; FANOUT]) -> Result<Option<Tile>, Error> {
+    fn finish_page(&mut self, path: &Path, shared: &Path, tiles: &[Option<&[u8]>; FANOUT]) -> Result<Option<Tile>, Error> {
         if tiles.iter().all(Option::is_none) {
             self.write(path, None);
             return Ok(None);
         }
-        self.write(path, Some(node::encode_page(prefix, nibbles, tiles)));
+        self.write(path, Some(node::encode_page(shared, tiles)));
         Ok(Some(self.folder.tile_of_tiles(tiles.iter().flatten().copied())?))
     }
 
@@ -229,12 +211,12 @@ impl Writer<'_, '_> {
                 self.write(&path, Some(node::encode_leaf(&rows[run])));
                 leaf_tiles.next().ok_or(CodecError::new("a leaf without a tile"))
             }
-            Plan::Page { path, prefix, nibbles, children } => {
+            Plan::Page { path, shared, children } => {
                 let mut tiles: [Option<Tile>; FANOUT] = Default::default();
                 for (slot, child) in children {
                     tiles[slot] = Some(self.write_plan(child, rows, leaf_tiles)?);
                 }
-                self.write(&path, Some(node::encode_page(&prefix, nibbles, &tiles.each_ref().map(|tile| tile.as_deref()))));
+                self.write(&path, Some(node::encode_page(&shared, &tiles.each_ref().map(|tile| tile.as_deref()))));
                 self.folder.tile_of_tiles(tiles.iter().flatten().map(Vec::as_slice))
             }
         }
@@ -244,28 +226,28 @@ impl Writer<'_, '_> {
 /// Nodes to write for a run of rows.
 enum Plan {
     Leaf { path: Path, run: Range<usize> },
-    Page { path: Path, prefix: Vec<u8>, nibbles: usize, children: Vec<(usize, Plan)> },
+    Page { path: Path, shared: Path, children: Vec<(usize, Plan)> },
 }
 
 /// Splits rows until each run fits a leaf; the runs are appended to `leaves` in order.
 fn plan(rows: &[Row<'_>], run: Range<usize>, path: Path, leaf_rows_max: usize, leaves: &mut Vec<Range<usize>>) -> Plan {
     let (first, last) = (rows[run.start].key, rows[run.end - 1].key);
-    if run.len() <= leaf_rows_max.max(1) || first == last {
+    // Rows ascend, so what the first and the last share, all share.
+    let nibbles = order::common_nibbles(first, last);
+    if run.len() <= leaf_rows_max.max(1) || nibbles >= BRANCHING_NIBBLES {
         leaves.push(run.clone());
         return Plan::Leaf { path, run };
     }
-    // Rows ascend, so what the first and the last share, all share.
-    let nibbles = order::common_nibbles(first, last);
+    let shared = Path::of(first, nibbles);
     let mut children = Vec::new();
     let mut start = run.start;
     while start < run.end {
         let slot = order::nibble(rows[start].key, nibbles);
         let len = rows[start..run.end].partition_point(|row| order::nibble(row.key, nibbles) <= slot);
-        let child = Path::child(first, nibbles, slot);
-        children.push((slot, plan(rows, start..start + len, child, leaf_rows_max, leaves)));
+        children.push((slot, plan(rows, start..start + len, shared.clone().child(slot), leaf_rows_max, leaves)));
         start += len;
     }
-    Plan::Page { path, prefix: first.to_vec(), nibbles, children }
+    Plan::Page { path, shared, children }
 }
 
 /// The run of ascending `items` whose key has `slot` as its half-byte at `nibbles`; all share what comes before.

@@ -15,6 +15,8 @@ mod memory;
 pub mod node;
 pub mod order;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub use fold::{EntityChanges, apply, build};
 pub use measure::{Measure, Measures};

@@ -12,7 +12,7 @@
 
 use lockstep_model::codec::{CodecError, Reader, put_bytes, put_signed, put_varint};
 
-use super::order;
+use super::order::{self, BRANCHING_NIBBLES, Path};
 
 /// Version of these layouts, first byte of every value.
 pub const VERSION: u8 = 1;
@@ -63,6 +63,9 @@ impl Row<'_> {
     fn decode<'a>(reader: &mut Reader<'a>) -> Result<Row<'a>, CodecError> {
         let key = reader.bytes()?;
         let ends = reader.byte()?;
+        if ends > 3 {
+            return Err(CodecError::new("an event with neither end of a known interval"));
+        }
         let known_from = if ends & 1 == 0 { i64::MIN } else { reader.signed()? };
         let known_until = if ends & 2 == 0 { i64::MAX } else { reader.signed()? };
         Ok(Row { key, known_from, known_until, args: reader.bytes()? })
@@ -89,6 +92,13 @@ pub struct Page<'a> {
     pub tiles: [Option<&'a [u8]>; FANOUT],
 }
 
+impl Page<'_> {
+    /// Where the child in `slot` lies.
+    pub fn child(&self, slot: usize) -> Path {
+        Path::of(self.prefix, self.nibbles).child(slot)
+    }
+}
+
 /// Decodes an entity's head into its buffered rows.
 pub fn decode_head(bytes: &[u8]) -> Result<Vec<Row<'_>>, CodecError> {
     let mut reader = open(bytes)?;
@@ -98,14 +108,24 @@ pub fn decode_head(bytes: &[u8]) -> Result<Vec<Row<'_>>, CodecError> {
     }
 }
 
-/// Decodes a node of the tree.
-pub fn decode_node(bytes: &[u8]) -> Result<Node<'_>, CodecError> {
+/// Decodes the node that was found at `path`. Whatever the bytes are, a walk from pages to children comes to an end.
+pub fn decode_node<'a>(path: &Path, bytes: &'a [u8]) -> Result<Node<'a>, CodecError> {
     let mut reader = open(bytes)?;
-    match reader.byte()? {
-        LEAF => Ok(Node::Leaf(decode_rows(&mut reader)?)),
-        PAGE => Ok(Node::Page(decode_page(&mut reader)?)),
-        _ => Err(CodecError::new("not a node")),
-    }
+    let (node, lies_below) = match reader.byte()? {
+        LEAF => {
+            let rows = decode_rows(&mut reader)?;
+            // Rows ascend, so what the first and the last share with the path, all share.
+            let lies_below = [rows.first(), rows.last()].into_iter().flatten().all(|row| path.holds(row.key));
+            (Node::Leaf(rows), lies_below)
+        }
+        PAGE => {
+            let page = decode_page(&mut reader)?;
+            let lies_below = page.nibbles >= path.nibbles() && path.holds(page.prefix);
+            (Node::Page(page), lies_below)
+        }
+        _ => return Err(CodecError::new("not a node")),
+    };
+    if lies_below { Ok(node) } else { Err(CodecError::new("a node of another place")) }
 }
 
 fn open(bytes: &[u8]) -> Result<Reader<'_>, CodecError> {
@@ -118,15 +138,27 @@ fn open(bytes: &[u8]) -> Result<Reader<'_>, CodecError> {
 
 fn decode_rows<'a>(reader: &mut Reader<'a>) -> Result<Vec<Row<'a>>, CodecError> {
     let count = reader.length()?;
-    let mut rows = Vec::with_capacity(count);
+    let mut rows: Vec<Row<'_>> = Vec::with_capacity(count);
     for _ in 0..count {
-        rows.push(Row::decode(reader)?);
+        let row = Row::decode(reader)?;
+        if rows.last().is_some_and(|last| last.key >= row.key) {
+            return Err(CodecError::new("events out of order"));
+        }
+        rows.push(row);
     }
+    close(reader)?;
     Ok(rows)
 }
 
+fn close(reader: &Reader<'_>) -> Result<(), CodecError> {
+    if reader.is_empty() { Ok(()) } else { Err(CodecError::new("bytes after the end of a node")) }
+}
+
 fn decode_page<'a>(reader: &mut Reader<'a>) -> Result<Page<'a>, CodecError> {
-    let nibbles = reader.varint()? as usize;
+    let nibbles = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
+    if nibbles >= BRANCHING_NIBBLES {
+        return Err(CodecError::new("a page too deep"));
+    }
     let prefix = reader.take(nibbles.div_ceil(2))?;
     let bitmap = u16::from_le_bytes(reader.array()?);
     let mut lengths = [0usize; FANOUT];
@@ -141,6 +173,7 @@ fn decode_page<'a>(reader: &mut Reader<'a>) -> Result<Page<'a>, CodecError> {
             *tile = Some(reader.take(lengths[slot])?);
         }
     }
+    close(reader)?;
     Ok(Page { prefix, nibbles, tiles })
 }
 
@@ -163,14 +196,13 @@ fn encode_rows(kind: u8, rows: &[Row<'_>]) -> Vec<u8> {
     out
 }
 
-/// Encodes a page from the tiles of its children.
-pub fn encode_page(prefix: &[u8], nibbles: usize, tiles: &[Option<&[u8]>; FANOUT]) -> Vec<u8> {
-    let mut out = vec![VERSION, PAGE];
-    put_varint(&mut out, nibbles as u64);
-    out.extend_from_slice(&prefix[..nibbles / 2]);
-    if nibbles % 2 == 1 {
-        out.push(prefix[nibbles / 2] & 0xf0);
-    }
+/// Encodes a page, whose keys share `shared`, from the tiles of its children.
+pub fn encode_page(shared: &Path, tiles: &[Option<&[u8]>; FANOUT]) -> Vec<u8> {
+    let bytes: usize = tiles.iter().flatten().map(|tile| tile.len() + 4).sum();
+    let mut out = Vec::with_capacity(bytes + shared.prefix().len() + 8);
+    out.extend_from_slice(&[VERSION, PAGE]);
+    put_varint(&mut out, shared.nibbles() as u64);
+    out.extend_from_slice(shared.prefix());
     let bitmap = tiles.iter().enumerate().fold(0u16, |bits, (slot, tile)| bits | u16::from(tile.is_some()) << slot);
     out.extend_from_slice(&bitmap.to_le_bytes());
     for tile in tiles.iter().flatten() {
@@ -189,7 +221,7 @@ pub struct TileMeta {
     pub rows: u64,
     /// The last moment at which what is known of any event below changed: the tile stands for every moment from then on.
     pub known_max: i64,
-    /// Newest event time of the winners; `i64::MIN` where there is none.
+    /// Newest event time of the winners; without meaning where there is none.
     pub newest: i64,
 }
 
@@ -209,8 +241,9 @@ impl TileMeta {
 
     /// Adds another tile's events.
     pub fn merge(&mut self, other: &TileMeta) {
-        self.live += other.live;
-        self.rows += other.rows;
+        // Saturating, since the bytes may say anything.
+        self.live = self.live.saturating_add(other.live);
+        self.rows = self.rows.saturating_add(other.rows);
         self.known_max = self.known_max.max(other.known_max);
         self.newest = self.newest.max(other.newest);
     }
@@ -241,15 +274,30 @@ mod tests {
         assert_eq!(decode_head(&head).unwrap(), [row, superseded]);
         let mut tiles = [None; FANOUT];
         (tiles[3], tiles[15]) = (Some(b"three".as_slice()), Some(b"".as_slice()));
-        let page = encode_page(b"1234", 5, &tiles);
-        let Node::Page(read) = decode_node(&page).unwrap() else { panic!("a page") };
+        let place = Path::of(b"1234", 5);
+        let page = encode_page(&place, &tiles);
+        let Node::Page(read) = decode_node(&Path::root(), &page).unwrap() else { panic!("a page") };
         assert_eq!((read.prefix, read.nibbles, read.tiles), (b"12\x30".as_slice(), 5, tiles));
         for cut in 0..page.len() {
-            assert!(decode_node(&page[..cut]).is_err(), "{cut}");
+            assert!(decode_node(&Path::root(), &page[..cut]).is_err(), "{cut}");
         }
         for cut in 0..head.len() {
             assert!(decode_head(&head[..cut]).is_err(), "{cut}");
         }
-        assert!(decode_node(&[9, 1, 0]).is_err());
+        assert!(decode_node(&Path::root(), &[9, 1, 0]).is_err());
+        assert!(decode_head(&[head.as_slice(), &[0]].concat()).is_err());
+        assert!(decode_head(&encode_head(&[superseded, row])).is_err());
+    }
+
+    #[test]
+    fn a_node_is_refused_where_it_does_not_belong() {
+        let row = Row { key: b"12345678\0pk", known_from: i64::MIN, known_until: i64::MAX, args: b"args" };
+        let leaf = encode_leaf(&[row]);
+        let page = encode_page(&Path::of(b"1234", 5), &[None; FANOUT]);
+        for (node, nibbles) in [(&leaf, 16), (&page, 5)] {
+            assert!(decode_node(&Path::of(b"12345678", nibbles), node).is_ok());
+            assert!(decode_node(&Path::of(b"1x345678", nibbles), node).is_err());
+        }
+        assert!(decode_node(&Path::of(b"1234", 6), &page).is_err());
     }
 }

@@ -3,9 +3,17 @@
 //! `event time (8 bytes, sign bit flipped, big-endian) ‖ branch (1 byte) ‖ primary key ‖ version`. Comparing bytes compares
 //! (event time, branch, primary key), which is the order of `ROWS` frames, `first_value`, `last_value` and lists. The branch
 //! says which of the view's `UNION ALL` inputs the event came from; the version tells apart superseded contents of one event.
+//!
+//! Where half-bytes are compared, a key goes on with zeros past its end.
+
+use smallvec::SmallVec;
 
 /// Bytes of the event time at the start of an order key.
 pub const TIME_LEN: usize = 8;
+
+/// Half-bytes of an order key that the tree may branch at: the event time, the branch and 64 bytes of the primary key. Events of one moment
+/// whose keys differ only later share a leaf, however many they are, so that no choice of primary keys makes a tree deep.
+pub const BRANCHING_NIBBLES: usize = 2 * (TIME_LEN + 1 + 64);
 
 /// Appends the order key of an event.
 pub fn write(out: &mut Vec<u8>, event_time: i64, branch: u8, primary_key: &[u8], version: &[u8]) {
@@ -34,17 +42,70 @@ pub fn nibble(key: &[u8], index: usize) -> usize {
     usize::from(if index % 2 == 0 { byte >> 4 } else { byte & 0x0f })
 }
 
-/// How many leading half-bytes two keys share.
+/// How many leading half-bytes two keys share, at most [`BRANCHING_NIBBLES`].
 pub fn common_nibbles(a: &[u8], b: &[u8]) -> usize {
-    let bytes = a.iter().zip(b).take_while(|(x, y)| x == y).count();
-    let half = match (a.get(bytes), b.get(bytes)) {
-        (Some(x), Some(y)) if x >> 4 == y >> 4 => 1,
-        _ => 0,
-    };
-    2 * bytes + half
+    let same = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    let nibbles = (2 * same..BRANCHING_NIBBLES).find(|&at| nibble(a, at) != nibble(b, at));
+    nibbles.unwrap_or(BRANCHING_NIBBLES)
 }
 
-/// A half-open range of event time, as the bytes its keys lie between: from the first event at `first` to the last at `last`.
+/// Where a node lies: below the first `nibbles` half-bytes of its order keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    prefix: SmallVec<[u8; 16]>,
+    nibbles: usize,
+}
+
+impl Path {
+    /// Of everything.
+    pub fn root() -> Path {
+        Path { prefix: SmallVec::new(), nibbles: 0 }
+    }
+
+    /// The first `nibbles` half-bytes of a key.
+    pub fn of(key: &[u8], nibbles: usize) -> Path {
+        let mut prefix: SmallVec<[u8; 16]> = SmallVec::from_slice(&key[..key.len().min(nibbles.div_ceil(2))]);
+        prefix.resize(nibbles.div_ceil(2), 0);
+        if nibbles % 2 == 1
+            && let Some(last) = prefix.last_mut()
+        {
+            *last &= 0xf0;
+        }
+        Path { prefix, nibbles }
+    }
+
+    /// One half-byte further.
+    pub fn child(mut self, slot: usize) -> Path {
+        match self.prefix.last_mut() {
+            Some(last) if self.nibbles % 2 == 1 => *last |= slot as u8,
+            _ => self.prefix.push((slot as u8) << 4),
+        }
+        self.nibbles += 1;
+        self
+    }
+
+    /// The half-bytes, two to a byte; of an odd number, the last is zero.
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// How many half-bytes there are.
+    pub fn nibbles(&self) -> usize {
+        self.nibbles
+    }
+
+    /// Whether a key lies below.
+    pub fn holds(&self, key: &[u8]) -> bool {
+        common_nibbles(key, &self.prefix) >= self.nibbles
+    }
+
+    /// First and last event time that can lie below.
+    pub fn time_bounds(&self) -> (i64, i64) {
+        time_bounds(&self.prefix, self.nibbles)
+    }
+}
+
+/// A range of event time, closed at both ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeRange {
     /// First moment inside.
@@ -54,6 +115,9 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
+    /// No moment at all.
+    pub const EMPTY: TimeRange = TimeRange { first: i64::MAX, last: i64::MIN };
+
     /// Whether an event at `time` lies inside.
     pub fn contains(self, time: i64) -> bool {
         self.first <= time && time <= self.last
@@ -115,6 +179,17 @@ mod tests {
         assert_eq!(time_bounds(&key, 40), (0x1234, 0x1234));
         assert_eq!(common_nibbles(&[0x12, 0x34], &[0x12, 0x35]), 3);
         assert_eq!(common_nibbles(&[0x12], &[0x12, 0x35]), 2);
+    }
+
+    #[test]
+    fn a_key_goes_on_with_zeros() {
+        assert_eq!(common_nibbles(&[0x12], &[0x12, 0x00, 0x01]), 5);
+        assert_eq!(common_nibbles(&[0x12], &[0x12, 0x00]), BRANCHING_NIBBLES);
+        assert_eq!(common_nibbles(&[7; 100], &[7; 200]), BRANCHING_NIBBLES);
+        assert_eq!(Path::of(&[0x12, 0x34], 3).child(0xf), Path::of(&[0x12, 0x3f], 4));
+        assert_eq!(Path::of(&[0x12], 5), Path::of(&[0x12, 0, 0x0f], 5));
+        assert_eq!(Path::root().child(1).child(2).prefix(), [0x12]);
+        assert!(Path::of(&[0x12], 4).holds(&[0x12]) && !Path::of(&[0x12], 2).holds(&[0x22]));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use lockstep_model::{Error, StateKey, StateRead, TimeMode};
 
 use super::measure::Measures;
 use super::node::{self, FANOUT, Node, Page, Row, TileMeta};
-use super::order::{self, Cover, TimeRange};
+use super::order::{self, Cover, Path, TimeRange};
 use crate::aggregate::{Groups, OrderKeys, Rows};
 use crate::calendar::Calendar;
 
@@ -47,9 +47,14 @@ impl LastRows {
 impl Frame {
     /// The moments inside, seen from `at`.
     pub fn range(&self, at: i64) -> TimeRange {
-        let floor = |time: i64| if self.resolution > 1 { time.div_euclid(self.resolution).saturating_mul(self.resolution) } else { time };
-        let first = self.preceding.map_or(i64::MIN, |preceding| floor(at.saturating_sub(preceding)));
-        let last = if self.ends_before == 0 { at } else { floor(at.saturating_sub(self.ends_before)) };
+        // What lies before the beginning of time is `None`.
+        let edge = |before: i64| {
+            let time = at.checked_sub(before)?;
+            let is_exact = before == 0 || self.resolution <= 1;
+            if is_exact { Some(time) } else { time.div_euclid(self.resolution).checked_mul(self.resolution) }
+        };
+        let first = self.preceding.and_then(edge).unwrap_or(i64::MIN);
+        let Some(last) = edge(self.ends_before) else { return TimeRange::EMPTY };
         match &self.calendar {
             None => TimeRange { first, last },
             Some(calendar) => TimeRange { first: first.max(calendar.start_of(at)), last },
@@ -138,8 +143,7 @@ pub fn read_at(
 /// A node to visit and why.
 struct Visit {
     request: usize,
-    prefix: Vec<u8>,
-    nibbles: usize,
+    path: Path,
     duty: Duty,
 }
 
@@ -213,7 +217,7 @@ struct Walk<'a> {
     pairs: Vec<Vec<(u32, u32)>>,
     /// Candidates of all `ROWS` frames: `(request, gathered row)`.
     candidates: Vec<(u32, u32)>,
-    newest: Vec<i64>,
+    newest: Vec<Option<i64>>,
     next: Vec<Visit>,
     stats: ReadStats,
 }
@@ -265,7 +269,7 @@ impl<'a> Walk<'a> {
             gathered: Gathered::default(),
             pairs: vec![Vec::new(); frames.len()],
             candidates: Vec::new(),
-            newest: vec![i64::MIN; requests.len()],
+            newest: vec![None; requests.len()],
             next: Vec::new(),
             stats: ReadStats::default(),
         }
@@ -281,22 +285,27 @@ impl<'a> Walk<'a> {
             keys.push(StateKey::node(request.entity, Some((0, &[]))));
         }
         self.read(state, &keys, |walk, i, bytes| {
-            let request = i / 2;
+            let (request, Some(bytes)) = (i / 2, bytes) else { return Ok(()) };
             if i % 2 == 0 {
                 let rows = node::decode_head(bytes)?;
                 rows.iter().for_each(|row| walk.take_row(request, row, duty));
                 return Ok(());
             }
-            walk.visit(&Visit { request, prefix: Vec::new(), nibbles: 0, duty }, bytes)
+            walk.visit(&Visit { request, path: Path::root(), duty }, bytes)
         })
     }
 
     fn trees(&mut self, state: &dyn StateRead) -> Result<(), Error> {
         while !self.next.is_empty() {
             let visits = std::mem::take(&mut self.next);
-            let keys: Vec<StateKey> =
-                visits.iter().map(|visit| StateKey::node(self.requests[visit.request].entity, Some((visit.nibbles, &visit.prefix)))).collect();
-            self.read(state, &keys, |walk, i, bytes| walk.visit(&visits[i], bytes))?;
+            let key = |visit: &Visit| StateKey::node(self.requests[visit.request].entity, Some((visit.path.nibbles(), visit.path.prefix())));
+            let keys: Vec<StateKey> = visits.iter().map(key).collect();
+            self.read(state, &keys, |walk, i, bytes| match bytes {
+                Some(bytes) => walk.visit(&visits[i], bytes),
+                // Its page knows it, and no frame reaches back to what has expired.
+                None if visits[i].duty.frames != 0 || visits[i].duty.newest_rows != 0 => Err(CodecError::new("a node is missing")),
+                None => Ok(()),
+            })?;
         }
         Ok(())
     }
@@ -305,21 +314,22 @@ impl<'a> Walk<'a> {
         &mut self,
         state: &dyn StateRead,
         keys: &[StateKey],
-        mut found: impl FnMut(&mut Self, usize, &[u8]) -> Result<(), CodecError>,
+        mut found: impl FnMut(&mut Self, usize, Option<&[u8]>) -> Result<(), CodecError>,
     ) -> Result<(), Error> {
         let mut failed = None;
         self.stats.keys += keys.len() as u64;
         self.stats.rounds += 1;
         state.get_many(keys, &mut |i, bytes| {
-            let (None, Some(bytes)) = (&failed, bytes) else { return };
-            self.stats.bytes += bytes.len() as u64;
-            failed = found(self, i, bytes).err();
+            self.stats.bytes += bytes.map_or(0, |bytes| bytes.len() as u64);
+            if failed.is_none() {
+                failed = found(self, i, bytes).err();
+            }
         })?;
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn visit(&mut self, visit: &Visit, bytes: &[u8]) -> Result<(), CodecError> {
-        match node::decode_node(bytes)? {
+        match node::decode_node(&visit.path, bytes)? {
             Node::Leaf(rows) => {
                 rows.iter().for_each(|row| self.take_row(visit.request, row, visit.duty));
                 Ok(())
@@ -331,7 +341,7 @@ impl<'a> Walk<'a> {
     fn is_visible(&self, row: &Row<'_>, at: i64) -> bool {
         match self.mode {
             TimeMode::Event => row.is_live(),
-            TimeMode::Known => row.known_from <= at && at < row.known_until,
+            TimeMode::Known => row.known_from <= at && (at < row.known_until || row.is_live()),
         }
     }
 
@@ -341,7 +351,7 @@ impl<'a> Walk<'a> {
         if time > at || !self.is_visible(row, at) {
             return;
         }
-        self.newest[request] = self.newest[request].max(time);
+        self.newest[request] = self.newest[request].max(Some(time));
         let mut gathered = None;
         for frame in bits(duty.frames) {
             if self.ranges[request * self.frames.len() + frame].contains(time) {
@@ -363,8 +373,8 @@ impl<'a> Walk<'a> {
             let Some(tile) = page.tiles[slot] else { continue };
             let mut reader = Reader::new(tile);
             let meta = TileMeta::decode(&mut reader)?;
-            let (prefix, nibbles) = child(page, slot);
-            let span = order::time_bounds(&prefix, nibbles);
+            let path = page.child(slot);
+            let span = path.time_bounds();
             if span.0 > at {
                 continue;
             }
@@ -388,14 +398,14 @@ impl<'a> Walk<'a> {
             }
             if wanted.newest {
                 if whole && meta.live > 0 {
-                    self.newest[visit.request] = self.newest[visit.request].max(meta.newest);
+                    self.newest[visit.request] = self.newest[visit.request].max(Some(meta.newest));
                     wanted.newest = false;
                 } else {
                     duty.newest = !whole;
                 }
             }
             if !duty.is_none() {
-                self.next.push(Visit { request: visit.request, prefix, nibbles, duty });
+                self.next.push(Visit { request: visit.request, path, duty });
             }
         }
         Ok(())
@@ -451,7 +461,7 @@ impl<'a> Walk<'a> {
             values.columns.push(finished[measure].values.slice(at * requests, requests));
             values.errors.push(errors.filter(|errors| errors.true_count() > 0));
         }
-        values.newest = self.newest.iter().map(|&time| (time != i64::MIN).then_some(time)).collect();
+        values.newest = self.newest;
         Ok(values)
     }
 
@@ -485,14 +495,6 @@ impl<'a> Walk<'a> {
             }));
         }
     }
-}
-
-/// The prefix of a page's child.
-fn child(page: &Page<'_>, slot: usize) -> (Vec<u8>, usize) {
-    let mut prefix = page.prefix[..page.nibbles / 2].to_vec();
-    let high = if page.nibbles % 2 == 1 { page.prefix[page.nibbles / 2] & 0xf0 } else { 0 };
-    prefix.push(if page.nibbles % 2 == 1 { high | slot as u8 } else { (slot as u8) << 4 });
-    (prefix, page.nibbles + 1)
 }
 
 /// The set bits of a mask, ascending.
