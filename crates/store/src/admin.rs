@@ -31,7 +31,7 @@ impl OnlineStore for Store {
 
     fn commit_all(&self, commits: Vec<Commit>) -> Result<(), Error> {
         self.crash().hit(CrashPoint::CommitBefore);
-        self.update(Durability::ByPolicy, |book, batch| commits.iter().try_for_each(|commit| apply(book, batch, commit)))?;
+        self.update(Durability::ByPolicy, |book, batch| apply_all(book, batch, &commits))?;
         self.crash().hit(CrashPoint::CommitAfter);
         Ok(())
     }
@@ -57,7 +57,7 @@ impl OnlineStore for Store {
         self.crash().hit(CrashPoint::PublishBefore);
         let now = self.options.clock.now();
         self.update(Durability::Forced, |book, batch| {
-            commits.iter().try_for_each(|commit| apply(book, batch, commit))?;
+            apply_all(book, batch, &commits)?;
             let mut generations: Vec<Generation> = commits.iter().map(|commit| commit.generation).collect();
             generations.sort_unstable();
             generations.dedup();
@@ -113,6 +113,11 @@ impl Store {
             self.db.delete_file_in_range_cf(family, &from, &to).map_err(|error| self.explain("remove the files of a dropped generation", error))
         })
     }
+}
+
+fn apply_all(book: &mut Book, batch: &mut Batch<'_>, commits: &[Commit]) -> Result<(), Error> {
+    batch.make_room(commits);
+    commits.iter().try_for_each(|commit| apply(book, batch, commit))
 }
 
 fn apply(book: &mut Book, batch: &mut Batch<'_>, commit: &Commit) -> Result<(), Error> {

@@ -21,6 +21,13 @@ impl<'a> Batch<'a> {
         Batch { families, rows: WriteBatch::default(), key: Vec::new() }
     }
 
+    /// An empty batch becomes one with room for what these commits put, so that large ones are not moved while they grow.
+    pub(crate) fn make_room(&mut self, commits: &[Commit]) {
+        if self.rows.is_empty() {
+            self.rows = WriteBatch::with_capacity_bytes(commits.iter().map(size_of_rows).sum());
+        }
+    }
+
     pub(crate) fn into_rows(self) -> WriteBatch {
         self.rows
     }
@@ -79,6 +86,15 @@ impl<'a> Batch<'a> {
             self.rows.delete_range_cf(self.families.meta, &from, &to);
         }
     }
+}
+
+/// About the bytes that state and dedup entries of a commit take in a batch.
+fn size_of_rows(commit: &Commit) -> usize {
+    /// Tag, family, lengths and the start of the physical key.
+    const OVERHEAD: usize = 16;
+    let state = commit.state.iter().map(|write| write.key.as_bytes().len() + write.value.as_ref().map_or(0, Vec::len) + OVERHEAD);
+    let keys = commit.keys.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Vec::len) + OVERHEAD);
+    state.chain(keys).sum()
 }
 
 /// The physical keys of a generation: from the first to just past the last.

@@ -73,8 +73,8 @@ impl Book {
     /// A generation that was not dropped, to be changed.
     pub(crate) fn entry_mut(&mut self, generation: Generation) -> Result<&mut Entry, Error> {
         self.entry(generation)?;
-        let unknown = self.unknown(generation);
-        self.generations.get_mut(&generation).map(Arc::make_mut).ok_or(unknown)
+        let entry = self.generations.get_mut(&generation).map(Arc::make_mut);
+        entry.ok_or_else(|| Error::internal(format!("generation {} has left the book", generation.0)))
     }
 
     /// The number of the next generation.

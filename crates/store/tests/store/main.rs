@@ -7,4 +7,5 @@ mod expiry;
 mod generations;
 mod model;
 mod opening;
+mod speed;
 mod support;
