@@ -3,6 +3,7 @@
 pub mod canonical;
 mod frames;
 mod planner;
+mod shorthand;
 mod split;
 
 use std::collections::BTreeMap;
@@ -317,10 +318,10 @@ fn stored_schema(branches: &[Branch]) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// A physical expression, neither simplified nor rewritten.
+/// A physical expression, neither simplified nor rewritten, but for shorthands.
 pub(crate) fn physical(expr: &Expr, schema: &DFSchema) -> Result<RowExpr> {
     let data_type = expr.get_type(schema)?;
-    let expr = create_physical_expr(expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
+    let expr = create_physical_expr(&shorthand::spelled_out(expr, schema)?, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
     Ok(RowExpr { expr, data_type })
 }
 

@@ -1,0 +1,1 @@
+//! What the oracle says of small sets of events.
