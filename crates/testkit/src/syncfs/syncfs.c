@@ -1,13 +1,13 @@
 /* Remembers what of a directory has been forced to the disk, for a test to throw the rest away. Preloaded into a child process.
  *
- * Every file made below SYNCFS_ROOT gets a second hard link below SYNCFS_SHADOW, so that its bytes outlive its name, and a line in a journal
- * there. Further lines say when names came and went, when a file was forced to the disk and how long it was then, and when
- * a directory was. Where bytes that may have been forced are about to be overwritten, they are copied first. The journal is
- * replayed by syncfs.rs, which says what its lines mean.
+ * Every file made below SYNCFS_ROOT gets a second hard link below SYNCFS_SHADOW, so that its bytes outlive its name. A journal there
+ * says when names came and went, when bytes were written, and when a file or a directory was forced to the disk. Where bytes
+ * that may have been forced are about to change, they are copied first. ../syncfs.rs replays the journal and says what its
+ * lines mean; it has also written the first of them, for what was there before.
  *
- * The calls go through to the file system unchanged, but for two faults: SYNCFS_ENOSPC_AT=n makes the n-th write and all after it
- * fail for want of space, SYNCFS_KILL_AT=n kills the process in the middle of the n-th write. Writes to log files for people
- * (LOG, LOG.old…) are not counted, since they come and go with time.
+ * The calls go through to the file system unchanged, except that forcing does nothing more, and for two faults: SYNCFS_ENOSPC_AT=n
+ * cuts the n-th write in half, as a disk that fills up does, and lets none after it through; SYNCFS_KILL_AT=n kills the
+ * process in the middle of the n-th write. Writes to log files for people (LOG, LOG.old…) are not counted, since they come and go with time.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -149,6 +149,8 @@ static void keep_bytes_of(int fd) {
 
 /* ---- Names ---- */
 
+static ssize_t written(int fd, ssize_t outcome, char what);
+
 static int open_at(int dirfd, const char *path, int flags, mode_t mode) {
     char full[PATH_SIZE];
     if (!(flags & (O_CREAT | O_TRUNC)) || (flags & O_TMPFILE) == O_TMPFILE || !resolve(dirfd, path, full))
@@ -159,6 +161,7 @@ static int open_at(int dirfd, const char *path, int flags, mode_t mode) {
     int fd = REAL(openat)(dirfd, path, flags, mode);
     int error = errno;
     if (fd >= 0 && is_new) name(full);
+    if (fd >= 0 && !is_new && (flags & O_TRUNC)) written(fd, 0, 'T');
     pthread_mutex_unlock(&lock);
     errno = error;
     return fd;
@@ -228,14 +231,19 @@ static int is_log_for_people(int fd) {
     return slash && strncmp(slash, "/LOG", 4) == 0;
 }
 
-/* Before a write of `size` bytes at `offset` (-1: where the file stands). Says whether there is room for it. */
-static int may_write(int fd, const void *bytes, size_t size, off_t offset) {
+/* Whether writes to a file count, and what it is. */
+static int counts(int fd, struct stat *file) {
+    int error = errno;
+    int answer = journal >= 0 && fstat(fd, file) == 0 && is_known(file) && !is_log_for_people(fd);
+    errno = error;
+    return answer;
+}
+
+/* Before a write of `size` bytes at `offset` (-1: where the file stands). How many of them may be written. */
+static size_t room_for(int fd, const void *bytes, size_t size, off_t offset) {
     struct stat file;
-    int error = errno, room = 1;
-    if (journal < 0 || fstat(fd, &file) != 0 || !is_known(&file) || is_log_for_people(fd)) {
-        errno = error;
-        return 1;
-    }
+    if (size == 0 || !counts(fd, &file)) return size;
+    int error = errno;
     pthread_mutex_lock(&lock);
     if (offset < 0) offset = (fcntl(fd, F_GETFL) & O_APPEND) ? file.st_size : lseek(fd, 0, SEEK_CUR);
     if (offset < file.st_size) keep_bytes_of(fd);
@@ -244,21 +252,44 @@ static int may_write(int fd, const void *bytes, size_t size, off_t offset) {
         if (bytes) syscall(SYS_pwrite64, fd, bytes, size / 2, offset);
         syscall(SYS_kill, getpid(), SIGKILL);
     }
-    if (enospc_at && nth >= enospc_at) {
-        room = 0;
-        error = ENOSPC;
-    }
+    size_t room = size;
+    if (enospc_at && nth == enospc_at) room = bytes ? size / 2 : 0;
+    if (enospc_at && nth > enospc_at) room = 0;
     pthread_mutex_unlock(&lock);
-    errno = error;
+    errno = room ? error : ENOSPC;
     return room;
 }
 
-ssize_t write(int fd, const void *bytes, size_t size) { return may_write(fd, bytes, size, -1) ? REAL(write)(fd, bytes, size) : -1; }
-ssize_t pwrite(int fd, const void *bytes, size_t size, off_t at) { return may_write(fd, bytes, size, at) ? REAL(pwrite)(fd, bytes, size, at) : -1; }
-ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t at) { return may_write(fd, bytes, size, at) ? REAL(pwrite64)(fd, bytes, size, at) : -1; }
-ssize_t writev(int fd, const struct iovec *parts, int count) { return may_write(fd, NULL, 0, -1) ? REAL(writev)(fd, parts, count) : -1; }
-ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at) { return may_write(fd, NULL, 0, at) ? REAL(pwritev)(fd, parts, count, at) : -1; }
-ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t at) { return may_write(fd, NULL, 0, at) ? REAL(pwritev64)(fd, parts, count, at) : -1; }
+/* Notes how long a file has become. */
+static ssize_t written(int fd, ssize_t outcome, char what) {
+    struct stat file;
+    if (outcome >= 0 && counts(fd, &file)) note("%c\t%lu\t%ld\n", what, (unsigned long)file.st_ino, (long)file.st_size);
+    return outcome;
+}
+
+#define WRITING(call, bytes, whole, offset)                         \
+    size_t room = room_for(fd, bytes, whole, offset);               \
+    if (room == 0 && (whole) != 0) return -1;                       \
+    return written(fd, call, 'W');
+
+static size_t size_of(const struct iovec *parts, int count) {
+    size_t size = 0;
+    for (int i = 0; i < count; i++) size += parts[i].iov_len;
+    return size;
+}
+
+ssize_t write(int fd, const void *bytes, size_t size) { WRITING(REAL(write)(fd, bytes, room), bytes, size, -1) }
+ssize_t pwrite(int fd, const void *bytes, size_t size, off_t at) { WRITING(REAL(pwrite)(fd, bytes, room, at), bytes, size, at) }
+ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t at) { WRITING(REAL(pwrite64)(fd, bytes, room, at), bytes, size, at) }
+ssize_t writev(int fd, const struct iovec *parts, int count) { WRITING(REAL(writev)(fd, parts, count), NULL, size_of(parts, count), -1) }
+
+/* Ways to write that are not followed: whoever tries them falls back on those that are. */
+ssize_t copy_file_range(int from, off64_t *from_at, int to, off64_t *to_at, size_t size, unsigned flags) {
+    struct stat file;
+    if (!counts(to, &file)) return REAL(copy_file_range)(from, from_at, to, to_at, size, flags);
+    errno = ENOSYS;
+    return -1;
+}
 
 static void before_truncation(int fd, off_t size) {
     struct stat file;
@@ -271,16 +302,14 @@ static void before_truncation(int fd, off_t size) {
     errno = error;
 }
 
-int ftruncate(int fd, off_t size) { before_truncation(fd, size); return REAL(ftruncate)(fd, size); }
-int ftruncate64(int fd, off64_t size) { before_truncation(fd, size); return REAL(ftruncate64)(fd, size); }
+int ftruncate(int fd, off_t size) { before_truncation(fd, size); return written(fd, REAL(ftruncate)(fd, size), 'T'); }
+int ftruncate64(int fd, off64_t size) { before_truncation(fd, size); return written(fd, REAL(ftruncate64)(fd, size), 'T'); }
 
 int truncate(const char *path, off_t size) {
-    char full[PATH_SIZE];
-    if (!resolve(AT_FDCWD, path, full)) return REAL(truncate)(path, size);
-    pthread_mutex_lock(&lock);
-    keep_bytes(full);
-    int outcome = REAL(truncate)(path, size), error = errno;
-    pthread_mutex_unlock(&lock);
+    int fd = open_at(AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    int outcome = ftruncate(fd, size), error = errno;
+    syscall(SYS_close, fd);
     errno = error;
     return outcome;
 }
