@@ -1,4 +1,6 @@
 //! From sources to the store: rows are read, admitted, folded and committed.
 
 pub mod admission;
+pub mod offline;
+pub mod pipeline;
 pub mod source;

@@ -12,9 +12,10 @@ const EXAMPLES: &str = "\
 Examples:
   lockstep init shop && cd shop     a small project that runs at once
   lockstep check                    are the definitions right?
-  lockstep plan                     what would change in the store?
-  lockstep apply                    make it so
-  lockstep explain card_activity    how a view is computed, and what it costs
+  lockstep apply                    put them into the store
+  lockstep backfill                 fill new views with their history
+  lockstep ingest --from log.ndjson apply a log
+  lockstep verify                   is what is served what history says?
 
 Exit statuses: 0 fine · 1 found a difference, or failed a check · 2 an error";
 
@@ -83,6 +84,10 @@ pub enum Verb {
     Init(verbs::init::Arguments),
     Check(verbs::check::Arguments),
     Schema(verbs::schema::Arguments),
+    Apply(verbs::apply::Arguments),
+    Backfill(verbs::backfill::Arguments),
+    Ingest(verbs::ingest::Arguments),
+    Verify(verbs::verify::Arguments),
 }
 
 /// Starts the log on standard error. `LOCKSTEP_LOG` says more finely what is in it.

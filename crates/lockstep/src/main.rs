@@ -6,12 +6,15 @@
 mod cli;
 mod config;
 mod failure;
+mod feed;
 mod output;
+mod progress;
 mod project;
 mod schemas;
 mod table;
 mod text;
 mod verbs;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -36,5 +39,9 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::Init(args) => verbs::init::run(context, &args),
         Verb::Check(args) => verbs::check::run(context, &args),
         Verb::Schema(args) => verbs::schema::run(context, &args),
+        Verb::Apply(args) => verbs::apply::run(context, &args),
+        Verb::Backfill(args) => verbs::backfill::run(context, &args),
+        Verb::Ingest(args) => verbs::ingest::run(context, &args),
+        Verb::Verify(args) => verbs::verify::run(context, &args),
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use lockstep_model::Error;
-use lockstep_store::DefinitionText;
+use lockstep_store::{DefinitionText, OnlineStore, Store};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{Definitions, Diagnostic, SourceFile};
 
@@ -76,6 +76,21 @@ impl Project {
     pub fn texts(&self, files: &[SourceFile]) -> Vec<DefinitionText> {
         let below = |name: &str| Path::new(name).strip_prefix(&self.dir).map_or_else(|_| name.to_owned(), |path| path.display().to_string());
         files.iter().map(|file| DefinitionText { path: below(&file.name), text: file.text.clone() }).collect()
+    }
+
+    /// Opens the store with the definitions that were applied to it.
+    ///
+    /// # Errors
+    /// Unavailable where another process owns the store, NotFound where nothing was applied.
+    pub fn open(&self, verb: &str) -> Result<(Store, Catalog)> {
+        let store = Store::open(&self.store, self.config.store_options(verb))?;
+        let applied = OnlineStore::cut(&store).definitions()?;
+        let Some(applied) = applied else {
+            return Err(Error::not_found(format!("no definitions were applied to {} · run `lockstep apply` first", self.store.display())).into());
+        };
+        let files: Vec<SourceFile> = applied.applied.texts.into_iter().map(|text| SourceFile::new(text.path, text.text)).collect();
+        let catalog = compile(&files).map_err(Wrong)?;
+        Ok((store, catalog))
     }
 
     /// The definitions, compiled.

@@ -109,7 +109,10 @@ mod tests {
         assert_eq!(span(3_600_000_000), "1 hour");
         assert_eq!(span(7 * 86_400_000_000 + 60_000_001), "7 days 1 minute 1 microsecond");
         assert_eq!(span(0), "0 seconds");
-        assert_eq!([age(0), age(90_000_000), age(3 * 86_400_000_000 + 4 * 3_600_000_000), age(1_500), age(-61_000_000)], ["0s", "1m 30s", "3d 4h", "1ms", "−1m 1s"]);
+        assert_eq!(
+            [age(0), age(90_000_000), age(3 * 86_400_000_000 + 4 * 3_600_000_000), age(1_500), age(-61_000_000)],
+            ["0s", "1m 30s", "3d 4h", "1ms", "−1m 1s"]
+        );
     }
 
     #[test]

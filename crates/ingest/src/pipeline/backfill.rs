@@ -4,7 +4,7 @@
 //! a killed run does the missing parts. A larger one goes through the stream's own loop, commit by commit, and goes on from its positions.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -106,8 +106,8 @@ fn history_files(catalog: &Catalog, targets: &[Target], options: &BackfillOption
     let is_read = |source: &SourcePlan| targets.iter().any(|target| target.branches_of(&source.name).next().is_some());
     for source in catalog.sources.values().filter(|source| is_read(source)) {
         for location in &source.options.batch {
-            for file in locate(&at(&options.base, location), &options.stores)? {
-                let format = format(source, &file)?;
+            for file in locate(location, &options.base, &options.stores)? {
+                let format = file_format(source, &file)?;
                 files.push(HistoryFile { source: Arc::clone(source), file, format });
             }
         }
@@ -115,15 +115,11 @@ fn history_files(catalog: &Catalog, targets: &[Target], options: &BackfillOption
     Ok(files)
 }
 
-/// A location of the definitions: relative paths start at the project.
-fn at(base: &Path, location: &str) -> String {
-    if location == "-" || location.contains("://") || base == Path::new(".") || base.as_os_str().is_empty() {
-        return location.to_owned();
-    }
-    base.join(location).display().to_string()
-}
-
-fn format(source: &SourcePlan, file: &SourceFile) -> Result<Format, Error> {
+/// The format of a file: what its source declares, or what its name says.
+///
+/// # Errors
+/// Invalid where neither does.
+pub fn file_format(source: &SourcePlan, file: &SourceFile) -> Result<Format, Error> {
     let declared = source.options.batch_format.map(|format| match format {
         BatchFormat::Parquet => Format::Parquet,
         BatchFormat::Csv => Format::Csv,
@@ -219,7 +215,8 @@ impl History {
         let index = self.keys.entry(source.name.clone()).or_default();
         let now = options.clock.now();
         let admission = targets[first].admission(branch);
-        let admitted = arrivals_of(batch, partition, 0, options.until, source, |arrivals| admission.admit(arrivals, None, index, now, Kind::History))?;
+        let admitted =
+            arrivals_of(batch, partition, |_| true, options.until, source, |arrivals| admission.admit(arrivals, None, index, now, Kind::History))?;
         index.apply(&admitted.keys);
         let mut told = vec![false; targets.len()];
         for (at, branch) in readers {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lockstep_model::{EventTime, PartitionId};
 use lockstep_store::Horizon;
 
-use super::is_history;
+use super::history_path;
 use super::step::Target;
 
 /// The largest event time of each partition of the logs, µs.
@@ -13,7 +13,7 @@ pub(super) type Newest = BTreeMap<PartitionId, i64>;
 
 /// The least of the partitions' newest event times, of one source.
 fn watermark(newest: &Newest, source: &str) -> Option<i64> {
-    newest.iter().filter(|(id, _)| id.source == source && !is_history(&id.partition)).map(|(_, &time)| time).min()
+    newest.iter().filter(|(id, _)| id.source == source && history_path(&id.partition).is_none()).map(|(_, &time)| time).min()
 }
 
 /// The least watermark of a view's sources; `None` until each has one.

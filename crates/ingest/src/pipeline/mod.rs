@@ -8,9 +8,9 @@ mod horizon;
 mod step;
 mod stream;
 
-pub use backfill::{BackfillOptions, BackfillReport, backfill};
+pub use backfill::{BackfillOptions, BackfillReport, backfill, file_format};
 pub use step::{Pending, Target, arrivals_of};
-pub use stream::{StreamOptions, StreamReport, ingest};
+pub use stream::{StreamOptions, StreamReport, ingest, schema_of};
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ pub fn history_partition(file: &str) -> String {
     format!("history:{file}")
 }
 
-/// Whether a partition is a file of history.
-pub fn is_history(partition: &str) -> bool {
-    partition.starts_with("history:")
+/// The path of a partition that is a file of history.
+pub fn history_path(partition: &str) -> Option<&str> {
+    partition.strip_prefix("history:")
 }

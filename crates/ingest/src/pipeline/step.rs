@@ -126,26 +126,22 @@ impl Target {
     }
 }
 
-/// Passes the rows of a batch from row number `from` on, of those only what was known before `until`, to `run`, as arrivals in `partition`.
+/// Passes the rows of a batch whose numbers are `wanted`, of those only what was known before `until`, to `run`, as arrivals in `partition`.
 ///
 /// # Errors
 /// Where the availability of the rows cannot be evaluated.
 pub fn arrivals_of<R>(
     batch: &SourceBatch,
     partition: &PartitionId,
-    from: u64,
+    wanted: impl Fn(u64) -> bool,
     until: Option<EventTime>,
     source: &SourcePlan,
     run: impl FnOnce(&Arrivals<'_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
-    let bad: Vec<Unreadable<'_>> = batch
-        .bad
-        .iter()
-        .filter(|bad| bad.row >= from)
-        .map(|bad| Unreadable { row: bad.row, reason: &bad.reason, bytes: &bad.bytes })
-        .collect();
+    let bad: Vec<Unreadable<'_>> =
+        batch.bad.iter().filter(|bad| wanted(bad.row)).map(|bad| Unreadable { row: bad.row, reason: &bad.reason, bytes: &bad.bytes }).collect();
     let known = until.map(|until| Ok::<_, Error>((until.0, known_times(batch, source)?))).transpose()?;
-    let counts = |row: &usize| batch.rows[*row] >= from && known.as_ref().is_none_or(|(until, times)| times[*row].is_none_or(|time| time < *until));
+    let counts = |row: &usize| wanted(batch.rows[*row]) && known.as_ref().is_none_or(|(until, times)| times[*row].is_none_or(|time| time < *until));
     let all = batch.rows.len();
     let picked: Vec<usize> = (0..all).filter(counts).collect();
     if picked.len() == all {

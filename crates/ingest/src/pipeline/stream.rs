@@ -248,9 +248,14 @@ impl<'a> Run<'a> {
                 let already = self.pending[at].keys.len();
                 let index = PendingKeys::new(&written, &stored);
                 let index: &dyn KeyIndex = &index;
-                event_time_max = arrivals_of(batch, &partition, from, self.options.until, source, |arrivals| {
-                    target.step(branch, arrivals, before, index, now, self.options.kind, &mut self.pending[at])
-                })?;
+                event_time_max = arrivals_of(
+                    batch,
+                    &partition,
+                    |row| row >= from,
+                    self.options.until,
+                    source,
+                    |arrivals| target.step(branch, arrivals, before, index, now, self.options.kind, &mut self.pending[at]),
+                )?;
                 written.apply(&self.pending[at].keys[already..]);
             }
             if !reads {
@@ -289,12 +294,19 @@ fn sources(catalog: &Catalog, targets: &[Target], wanted: &[String]) -> Result<V
 }
 
 /// What a reader has to know of a source.
-pub(super) fn schema_of(source: &SourcePlan) -> SourceSchema {
+pub fn schema_of(source: &SourcePlan) -> SourceSchema {
     SourceSchema {
         name: source.name.clone(),
         columns: Arc::clone(&source.schema),
         event_time: source.event_time,
         primary_key: source.primary_key.clone(),
-        time_zone: Zone::from(source.options.time_zone),
+        time_zone: zone(source.options.time_zone),
+    }
+}
+
+fn zone(zone: chrono_tz::Tz) -> Zone {
+    match zone {
+        chrono_tz::Tz::UTC | chrono_tz::Tz::Etc__UTC => Zone::Utc,
+        zone => Zone::Named(zone),
     }
 }

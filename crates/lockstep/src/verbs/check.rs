@@ -97,12 +97,8 @@ impl Report for Checked {
     fn text(&self, paint: Paint) -> String {
         let Some(Counts { entities, sources, views, features, services, .. }) = &self.definitions else { return String::new() };
         let views = format!("{} with {}", counted(*views, "view", "views"), counted(*features, "feature", "features"));
-        let parts = [
-            counted(*entities, "entity", "entities"),
-            counted(*sources, "source", "sources"),
-            views,
-            counted(*services, "service", "services"),
-        ];
+        let parts =
+            [counted(*entities, "entity", "entities"), counted(*sources, "source", "sources"), views, counted(*services, "service", "services")];
         format!("{} {} in {}\n", paint.green("fine:"), parts.join(", "), counted(self.files, "file", "files"))
     }
 }

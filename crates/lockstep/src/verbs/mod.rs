@@ -1,8 +1,12 @@
 //! The verbs: a module each, with its arguments, its answer, and `run`.
 
+pub mod apply;
+pub mod backfill;
 pub mod check;
+pub mod ingest;
 pub mod init;
 pub mod schema;
+pub mod verify;
 
 use anyhow::Result;
 

@@ -105,7 +105,8 @@ fn list(paint: Paint) -> String {
 fn named(name: &str) -> Result<Value, Error> {
     let all = schemas::all();
     let known: Vec<&str> = all.iter().map(|named| named.name).collect();
-    let unknown = || Error::not_found(format!("no schema named `{name}` · schemas: {}{}", known.join(", "), did_you_mean(name, known.iter().copied())));
+    let unknown =
+        || Error::not_found(format!("no schema named `{name}` · schemas: {}{}", known.join(", "), did_you_mean(name, known.iter().copied())));
     all.iter().find(|named| named.name == name).map(|named| named.schema.clone().to_value()).ok_or_else(unknown)
 }
 

@@ -314,7 +314,8 @@ impl Collector<'_> {
         if spec.partition_by.len() <= self.body.keys.len() {
             return None;
         }
-        let is_date_trunc = |expr: &&Expr| matches!(expr, Expr::Function(call) if ["date_trunc", "datetrunc"].contains(&function_name(call).as_str()));
+        let is_date_trunc =
+            |expr: &&Expr| matches!(expr, Expr::Function(call) if ["date_trunc", "datetrunc"].contains(&function_name(call).as_str()));
         let mut found = spec.partition_by.iter().filter(is_date_trunc);
         let calendar = found.clone().find(|expr| !self.body.keys.contains(expr)).or_else(|| found.next())?;
         Some(position_or_push(&mut self.body.calendars, calendar.clone()))

@@ -43,7 +43,12 @@ pub(super) fn order_of(columns: impl IntoIterator<Item = ArrayRef>) -> Result<UI
 impl Events {
     pub(super) async fn load(oracle: &Oracle<'_>, winners: &[Winners]) -> Result<Events, Error> {
         if winners.len() != oracle.sources.len() {
-            return Err(Error::invalid(format!("view `{}` reads {} sources, and rows of {} are given", oracle.name, oracle.sources.len(), winners.len())));
+            return Err(Error::invalid(format!(
+                "view `{}` reads {} sources, and rows of {} are given",
+                oracle.name,
+                oracle.sources.len(),
+                winners.len()
+            )));
         }
         // A source that is read twice is one table.
         let mut sorted: HashMap<&str, Sorted> = HashMap::new();
@@ -58,7 +63,8 @@ impl Events {
     }
 
     fn of_rows(oracle: &Oracle<'_>, rows: &RecordBatch, sorted: &HashMap<&str, Sorted>) -> Result<Events, Error> {
-        let column = |rows: &RecordBatch, name: &str| rows.column_by_name(name).cloned().ok_or_else(|| Error::internal(format!("no column `{name}`")));
+        let column =
+            |rows: &RecordBatch, name: &str| rows.column_by_name(name).cloned().ok_or_else(|| Error::internal(format!("no column `{name}`")));
         let mut whole = vec![true; rows.num_rows()];
         let mut keys = Vec::new();
         for (index, field) in oracle.entity.iter().enumerate() {
@@ -102,7 +108,8 @@ impl Sorted {
     fn of(source: &SourcePlan, winners: &Winners) -> Result<Sorted, Error> {
         let rows = winners.rows.num_rows();
         let types = |schema: &SchemaRef| schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect::<Vec<_>>();
-        let fits = types(&winners.rows.schema()) == types(&source.schema) && [&winners.known_from, &winners.known_until].iter().all(|known| known.len() == rows);
+        let fits = types(&winners.rows.schema()) == types(&source.schema)
+            && [&winners.known_from, &winners.known_until].iter().all(|known| known.len() == rows);
         if !fits {
             return Err(Error::invalid(format!("these rows are not of the declared columns of source `{}`", source.name)));
         }

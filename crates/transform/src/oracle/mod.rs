@@ -120,7 +120,8 @@ impl<'a> Oracle<'a> {
     /// # Errors
     /// Not found where there is no such view.
     pub fn new(catalog: &'a Catalog, view: &str) -> Result<Oracle<'a>, Error> {
-        let unknown = || Error::not_found(format!("no feature view `{view}` · views: {}", catalog.views.keys().cloned().collect::<Vec<_>>().join(", ")));
+        let unknown =
+            || Error::not_found(format!("no feature view `{view}` · views: {}", catalog.views.keys().cloned().collect::<Vec<_>>().join(", ")));
         let definition = catalog.definitions.views.get(view).ok_or_else(unknown)?;
         let transformation = catalog.views.get(view).ok_or_else(unknown)?;
         let options = &definition.options;
@@ -179,7 +180,11 @@ impl Loaded<'_> {
         let typed = probes.keys.len() == entity.len() && probes.keys.iter().zip(entity).all(|(keys, field)| keys.data_type() == field.data_type());
         if !typed || probes.keys.iter().any(|keys| keys.len() != probes.at.len() || keys.null_count() > 0) {
             let keys: Vec<String> = entity.iter().map(|key| format!("{} {}", key.name(), key.data_type())).collect();
-            return Err(Error::invalid(format!("probes do not fit view `{}` · its key: {} · give a key without NULLs for each moment", self.oracle.name, keys.join(", "))));
+            return Err(Error::invalid(format!(
+                "probes do not fit view `{}` · its key: {} · give a key without NULLs for each moment",
+                self.oracle.name,
+                keys.join(", ")
+            )));
         }
         if kind == Kind::Windows && self.oracle.kind(mode) == Kind::Groups {
             return Err(Error::invalid("windows see the same rows from every moment · use the oracle of groups in known time and with a resolution"));

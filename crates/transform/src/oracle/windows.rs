@@ -38,11 +38,7 @@ pub(super) async fn values(loaded: &Loaded<'_>, probes: &Probes) -> Result<Windo
         newest = newest.or_else(|| range.column_by_name(NEWEST).cloned());
     }
     let missing = || Error::internal("a window without values");
-    Ok(WindowValues {
-        values: values.into_iter().collect::<Option<_>>().ok_or_else(missing)?,
-        counted,
-        newest: newest.ok_or_else(missing)?,
-    })
+    Ok(WindowValues { values: values.into_iter().collect::<Option<_>>().ok_or_else(missing)?, counted, newest: newest.ok_or_else(missing)? })
 }
 
 /// Per calendar of the body, the periods of the probes' moments.
@@ -180,7 +176,8 @@ impl<'a> Combined<'a> {
         let last = self.last_events()?;
         let mut columns = Vec::new();
         for (field, column) in values.schema().fields().iter().zip(values.columns()).filter(|(field, _)| field.name() != PLACE) {
-            let over_none = empty.column_by_name(field.name()).ok_or_else(|| Error::internal(format!("no value over no rows of `{}`", field.name())))?;
+            let over_none =
+                empty.column_by_name(field.name()).ok_or_else(|| Error::internal(format!("no value over no rows of `{}`", field.name())))?;
             let picks: Vec<(usize, usize)> = last.iter().map(|last| last.map_or((1, 0), |place| (0, place))).collect();
             columns.push((field.name().clone(), interleave(&[column, over_none], &picks).map_err(kernel)?));
         }

@@ -181,7 +181,14 @@ fn winners(rng: &mut Rng, branch: usize, base: i64, step: i64) -> Winners {
         }
     };
     let (x_name, i_name) = if branch == 0 { ("x", "i") } else { ("y", "j") };
-    columns.extend([("k", Arc::new(k) as ArrayRef), ("g", Arc::new(g)), (x_name, Arc::new(x)), (i_name, Arc::new(i)), ("s", Arc::new(s)), ("b", Arc::new(b))]);
+    columns.extend([
+        ("k", Arc::new(k) as ArrayRef),
+        ("g", Arc::new(g)),
+        (x_name, Arc::new(x)),
+        (i_name, Arc::new(i)),
+        ("s", Arc::new(s)),
+        ("b", Arc::new(b)),
+    ]);
     columns.push(("d", Arc::new(d.with_precision_and_scale(12, 2).unwrap())));
     columns.push(("t", Arc::new(TimestampMicrosecondArray::from(times.clone()))));
     let rows = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap();

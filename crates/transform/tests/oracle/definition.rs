@@ -115,7 +115,9 @@ impl Definition {
         let from = match (branches, alias) {
             (1, "") => "a".to_owned(),
             (1, _) => "a AS u".to_owned(),
-            _ => "(SELECT k, g, x, i, s, b, d, t FROM a UNION ALL\n      SELECT upper(k), g, y, j, concat('p', s), NOT b, d, t FROM b) AS u".to_owned(),
+            _ => {
+                "(SELECT k, g, x, i, s, b, d, t FROM a UNION ALL\n      SELECT upper(k), g, y, j, concat('p', s), NOT b, d, t FROM b) AS u".to_owned()
+            }
         };
         let entity = if two_keys { "k VARCHAR, g INTEGER" } else { "k VARCHAR" };
         let sql = format!(

@@ -1,0 +1,286 @@
+//! Filling generations: what `backfill` and `ingest` share.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, bail};
+use lockstep_ingest::admission::Kind;
+use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, StreamOptions, StreamReport, Tally, Target, backfill, ingest};
+use lockstep_ingest::source::{Format, SourceFile, Stores, locate};
+use lockstep_model::{EventTime, SystemClock};
+use lockstep_store::{OnlineStore, Store};
+use lockstep_transform::catalog::Catalog;
+use lockstep_transform::tiles::Shape;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::output::{Paint, Report};
+use crate::progress::Display;
+use crate::project::Project;
+use crate::text::counted;
+
+/// The newest generation of each view of the catalog, published or not; views that were not applied are left out.
+pub fn targets(store: &Store, catalog: &Catalog, published: bool) -> Result<Vec<Target>> {
+    let generations = OnlineStore::cut(store).generations()?;
+    let mut targets = Vec::new();
+    for view in catalog.views.values() {
+        let same = |info: &&lockstep_store::GenerationInfo| info.view == view.view && info.meaning == view.meaning && info.state == view.state;
+        if let Some(info) = generations.iter().filter(|info| info.published() == published).rfind(same) {
+            targets.push(Target::new(catalog, view, info.clone())?);
+        }
+    }
+    Ok(targets)
+}
+
+/// Backfills every generation that is not published, or those of `views`.
+pub fn run_backfill(
+    store: &Store,
+    catalog: &Catalog,
+    project: &Project,
+    views: &[String],
+    until: Option<EventTime>,
+    stop: &Arc<AtomicBool>,
+) -> Result<BackfillReport> {
+    let mut chosen = targets(store, catalog, false)?;
+    if let Some(unknown) = views.iter().find(|name| !catalog.views.contains_key(name.as_str())) {
+        let known: Vec<&str> = catalog.views.keys().map(String::as_str).collect();
+        bail!("no feature view named `{unknown}` · views: {}", known.join(", "));
+    }
+    chosen.retain(|target| views.is_empty() || views.contains(&target.view.view));
+    if chosen.is_empty() {
+        return Ok(BackfillReport::default());
+    }
+    let options = BackfillOptions {
+        until,
+        base: project.dir.clone(),
+        stores: Stores::local(),
+        memory_bytes: project.config.memory.backfill.0 as usize,
+        batch_rows: project.config.batch_rows.get(),
+        shape: Shape::default(),
+        threads: project.config.threads.map_or_else(|| std::thread::available_parallelism().map_or(2, usize::from), usize::from),
+        stop: Arc::clone(stop),
+        clock: Arc::new(SystemClock),
+    };
+    let mut display = Display::new();
+    let report = backfill(store, catalog, &chosen, &options, &mut |progress| display.show(progress));
+    display.finish();
+    Ok(report?)
+}
+
+/// Applies a log, or standard input (`-`), to every published generation.
+pub fn run_ingest(
+    store: &Store,
+    catalog: &Catalog,
+    project: &Project,
+    from: &str,
+    sources: &[String],
+    stop: &Arc<AtomicBool>,
+) -> Result<StreamReport> {
+    let targets = targets(store, catalog, true)?;
+    if targets.is_empty() {
+        bail!("no view has published state · run `lockstep apply` and `lockstep backfill` first");
+    }
+    let mut total = StreamReport { complete: true, ..StreamReport::default() };
+    let mut display = Display::new();
+    for file in locate(from, Path::new("."), &Stores::local())? {
+        let report = ingest_file(store, catalog, &targets, &file, sources, project, stop, &mut display);
+        if report.is_err() {
+            display.finish();
+        }
+        let report = report?;
+        total.rows += report.rows;
+        total.commits += report.commits;
+        total.watermark = report.watermark;
+        total.complete &= report.complete;
+        for (at, counters) in report.tally {
+            *total.tally.entry(at).or_default() += counters;
+        }
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    display.finish();
+    Ok(total)
+}
+
+#[allow(clippy::too_many_arguments, reason = "one call site")]
+fn ingest_file(
+    store: &Store,
+    catalog: &Catalog,
+    targets: &[Target],
+    file: &SourceFile,
+    sources: &[String],
+    project: &Project,
+    stop: &Arc<AtomicBool>,
+    display: &mut Display,
+) -> Result<StreamReport> {
+    let named = Format::of(file.name()).or_else(|| (file.name() == "-").then_some(Format::Ndjson));
+    let Some(format) = named else {
+        bail!("the name of `{}` does not say its format · give it the ending .ndjson, .csv or .parquet", file.name());
+    };
+    let options = StreamOptions {
+        format,
+        sources: sources.to_vec(),
+        kind: Kind::Stream,
+        until: None,
+        batch_rows: project.config.batch_rows.get(),
+        shape: Shape::default(),
+        stop: Arc::clone(stop),
+        clock: Arc::new(SystemClock),
+    };
+    Ok(ingest(store, catalog, targets, file, &options, &mut |progress| display.show(progress))?)
+}
+
+/// Ends the run after the batch under way once the process is asked to end; a second time ends it at once.
+///
+/// # Errors
+/// Where signals cannot be listened to.
+pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if told.swap(true, Ordering::Relaxed) {
+                    std::process::exit(130);
+                }
+            }
+        });
+    });
+    Ok(stop)
+}
+
+/// What a backfill did.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Backfilled {
+    /// Rows read.
+    pub rows: u64,
+    /// Events kept, counted once per view.
+    pub events: u64,
+    /// Views that are published now.
+    pub published: Vec<String>,
+    /// Whether it was told to stop before it was done.
+    pub stopped: bool,
+    /// What became of the rows.
+    pub sources: Vec<SourceTally>,
+}
+
+/// What an ingestion did.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Ingested {
+    /// Rows read.
+    pub rows: u64,
+    /// Commits made.
+    pub commits: u64,
+    /// The least of the newest event times of all partitions.
+    pub watermark: Option<String>,
+    /// Whether the end of the log was reached.
+    pub complete: bool,
+    /// What became of the rows.
+    pub sources: Vec<SourceTally>,
+}
+
+/// What became of the rows of a source, in the views that took them alike.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SourceTally {
+    /// The source.
+    pub source: String,
+    /// How many views took them so.
+    pub views: usize,
+    /// Rows that count.
+    pub applied: u64,
+    /// Rows that were known already.
+    pub duplicates: u64,
+    /// Rows with other content under a known key.
+    pub conflicts: u64,
+    /// Rows that came too late.
+    pub refused: u64,
+    /// Rows put aside.
+    pub dead_lettered: u64,
+    /// Row versions that gave way to a greater one.
+    pub superseded: u64,
+}
+
+/// One line per source where all views agree, else one for each way they took it.
+fn by_source(tally: &Tally) -> Vec<SourceTally> {
+    let mut sources: Vec<SourceTally> = Vec::new();
+    for ((_, source), counters) in tally {
+        // Null keys and failed expressions belong to views; the rest is the same for all that stood at the same position.
+        let same = |known: &&mut SourceTally| known.source == *source && known.applied == counters.applied && known.duplicates == counters.duplicates;
+        match sources.iter_mut().find(same) {
+            Some(known) => known.views += 1,
+            None => sources.push(SourceTally {
+                source: source.clone(),
+                views: 1,
+                applied: counters.applied,
+                duplicates: counters.duplicates,
+                conflicts: counters.conflicts,
+                refused: counters.refused,
+                dead_lettered: counters.dead_lettered,
+                superseded: counters.superseded,
+            }),
+        }
+    }
+    sources
+}
+
+fn tally_text(sources: &[SourceTally]) -> String {
+    let mut text = String::new();
+    for source in sources {
+        let SourceTally { source, views, applied, duplicates, conflicts, refused, dead_lettered, superseded } = source;
+        let counts = [
+            (duplicates, "duplicates"),
+            (conflicts, "conflicts"),
+            (refused, "too late"),
+            (dead_lettered, "dead letters"),
+            (superseded, "superseded"),
+        ];
+        let others: Vec<String> = counts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let others = if others.is_empty() { String::new() } else { format!(" · {}", others.join(" · ")) };
+        text += &format!("  {source:<20} {applied:>10} applied to {}{others}\n", counted(*views, "view", "views"));
+    }
+    text
+}
+
+impl From<BackfillReport> for Backfilled {
+    fn from(report: BackfillReport) -> Self {
+        let BackfillReport { rows, events, tally, published, stopped } = report;
+        Backfilled { rows, events, published, stopped, sources: by_source(&tally) }
+    }
+}
+
+impl Report for Backfilled {
+    fn text(&self, paint: Paint) -> String {
+        if self.stopped {
+            return format!("{} nothing is visible yet · run the same command again to go on\n", paint.yellow("stopped:"));
+        }
+        if self.published.is_empty() {
+            return "nothing to backfill: every applied view has published state\n".to_owned();
+        }
+        let published = self.published.join(", ");
+        format!("{} {published}\n{} rows read, {} events kept\n{}", paint.green("published:"), self.rows, self.events, tally_text(&self.sources))
+    }
+}
+
+impl From<StreamReport> for Ingested {
+    fn from(report: StreamReport) -> Self {
+        let StreamReport { rows, commits, tally, watermark, complete } = report;
+        Ingested { rows, commits, watermark: watermark.map(|watermark| watermark.to_string()), complete, sources: by_source(&tally) }
+    }
+}
+
+impl Report for Ingested {
+    fn text(&self, paint: Paint) -> String {
+        let end = if self.complete { paint.green("applied to its end:") } else { paint.yellow("stopped:") };
+        let watermark = self.watermark.as_ref().map(|watermark| format!(", watermark {watermark}")).unwrap_or_default();
+        format!("{end} {} rows in {}{watermark}\n{}", self.rows, counted(self.commits as usize, "commit", "commits"), tally_text(&self.sources))
+    }
+}

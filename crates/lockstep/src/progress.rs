@@ -1,0 +1,67 @@
+//! Progress for whoever waits: a bar on a terminal, a plain line every few seconds elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use lockstep_ingest::pipeline::Progress;
+
+/// How often a plain line is written.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Shows progress on standard error.
+pub struct Display {
+    bar: Option<ProgressBar>,
+    stage: String,
+    started: Instant,
+    last_line: Instant,
+}
+
+impl Display {
+    /// Starts the clock.
+    #[allow(clippy::new_without_default, reason = "it starts a clock")]
+    pub fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8)));
+        Display { bar, stage: String::new(), started: Instant::now(), last_line: Instant::now() }
+    }
+
+    /// Shows how far a run has come.
+    pub fn show(&mut self, progress: &Progress) {
+        if self.stage != progress.stage {
+            self.stage.clone_from(&progress.stage);
+            self.started = Instant::now();
+        }
+        let text = self.text(progress);
+        match &self.bar {
+            Some(bar) => {
+                let template = if progress.bytes_total.is_some() { "{bar:24} {percent:>3}% {msg} · {eta} left" } else { "{spinner} {msg}" };
+                if let Ok(style) = ProgressStyle::with_template(template) {
+                    bar.set_style(style);
+                }
+                bar.set_length(progress.bytes_total.unwrap_or_default());
+                bar.set_position(progress.bytes);
+                bar.set_message(text);
+            }
+            None if self.last_line.elapsed() >= LINE_EVERY => {
+                self.last_line = Instant::now();
+                let share = progress.bytes_total.filter(|total| *total > 0).map(|total| format!("{}% ", progress.bytes * 100 / total));
+                let _ = writeln!(std::io::stderr(), "{}{text}", share.unwrap_or_default());
+            }
+            None => {}
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn text(&self, progress: &Progress) -> String {
+        let seconds = self.started.elapsed().as_secs_f64().max(1e-3);
+        let watermark = progress.watermark.map(|watermark| format!(" · watermark {watermark}")).unwrap_or_default();
+        let rate = if progress.bytes > 0 { format!(" · {:.0} rows/s", progress.rows as f64 / seconds) } else { String::new() };
+        format!("{} · {} rows{rate}{watermark}", progress.stage, progress.rows)
+    }
+}
