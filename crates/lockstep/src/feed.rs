@@ -58,7 +58,7 @@ pub fn run_backfill(
         memory_bytes: project.config.memory.backfill.0 as usize,
         batch_rows: project.config.batch_rows.get(),
         shape: Shape::default(),
-        threads: project.config.threads.map_or_else(|| std::thread::available_parallelism().map_or(2, usize::from), usize::from),
+        threads: project.config.threads(),
         stop: Arc::clone(stop),
         clock: Arc::new(SystemClock),
     };

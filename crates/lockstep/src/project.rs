@@ -25,8 +25,6 @@ pub struct Project {
     pub definitions: PathBuf,
     /// Where the online state is.
     pub store: PathBuf,
-    /// Where the tests of views are.
-    pub tests: PathBuf,
 }
 
 impl Project {
@@ -47,7 +45,6 @@ impl Project {
         Ok(Project {
             definitions: place(&global.definitions, &config.definitions),
             store: place(&global.store, &config.store),
-            tests: join(&dir, &config.tests),
             config,
             dir,
         })

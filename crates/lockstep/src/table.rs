@@ -60,11 +60,6 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Whether it has no rows.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// The table, each line with its newline.
     pub fn render(&self, paint: Paint) -> String {
         let headings: Vec<Cell> = self.columns.iter().map(|(name, _)| Cell::painted(name.as_str(), |paint, text| paint.dim(text))).collect();

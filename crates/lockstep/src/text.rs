@@ -82,12 +82,6 @@ pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) ->
     nearest(name, known).map_or_else(String::new, |near| format!(" · did you mean `{near}`?"))
 }
 
-/// A text moved in by so many spaces, line by line.
-pub fn indented(text: &str, by: usize) -> String {
-    let indent = " ".repeat(by);
-    text.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("{indent}{line}\n") }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lockstep_store::OnlineStore;
+use lockstep_store::CutRead;
 use lockstep_transform::tiles::Shape;
 
 use support::{Project, Way};

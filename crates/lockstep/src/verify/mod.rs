@@ -13,7 +13,7 @@ use lockstep_transform::tiles::Request;
 use lockstep_transform::transformation::{Features, Transformation};
 
 pub use probes::{Probe, probes};
-pub use report::{Difference, FeatureReport, Range, ViewReport};
+pub use report::{Difference, FeatureReport, ViewReport};
 pub use run::{VerifyOptions, verify};
 
 /// Requests answered at once.

@@ -251,7 +251,7 @@ fn plan(rows: &[Row<'_>], run: Range<usize>, path: Path, leaf_rows_max: usize, l
 }
 
 /// The run of ascending `items` whose key has `slot` as its half-byte at `nibbles`; all share what comes before.
-fn slot_of<'i, T>(items: &'i [T], key: impl Fn(&T) -> &[u8], nibbles: usize, slot: usize) -> &'i [T] {
+fn slot_of<T>(items: &[T], key: impl Fn(&T) -> &[u8], nibbles: usize, slot: usize) -> &[T] {
     let start = items.partition_point(|item| order::nibble(key(item), nibbles) < slot);
     let end = items.partition_point(|item| order::nibble(key(item), nibbles) <= slot);
     &items[start..end]

@@ -74,6 +74,7 @@ impl Row<'_> {
 
 /// A node of the tree, or a head, as read.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "it lives on the stack for the time of one visit")]
 pub enum Node<'a> {
     /// Events.
     Leaf(Vec<Row<'a>>),

@@ -39,7 +39,7 @@ pub fn time_of(key: &[u8]) -> i64 {
 /// The half-byte of `key` at `index`; zero past its end.
 pub fn nibble(key: &[u8], index: usize) -> usize {
     let byte = key.get(index / 2).copied().unwrap_or(0);
-    usize::from(if index % 2 == 0 { byte >> 4 } else { byte & 0x0f })
+    usize::from(if index.is_multiple_of(2) { byte >> 4 } else { byte & 0x0f })
 }
 
 /// How many leading half-bytes two keys share, at most [`BRANCHING_NIBBLES`].
@@ -152,7 +152,7 @@ pub fn time_bounds(prefix: &[u8], nibbles: usize) -> (i64, i64) {
     let mut high = [0xffu8; TIME_LEN];
     for index in 0..nibbles.min(2 * TIME_LEN) {
         let value = nibble(prefix, index) as u8;
-        let (shift, mask) = if index % 2 == 0 { (4, 0x0f) } else { (0, 0xf0) };
+        let (shift, mask) = if index.is_multiple_of(2) { (4, 0x0f) } else { (0, 0xf0) };
         low[index / 2] = (low[index / 2] & mask) | (value << shift);
         high[index / 2] = (high[index / 2] & mask) | (value << shift);
     }
