@@ -6,8 +6,8 @@ use arrow::array::{ArrayRef, ListArray, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{Field, FieldRef, Fields};
 
-use super::super::nullable_field;
 use super::super::json::{self, Member, Syntax};
+use super::super::nullable_field;
 use super::super::rows::{Cell, Kind};
 use super::{Column, Value};
 
