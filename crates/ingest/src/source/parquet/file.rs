@@ -155,7 +155,8 @@ fn no_file(name: &str) -> SourceError {
 }
 
 fn read_error(file: &str, error: ParquetError) -> SourceError {
-    let damaged = |cause: &dyn std::fmt::Display| SourceError::Damaged { file: file.to_owned(), what: format!("is damaged: {cause} · write it again") };
+    let damaged =
+        |cause: &dyn std::fmt::Display| SourceError::Damaged { file: file.to_owned(), what: format!("is damaged: {cause} · write it again") };
     let ParquetError::External(cause) = error else { return damaged(&error) };
     let cause = match cause.downcast::<object_store::Error>() {
         Ok(error) => return store_error(file, *error),

@@ -103,7 +103,7 @@ fn values_that_do_not_fit_make_their_rows_bad() {
     );
     let schema = source("s", &[("id", DataType::Int64), ("delay", DataType::Float64), ("at", MOMENT)]);
     let rows = rows_of(&all(&file.source(), ReadRequest::new(schema, Format::Parquet)).unwrap(), 0);
-    let bad = "1! column `delay`: 9007199254740993 is not exactly a Float64: {\"id\":1,\"delay\":9007199254740993,\"at\":\"1970-01-01T00:00:00\"}";
+    let bad = "1! column `delay`: 9007199254740993 is not exactly a DOUBLE: {\"id\":1,\"delay\":9007199254740993,\"at\":\"1970-01-01T00:00:00\"}";
     assert_eq!(rows, ["0 0 | 9007199254740992.0 | 1970-01-01T00:00:00", bad, "2 2 | NULL | 1970-01-01T00:00:00"]);
 }
 
