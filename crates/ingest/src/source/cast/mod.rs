@@ -13,6 +13,8 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, FieldRef, Float32Type, Float64Type, Int32Type, Int64Type, UInt32Type, UInt64Type};
 use arrow::error::ArrowError;
 
+use lockstep_transform::definition::sql_name;
+
 use super::column::{Bad, Column, Value, column};
 use super::rows::Kind;
 use super::zone::Zone;
@@ -150,7 +152,7 @@ fn floats(array: &ArrayRef, to: &DataType, bad: &mut Bad) -> Result<ArrayRef, Ar
                 let float = value as <$to as ArrowPrimitiveType>::Native;
                 (float as i128 == i128::from(value)).then_some(float)
             };
-            Ok(Arc::new(convert_each::<$from, $to>(integers, convert, |value| format!("{value} is not exactly a {to}"), bad)))
+            Ok(Arc::new(convert_each::<$from, $to>(integers, convert, |value| format!("{value} is not exactly a {}", sql_name(to)), bad)))
         }};
     }
     match (array.data_type(), to) {

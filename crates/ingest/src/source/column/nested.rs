@@ -7,6 +7,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{Field, FieldRef, Fields};
 
 use super::super::json::{self, Member, Syntax};
+use super::super::nullable_field;
 use super::super::rows::{Cell, Kind};
 use super::{Column, Value};
 
@@ -52,7 +53,7 @@ impl Column for Lists {
         let offsets = OffsetBuffer::from_lengths(std::mem::take(&mut self.lengths));
         let nulls = NullBuffer::from(std::mem::take(&mut self.valid));
         // Bad rows leave NULLs behind, which go with them.
-        let element = Arc::new(self.element.as_ref().clone().with_nullable(true));
+        let element = Arc::new(nullable_field(&self.element));
         Arc::new(ListArray::new(element, offsets, self.column.finish(), Some(nulls)))
     }
 }
@@ -95,8 +96,7 @@ impl Column for Structs {
     }
 
     fn finish(&mut self) -> ArrayRef {
-        let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
-        let fields = self.fields.iter().map(nullable).collect();
+        let fields = self.fields.iter().map(|field| nullable_field(field)).collect();
         let columns = self.columns.iter_mut().map(|column| column.finish()).collect();
         Arc::new(StructArray::new(fields, columns, Some(NullBuffer::from(std::mem::take(&mut self.valid)))))
     }

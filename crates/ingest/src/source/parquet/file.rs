@@ -1,6 +1,7 @@
 //! Opening a Parquet file, on disk or in an object store, and reading its batches.
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use ::parquet::arrow::ProjectionMask;
@@ -154,11 +155,15 @@ fn no_file(name: &str) -> SourceError {
 }
 
 fn read_error(file: &str, error: ParquetError) -> SourceError {
-    match error {
-        ParquetError::External(cause) => match cause.downcast::<object_store::Error>() {
-            Ok(error) => store_error(file, *error),
-            Err(cause) => SourceError::Io { file: file.to_owned(), cause: cause.to_string() },
-        },
-        error => SourceError::Damaged { file: file.to_owned(), what: format!("is damaged: {error} · write it again") },
+    let damaged =
+        |cause: &dyn std::fmt::Display| SourceError::Damaged { file: file.to_owned(), what: format!("is damaged: {cause} · write it again") };
+    let ParquetError::External(cause) = error else { return damaged(&error) };
+    let cause = match cause.downcast::<object_store::Error>() {
+        Ok(error) => return store_error(file, *error),
+        Err(cause) => cause,
+    };
+    match cause.downcast_ref::<io::Error>() {
+        Some(error) if error.kind() != io::ErrorKind::UnexpectedEof => SourceError::Io { file: file.to_owned(), cause: error.to_string() },
+        _ => damaged(&cause),
     }
 }
