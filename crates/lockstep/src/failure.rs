@@ -67,12 +67,6 @@ pub fn kind_name(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// The kind that [`kind_name`] names.
-pub fn kind_of_name(name: &str) -> ErrorKind {
-    use ErrorKind::*;
-    [Invalid, NotFound, OutOfRange, Unavailable, Data].into_iter().find(|&kind| kind_name(kind) == name).unwrap_or(Internal)
-}
-
 /// Says on standard error what went wrong.
 pub fn report(error: &anyhow::Error, out: &Output) -> ExitCode {
     let wrong: &[Diagnostic] = error.downcast_ref::<Wrong>().map_or(&[], |wrong| &wrong.0);
@@ -104,14 +98,6 @@ fn message(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kinds_and_their_names_go_both_ways() {
-        use ErrorKind::*;
-        for kind in [Invalid, NotFound, OutOfRange, Unavailable, Data, Internal] {
-            assert_eq!(kind_of_name(kind_name(kind)), kind);
-        }
-    }
 
     #[test]
     fn a_cause_is_said_once() {

@@ -55,7 +55,7 @@ pub fn run_backfill(
         until,
         base: project.dir.clone(),
         stores: Stores::local(),
-        memory_bytes: project.config.memory.backfill.0 as usize,
+        memory_bytes: project.config.memory.backfill.0,
         batch_rows: project.config.batch_rows.get(),
         shape: Shape::default(),
         threads: project.config.threads(),

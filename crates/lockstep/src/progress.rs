@@ -19,6 +19,7 @@ pub struct Display {
 
 impl Display {
     /// Starts the clock.
+    #[allow(clippy::disallowed_methods, reason = "how long a person has waited; nothing is computed from it")]
     #[allow(clippy::new_without_default, reason = "it starts a clock")]
     pub fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8)));
@@ -26,6 +27,7 @@ impl Display {
     }
 
     /// Shows how far a run has come.
+    #[allow(clippy::disallowed_methods, reason = "as above")]
     pub fn show(&mut self, progress: &Progress) {
         if self.stage != progress.stage {
             self.stage.clone_from(&progress.stage);

@@ -42,12 +42,7 @@ impl Project {
         };
         let config = read_config(&dir)?;
         let place = |given: &Option<PathBuf>, set: &Path| given.clone().unwrap_or_else(|| join(&dir, set));
-        Ok(Project {
-            definitions: place(&global.definitions, &config.definitions),
-            store: place(&global.store, &config.store),
-            config,
-            dir,
-        })
+        Ok(Project { definitions: place(&global.definitions, &config.definitions), store: place(&global.store, &config.store), config, dir })
     }
 
     /// The definition files, by name.

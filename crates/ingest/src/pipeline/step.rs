@@ -69,6 +69,7 @@ impl Target {
         &self.admissions[branch]
     }
 
+    #[allow(clippy::too_many_arguments, reason = "what admission is given, and where its changes go")]
     /// Admits rows of a branch's source and stages what they change; returns the partition's largest event time.
     ///
     /// # Errors

@@ -7,7 +7,6 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{Field, FieldRef, Fields};
 
 use super::super::json::{self, Member, Syntax};
-use super::super::nullable_field;
 use super::super::rows::{Cell, Kind};
 use super::{Column, Value};
 
@@ -52,9 +51,8 @@ impl Column for Lists {
     fn finish(&mut self) -> ArrayRef {
         let offsets = OffsetBuffer::from_lengths(std::mem::take(&mut self.lengths));
         let nulls = NullBuffer::from(std::mem::take(&mut self.valid));
-        // Bad rows leave NULLs behind, which go with them.
-        let element = Arc::new(nullable_field(&self.element));
-        Arc::new(ListArray::new(element, offsets, self.column.finish(), Some(nulls)))
+        let values = self.column.finish();
+        Arc::new(ListArray::new(Arc::new(as_built(&self.element, &values)), offsets, values, Some(nulls)))
     }
 }
 
@@ -96,10 +94,15 @@ impl Column for Structs {
     }
 
     fn finish(&mut self) -> ArrayRef {
-        let fields = self.fields.iter().map(|field| nullable_field(field)).collect();
-        let columns = self.columns.iter_mut().map(|column| column.finish()).collect();
+        let columns: Vec<ArrayRef> = self.columns.iter_mut().map(|column| column.finish()).collect();
+        let fields = self.fields.iter().zip(&columns).map(|(field, column)| as_built(field, column)).collect();
         Arc::new(StructArray::new(fields, columns, Some(NullBuffer::from(std::mem::take(&mut self.valid)))))
     }
+}
+
+/// A field as its column came out: bad rows leave NULLs behind at every level, which go with them.
+fn as_built(field: &Field, column: &ArrayRef) -> Field {
+    field.clone().with_data_type(column.data_type().clone()).with_nullable(true)
 }
 
 fn push_field(column: &mut dyn Column, field: &Field, value: Value<'_>) -> Result<(), String> {

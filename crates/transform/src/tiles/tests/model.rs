@@ -278,6 +278,6 @@ impl World {
         }
         let args = self.encoded();
         let rows: Vec<Row<'_>> = keys[first..].iter().map(|key| row((key, &self.model[entity][key]), &args[entity][key])).collect();
-        Folder::new(&self.measures).tiles_of_rows(&rows, &[0..rows.len()]).unwrap().pop()
+        Folder::new(&self.measures).tiles_of_rows(&rows, std::slice::from_ref(&(0..rows.len()))).unwrap().pop()
     }
 }

@@ -1,1 +1,0 @@
-//! What the oracle says of small sets of events.
