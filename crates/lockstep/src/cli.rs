@@ -15,6 +15,7 @@ Examples:
   lockstep apply                    put them into the store
   lockstep backfill                 fill new views with their history
   lockstep ingest --from log.ndjson apply a log
+  lockstep get card_activity card=7 look features up
   lockstep verify                   is what is served what history says?
 
 Exit statuses: 0 fine · 1 found a difference, or failed a check · 2 an error";
@@ -87,6 +88,7 @@ pub enum Verb {
     Apply(verbs::apply::Arguments),
     Backfill(verbs::backfill::Arguments),
     Ingest(verbs::ingest::Arguments),
+    Get(verbs::get::Arguments),
     Verify(verbs::verify::Arguments),
 }
 

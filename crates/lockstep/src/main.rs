@@ -44,6 +44,7 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::Apply(args) => verbs::apply::run(context, &args),
         Verb::Backfill(args) => verbs::backfill::run(context, &args),
         Verb::Ingest(args) => verbs::ingest::run(context, &args),
+        Verb::Get(args) => verbs::get::run(context, &args),
         Verb::Verify(args) => verbs::verify::run(context, &args),
     }
 }

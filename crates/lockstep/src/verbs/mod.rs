@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod backfill;
 pub mod check;
+pub mod get;
 pub mod ingest;
 pub mod init;
 pub mod schema;
