@@ -48,7 +48,7 @@ impl Times {
         Ok(match self {
             Times::Moments { unit, to_utc } => Arc::new(moments(array, *unit, to_utc.as_mut(), bad)),
             Times::Midnights(to_utc) => {
-                let midnight = |day: i32| to_utc.convert(i64::from(day) * DAY_US);
+                let midnight = |day: i32| i64::from(day).checked_mul(DAY_US).and_then(|local| to_utc.convert(local));
                 let reason = |day| format!("day {day} since 1970 is not a moment within the range of its zone");
                 Arc::new(convert_each::<Date32Type, TimestampMicrosecondType>(array.as_primitive(), midnight, reason, bad))
             }

@@ -5,6 +5,8 @@ mod file;
 mod footer;
 mod object;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::DataType;
@@ -20,6 +22,14 @@ use super::rows::as_json;
 use super::{BadRow, Chunk, Progress, ReadRequest, SOURCE_MEMBER};
 use columns::{Columns, Projection, take_over};
 use file::{Batches, ParquetFile};
+
+/// Runs what decodes a file. The decoder asserts what it relies on, and bytes that were damaged may break any of it: that is an error of the file.
+fn decoding<T>(file: &str, run: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        let what = "is damaged: it does not decode · write it again".to_owned();
+        Err(SourceError::Damaged { file: file.to_owned(), what }.into())
+    })
+}
 
 /// A Parquet file being read.
 pub(super) struct ParquetReader {
@@ -44,6 +54,10 @@ impl std::fmt::Debug for ParquetReader {
 
 impl ParquetReader {
     pub(super) fn open(file: &SourceFile, request: ReadRequest) -> Result<Self, Error> {
+        decoding(file.name(), || Self::open_whole(file, request))
+    }
+
+    fn open_whole(file: &SourceFile, request: ReadRequest) -> Result<Self, Error> {
         let router = Router::new(&request);
         let opened = ParquetFile::open(file)?;
         let position = FilePosition {
@@ -86,7 +100,8 @@ impl ParquetReader {
         if self.done {
             return Ok(None);
         }
-        let chunk = self.chunk();
+        let file = self.file.clone();
+        let chunk = decoding(&file, || self.chunk());
         if self.position.complete || !matches!(chunk, Ok(Some(_))) {
             self.done = true;
         }
