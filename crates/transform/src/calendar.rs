@@ -158,10 +158,68 @@ mod tests {
         assert_eq!(start(Unit::Day, chrono_tz::America::Havana, "2013-11-03T12:00:00Z"), "2013-11-03T05:00:00Z");
     }
 
+    /// Every hour and a random minute of some years with odd changes, by DataFusion's own function.
+    #[test]
+    fn periods_are_those_of_date_trunc() {
+        use chrono_tz::*;
+        for (zone, year) in [
+            (America::New_York, 2013),
+            (Australia::Lord_Howe, 2013),
+            (Pacific::Apia, 2011),
+            (America::Sao_Paulo, 2013),
+            (America::Havana, 2013),
+            (Asia::Kolkata, 2013),
+            (Africa::Casablanca, 2013),
+            (Europe::Dublin, 1971),
+            (Asia::Tehran, 2013),
+            (America::Caracas, 2007),
+            (UTC, 2016),
+        ] {
+            let first = NaiveDate::from_ymd_opt(year, 1, 1).unwrap().and_time(NaiveTime::MIN).and_utc().timestamp_micros();
+            let moments: Vec<i64> = (0..366 * 24)
+                .flat_map(|hour| [0, (hour * 7919) % 3_600_000_000, 3_599_999_999].map(|off| first + hour * 3_600_000_000 + off))
+                .collect();
+            for unit in [Unit::Hour, Unit::Day, Unit::Week, Unit::Month, Unit::Year] {
+                let calendar = Calendar { unit, zone };
+                for (&at, expected) in moments.iter().zip(date_trunc(unit, zone, &moments)) {
+                    assert_eq!(EventTime(calendar.start_of(at)).to_string(), EventTime(expected).to_string(), "{unit:?} {zone} of {}", EventTime(at));
+                }
+            }
+        }
+    }
+
+    fn date_trunc(unit: Unit, zone: Tz, moments: &[i64]) -> Vec<i64> {
+        use std::sync::Arc;
+
+        use arrow::array::{AsArray, TimestampMicrosecondArray};
+        use arrow::datatypes::{DataType, Field, TimeUnit, TimestampMicrosecondType};
+        use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
+
+        let data_type = DataType::Timestamp(TimeUnit::Microsecond, Some(zone.name().into()));
+        let field = Arc::new(Field::new("t", data_type.clone(), true));
+        let args = ScalarFunctionArgs {
+            args: vec![
+                ColumnarValue::Scalar(unit.name().into()),
+                ColumnarValue::Array(Arc::new(TimestampMicrosecondArray::from(moments.to_vec()).with_data_type(data_type))),
+            ],
+            arg_fields: vec![Arc::new(Field::new("unit", DataType::Utf8, false)), Arc::clone(&field)],
+            number_rows: moments.len(),
+            return_field: field,
+            config_options: Default::default(),
+        };
+        let truncated = datafusion::functions::datetime::date_trunc().invoke_with_args(args).unwrap();
+        truncated.into_array(moments.len()).unwrap().as_primitive::<TimestampMicrosecondType>().values().to_vec()
+    }
+
     #[test]
     fn moments_out_of_range_do_not_panic() {
-        for at in [i64::MIN, i64::MIN + 1, i64::MAX, 0] {
-            Calendar { unit: Unit::Year, zone: chrono_tz::UTC }.start_of(at);
+        let (first, last) = (DateTime::<chrono::Utc>::MIN_UTC.timestamp_micros(), DateTime::<chrono::Utc>::MAX_UTC.timestamp_micros());
+        for at in [i64::MIN, i64::MIN + 1, first - 1, first, first + 1, 0, last - 1, last, last + 1, i64::MAX] {
+            for zone in [chrono_tz::UTC, chrono_tz::Pacific::Apia, chrono_tz::Pacific::Honolulu] {
+                for unit in [Unit::Hour, Unit::Day, Unit::Week, Unit::Month, Unit::Year] {
+                    assert!(Calendar { unit, zone }.start_of(at) <= at);
+                }
+            }
         }
     }
 }

@@ -167,3 +167,6 @@ fn entity_changes<'a>(bytes: &'a [u8], entries: &[&Entry]) -> EntityChanges<'a> 
     }
     changes
 }
+
+#[cfg(test)]
+mod tests;

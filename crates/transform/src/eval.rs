@@ -2,7 +2,11 @@
 //!
 //! Kernels fail for a whole batch when one row fails, and skip work for a whole batch when no row needs it. Where a batch fails it is
 //! bisected, so that the failing rows, and only they, become NULL with an error: just what each would give by itself.
+//!
+//! A kernel that panics over a value fails like any other. The value comes from outside, and a process that dies of it would die again at
+//! every replay.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, new_null_array};
@@ -32,7 +36,7 @@ pub struct Evaluated {
 impl RowExpr {
     /// Evaluates the expression for each row of `batch`.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<Evaluated, Error> {
-        if let Ok(values) = self.evaluate_whole(batch) {
+        if let Some(values) = self.evaluate_whole(batch) {
             return Ok(Evaluated { values, failed: None });
         }
         let mut pieces = Vec::new();
@@ -43,8 +47,11 @@ impl RowExpr {
         Ok(Evaluated { values, failed: Some(BooleanArray::new(failed.finish(), None)) })
     }
 
-    fn evaluate_whole(&self, batch: &RecordBatch) -> datafusion::error::Result<ArrayRef> {
-        self.expr.evaluate(batch)?.into_array(batch.num_rows())
+    /// `None` where a row of the batch fails.
+    fn evaluate_whole(&self, batch: &RecordBatch) -> Option<ArrayRef> {
+        // Expressions hold no state that a panic could leave half changed.
+        let evaluated = catch_unwind(AssertUnwindSafe(|| self.expr.evaluate(batch)?.into_array(batch.num_rows())));
+        evaluated.ok()?.ok()
     }
 
     /// Evaluates a batch that fails as a whole.
@@ -58,12 +65,15 @@ impl RowExpr {
         let half = rows / 2;
         for part in [batch.slice(0, half), batch.slice(half, rows - half)] {
             match self.evaluate_whole(&part) {
-                Ok(values) => {
+                Some(values) => {
                     pieces.push(values);
                     failed.append_n(part.num_rows(), false);
                 }
-                Err(_) => self.isolate(&part, pieces, failed),
+                None => self.isolate(&part, pieces, failed),
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -334,3 +334,6 @@ impl Output {
         Ok((values, filled))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Like, Operator};
 
 /// Appends the canonical text of an expression, or says what in it is not supported.
@@ -47,12 +48,33 @@ pub fn expr(out: &mut String, expression: &Expr) -> Result<(), String> {
         }
         Expr::Cast(cast) => call(out, &format!("cast {}", type_name(cast.field.data_type())?), [cast.expr.as_ref()]),
         Expr::TryCast(cast) => call(out, &format!("try_cast {}", type_name(cast.field.data_type())?), [cast.expr.as_ref()]),
-        Expr::ScalarFunction(f) => call(out, &format!("call {} v{}", f.name(), function_version(f.name())), f.args.iter()),
+        Expr::ScalarFunction(f) => {
+            check_length(f)?;
+            call(out, &format!("call {} v{}", f.name(), function_version(f.name())), f.args.iter())
+        }
         Expr::InList(list) => {
             let name = if list.negated { "not_in" } else { "in" };
             call(out, name, std::iter::once(list.expr.as_ref()).chain(list.list.iter()))
         }
         other => Err(format!("`{other}` is not supported in a definition")),
+    }
+}
+
+/// Longest text that a function may be told to make.
+const MADE_LEN_MAX: i64 = 1000;
+
+/// Refuses a function that would make a text as long as a row says: one row could take all memory.
+fn check_length(function: &ScalarFunction) -> Result<(), String> {
+    if !["repeat", "lpad", "rpad"].contains(&function.name()) {
+        return Ok(());
+    }
+    let length = match function.args.get(1) {
+        Some(Expr::Literal(value, _)) => value.cast_to(&DataType::Int64).ok(),
+        _ => None,
+    };
+    match length {
+        Some(ScalarValue::Int64(Some(length))) if length <= MADE_LEN_MAX => Ok(()),
+        _ => Err(format!("the second argument of `{}` is not a constant of up to {MADE_LEN_MAX} · one row could take all memory", function.name())),
     }
 }
 

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::DataFusionError;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -24,6 +25,7 @@ pub use planner::{Planner, options};
 pub use split::{Split, split};
 
 use crate::aggregate::{self, Call};
+use crate::definition::normalise;
 use crate::eval::RowExpr;
 use crate::tiles::{Frame, Measure, Measures};
 use crate::transformation::{Branch, Transformation};
@@ -79,9 +81,23 @@ impl From<String> for CompileError {
     }
 }
 
-impl From<datafusion::error::DataFusionError> for CompileError {
-    fn from(error: datafusion::error::DataFusionError) -> Self {
-        CompileError { feature: None, message: error.strip_backtrace() }
+impl From<DataFusionError> for CompileError {
+    fn from(error: DataFusionError) -> Self {
+        CompileError { feature: None, message: planner_message(&error) }
+    }
+}
+
+/// What the planner says, without its headings.
+fn planner_message(error: &DataFusionError) -> String {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => planner_message(inner),
+        DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => {
+            let message = message.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default();
+            let mut letters = message.chars();
+            let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+            first.into_iter().chain(letters).collect()
+        }
+        other => other.strip_backtrace(),
     }
 }
 
@@ -89,8 +105,31 @@ type Result<T> = std::result::Result<T, CompileError>;
 
 /// Compiles a view.
 pub fn compile(view: &ViewInput<'_>) -> Result<Transformation> {
+    compile_query(view, view.query).map_err(|error| if error.feature.is_some() { error } else { blame(view).unwrap_or(error) })
+}
+
+/// The error of the first feature that does not compile by itself.
+fn blame(view: &ViewInput<'_>) -> Option<CompileError> {
+    let ast::SetExpr::Select(select) = view.query.body.as_ref() else { return None };
+    let name = |item: &ast::SelectItem| match item {
+        ast::SelectItem::ExprWithAlias { alias, .. } => Some(normalise(alias)),
+        ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(column)) => Some(normalise(column)),
+        ast::SelectItem::UnnamedExpr(ast::Expr::CompoundIdentifier(parts)) => parts.last().map(normalise),
+        _ => None,
+    };
+    let is_key = |item: &ast::SelectItem| name(item).is_some_and(|name| view.entity.iter().any(|key| *key.name() == name));
+    select.projection.iter().filter(|item| !is_key(item)).find_map(|feature| {
+        let mut select = select.clone();
+        select.projection.retain(|item| is_key(item) || item == feature);
+        let query = ast::Query { body: Box::new(ast::SetExpr::Select(select)), ..view.query.clone() };
+        let error = compile_query(view, &query).err()?;
+        Some(CompileError { feature: error.feature.or_else(|| name(feature)), ..error })
+    })
+}
+
+fn compile_query(view: &ViewInput<'_>, query: &ast::Query) -> Result<Transformation> {
     let planner = Planner::new(view.sources.iter().map(|(name, source)| (name.as_str(), Arc::clone(&source.schema))), view.limit);
-    let split = split(&planner.plan(view.query)?)?;
+    let split = split(&planner.plan(query)?)?;
     let mut compiler = Compiler { view, split: &split, stored: Vec::new(), measures: Vec::new(), frames: Vec::new(), outputs: Vec::new() };
     let schemas = compiler.branch_schemas()?;
     compiler.windows(&schemas)?;
@@ -141,8 +180,13 @@ impl Compiler<'_> {
     fn windows(&mut self, schemas: &[DFSchema]) -> Result<()> {
         for call in &self.split.windows {
             let frame = frames::frame(call, self.view.resolution)?;
+            // What a frame bounds needs no declared limit.
+            let rows_max = frame.last.and_then(|last| last.n).and_then(|n| usize::try_from(n).ok());
+            let measure = self.measure(call, schemas, self.view.limit.or(rows_max))?;
+            // A frame of rows is read row by row.
+            let kept = &mut self.measures[measure];
+            kept.tiled |= frame.last.is_none() && kept.aggregate.tiled();
             let frame = position_or_push(&mut self.frames, frame, |a, b| a == b);
-            let measure = self.measure(call, schemas)?;
             self.outputs.push((measure, frame));
         }
         if self.frames.len() > FRAMES_MAX {
@@ -152,14 +196,17 @@ impl Compiler<'_> {
     }
 
     /// The measure of a window call, shared with every call that differs only in its frame.
-    fn measure(&mut self, call: &WindowFunction, schemas: &[DFSchema]) -> Result<usize> {
-        let aggregate = bind(call, &self.split.branches, schemas, self.view.limit)?;
+    fn measure(&mut self, call: &WindowFunction, schemas: &[DFSchema], limit: Option<usize>) -> Result<usize> {
+        let aggregate = bind(call, &self.split.branches, schemas, limit)?;
         let mut args = Vec::new();
-        for arg in call.params.args.iter().filter(|arg| !matches!(arg, Expr::Literal(..))) {
+        for arg in columns_of(call)?.0 {
+            if matches!(arg, Expr::Literal(value, _) if value.is_null()) {
+                return Err(format!("`{}` of NULL · it is the same at every moment · leave it out", call.fun.name()).into());
+            }
             args.push(position_or_push(&mut self.stored, arg.clone(), |a, b| a == b));
         }
         let filter = call.params.filter.as_ref().map(|filter| position_or_push(&mut self.stored, (**filter).clone(), |a, b| a == b));
-        let measure = Measure { aggregate, args, filter };
+        let measure = Measure { aggregate, args, filter, tiled: false };
         let same = |a: &Measure, b: &Measure| a.aggregate.name() == b.aggregate.name() && a.args == b.args && a.filter == b.filter;
         Ok(position_or_push(&mut self.measures, measure, same))
     }
@@ -276,8 +323,11 @@ impl Compiler<'_> {
     }
 
     fn state(&self) -> String {
-        let versions: Vec<String> =
-            self.measures.iter().map(|measure| format!("{} v{}", measure.aggregate.name(), measure.aggregate.codec_version())).collect();
+        let versions: Vec<String> = self
+            .measures
+            .iter()
+            .map(|measure| format!("{} v{} tiled {}", measure.aggregate.name(), measure.aggregate.codec_version(), measure.tiled))
+            .collect();
         let layout = (crate::tiles::node::VERSION, lockstep_model::key::VERSION, lockstep_model::row::VERSION);
         format!("lockstep state 1 layout {layout:?} {}", versions.join("; "))
     }
@@ -289,17 +339,22 @@ fn bind(call: &WindowFunction, branches: &[BranchPlan], schemas: &[DFSchema], li
         return Err(format!("`{}` is not an aggregate", call.fun.name()).into());
     };
     let (Some(branch), Some(schema)) = (branches.first(), schemas.first()) else { return Err("a view reads at least one source".to_owned().into()) };
-    let mut arg_types = Vec::new();
-    let mut literals = Vec::new();
-    for arg in &call.params.args {
-        match arg {
-            Expr::Literal(value, _) => literals.push(value.clone()),
-            arg => arg_types.push(branch.over_source(arg)?.get_type(schema)?),
-        }
-    }
+    let (columns, literals) = columns_of(call)?;
+    let arg_types = columns.iter().map(|column| Ok(branch.over_source(column)?.get_type(schema)?)).collect::<Result<Vec<_>>>()?;
     let ignore_nulls = call.params.null_treatment == Some(NullTreatment::IgnoreNulls);
     let call = Call { name: function.name(), arg_types: &arg_types, literals: &literals, distinct: call.params.distinct, ignore_nulls, limit };
     Ok(aggregate::bind(&call)?)
+}
+
+/// The arguments of a call that are columns, and the constants after them. What `count` counts of a constant is rows.
+fn columns_of(call: &WindowFunction) -> Result<(Vec<&Expr>, Vec<ScalarValue>)> {
+    let function = aggregate::Function::parse(call.fun.name())?;
+    let args = &call.params.args;
+    let (columns, constants) = args.split_at(function.columns(args.len()));
+    let counts_rows =
+        |arg: &&Expr| function == aggregate::Function::Count && !call.params.distinct && matches!(arg, Expr::Literal(value, _) if !value.is_null());
+    let literals = constants.iter().filter_map(|arg| if let Expr::Literal(value, _) = arg { Some(value.clone()) } else { None });
+    Ok((columns.iter().filter(|arg| !counts_rows(arg)).collect(), literals.collect()))
 }
 
 /// One column per window call.
@@ -335,3 +390,6 @@ fn position_or_push<T>(items: &mut Vec<T>, item: T, same: impl Fn(&T, &T) -> boo
 pub(crate) fn digest(text: &str) -> Fingerprint {
     Fingerprint(Sha256::digest(text.as_bytes()).into())
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

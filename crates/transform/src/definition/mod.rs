@@ -51,6 +51,7 @@ pub use data_type::sql_name;
 pub use diagnostic::{Diagnostic, DiagnosticJson, Style};
 pub use frame::ROWS_MAX;
 pub use interval::{Interval, IntervalError};
+pub(crate) use names::normalise;
 pub use options::{BatchFormat, Locations, ServiceOptions, ViewOptions, WrittenSourceOptions, schemas};
 pub use text::{Origin, Position, SourceFile, Span};
 pub use types::{

@@ -16,7 +16,7 @@ pub(super) struct Name {
 }
 
 /// A name as SQL reads it, and DataFusion with it: in lower case unless quoted.
-pub(super) fn normalise(ident: &Ident) -> String {
+pub(crate) fn normalise(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_ascii_lowercase(),

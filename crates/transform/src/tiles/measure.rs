@@ -18,6 +18,8 @@ pub struct Measure {
     pub args: Vec<usize>,
     /// The stored boolean column that says which rows count.
     pub filter: Option<usize>,
+    /// Whether tiles keep a state of it: where the aggregate has one, and a frame that is not bounded by rows asks for it.
+    pub tiled: bool,
 }
 
 /// All measures of a view, and the layout of its stored rows.
@@ -91,7 +93,7 @@ impl<'m> Folder<'m> {
         let columns = self.measures.codec.decode(live.iter().map(|row| row.args))?;
         self.reset(runs.len());
         for (measure, groups) in self.measures.measures.iter().zip(&mut self.groups) {
-            if measure.aggregate.tiled() {
+            if measure.tiled {
                 let pairs = measure.filtered(&columns, &pairs, &mut self.filtered);
                 groups.update(Rows { args: &measure.args(&columns), pairs, order: &RowKeys(&live) });
             }

@@ -244,7 +244,7 @@ impl<'a> Walk<'a> {
                     newest_rows = newest_rows.max(last.reach());
                 }
             }
-            if !measures.measures[measure].aggregate.tiled() {
+            if !measures.measures[measure].tiled {
                 untiled_frames |= 1 << frame;
             }
         }

@@ -3,6 +3,7 @@
 mod batches;
 mod broken;
 mod model;
+mod speed;
 
 use std::sync::Arc;
 
@@ -140,7 +141,9 @@ fn measures() -> Measures {
             ignore_nulls: spec.ignore_nulls,
             limit: Some(LIMIT),
         };
-        Measure { aggregate: bind(&call).unwrap(), args: spec.column.into_iter().collect(), filter: spec.filtered.then_some(PASSES) }
+        let aggregate = bind(&call).unwrap();
+        let tiled = aggregate.tiled();
+        Measure { aggregate, args: spec.column.into_iter().collect(), filter: spec.filtered.then_some(PASSES), tiled }
     };
     let measures = SPECS.iter().map(measure).collect();
     Measures { codec: schema, measures }
