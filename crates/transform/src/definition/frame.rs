@@ -181,7 +181,7 @@ impl FrameCheck<'_> {
 }
 
 /// The text of `INTERVAL '1 hour'` or `INTERVAL '1' HOUR`, the forms that DataFusion takes for an edge.
-fn interval_text(bound: &Expr) -> Option<String> {
+pub(crate) fn interval_text(bound: &Expr) -> Option<String> {
     let Expr::Interval(interval) = bound else { return None };
     let plain = interval.leading_precision.is_none() && interval.last_field.is_none() && interval.fractional_seconds_precision.is_none();
     let Expr::Value(value) = &*interval.value else { return None };

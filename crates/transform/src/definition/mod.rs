@@ -50,6 +50,7 @@ mod window;
 pub use data_type::sql_name;
 pub use diagnostic::{Diagnostic, DiagnosticJson, Style};
 pub use frame::ROWS_MAX;
+pub(crate) use frame::interval_text;
 pub use interval::{Interval, IntervalError};
 pub(crate) use names::normalise;
 pub use options::{BatchFormat, Locations, ServiceOptions, ViewOptions, WrittenSourceOptions, schemas};
