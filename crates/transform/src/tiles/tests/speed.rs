@@ -50,6 +50,7 @@ impl Stream {
     }
 
     /// Applies all of it; nanoseconds an event, and the state.
+    #[allow(clippy::disallowed_methods, reason = "only printed")]
     fn apply(&self, measures: &Measures) -> (f64, MemoryState) {
         let args: Vec<Vec<u8>> = (0..1000u16).map(|seed| Stored::of(seed * 61).encode(&measures.codec)).collect();
         let mut state = MemoryState::default();
@@ -108,6 +109,7 @@ fn apply_and_read() {
 }
 
 /// Microseconds a lookup, and what 2000 of them cost, each at a moment in the last third of the stream.
+#[allow(clippy::disallowed_methods, reason = "only printed")]
 fn read(stream: &Stream, measures: &Measures, frames: &[Frame], outputs: &[(usize, usize)], state: &MemoryState, batch: usize) -> (f64, ReadStats) {
     let asked: Vec<(Vec<u8>, i64)> =
         (0..2000usize).map(|i| (stream.entity(i * 37), stream.time(stream.events * 2 / 3 + (i * 7919) % (stream.events / 3)) + 17)).collect();
