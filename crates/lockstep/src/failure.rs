@@ -23,6 +23,13 @@ pub enum Outcome {
     Differs,
 }
 
+impl Outcome {
+    /// Fine where a check held.
+    pub fn of(held: bool) -> Outcome {
+        if held { Outcome::Fine } else { Outcome::Differs }
+    }
+}
+
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         match outcome {

@@ -15,6 +15,7 @@ use lockstep_transform::tiles::Shape;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::answering::Answering;
 use crate::output::{Paint, Report};
 use crate::progress::Display;
 use crate::project::Project;
@@ -75,8 +76,10 @@ pub fn run_ingest(
     project: &Project,
     from: &str,
     sources: &[String],
+    answering: Option<&mut Answering<'_>>,
     stop: &Arc<AtomicBool>,
 ) -> Result<StreamReport> {
+    let mut answering = answering;
     let targets = targets(store, catalog, true)?;
     if targets.is_empty() {
         bail!("no view has published state · run `lockstep apply` and `lockstep backfill` first");
@@ -84,11 +87,22 @@ pub fn run_ingest(
     let mut total = StreamReport { complete: true, ..StreamReport::default() };
     let mut display = Display::new();
     for file in locate(from, Path::new("."), &Stores::local())? {
-        let report = ingest_file(store, catalog, &targets, &file, sources, project, stop, &mut display);
-        if report.is_err() {
+        let mut failed = None;
+        let report = ingest_file(store, catalog, &targets, &file, sources, project, stop, &mut |progress| {
+            display.show(progress);
+            if let (Some(answering), Some(_), None) = (&mut answering, progress.watermark, &failed) {
+                failed = answering.come_to(progress.watermark).err();
+                // What was applied is applied; nothing more is until somebody has looked at this.
+                stop.fetch_or(failed.is_some(), Ordering::Relaxed);
+            }
+        });
+        if report.is_err() || failed.is_some() {
             display.finish();
         }
-        let report = report?;
+        let report = match failed {
+            Some(error) => return Err(error),
+            None => report?,
+        };
         total.rows += report.rows;
         total.commits += report.commits;
         total.watermark = report.watermark;
@@ -99,6 +113,9 @@ pub fn run_ingest(
         if stop.load(Ordering::Relaxed) {
             break;
         }
+    }
+    if let (Some(answering), true) = (&mut answering, total.complete) {
+        answering.come_to(None)?;
     }
     display.finish();
     Ok(total)
@@ -113,7 +130,7 @@ fn ingest_file(
     sources: &[String],
     project: &Project,
     stop: &Arc<AtomicBool>,
-    display: &mut Display,
+    observe: &mut dyn FnMut(&lockstep_ingest::pipeline::Progress),
 ) -> Result<StreamReport> {
     let named = Format::of(file.name()).or_else(|| (file.name() == "-").then_some(Format::Ndjson));
     let Some(format) = named else {
@@ -129,7 +146,7 @@ fn ingest_file(
         stop: Arc::clone(stop),
         clock: Arc::new(SystemClock),
     };
-    Ok(ingest(store, catalog, targets, file, &options, &mut |progress| display.show(progress))?)
+    Ok(ingest(store, catalog, targets, file, &options, observe)?)
 }
 
 /// Ends the run after the batch under way once the process is asked to end; a second time ends it at once.
@@ -184,6 +201,8 @@ pub struct Ingested {
     pub watermark: Option<String>,
     /// Whether the end of the log was reached.
     pub complete: bool,
+    /// Requests answered on the way, and kept.
+    pub answered: Option<u64>,
     /// What became of the rows.
     pub sources: Vec<SourceTally>,
 }
@@ -273,7 +292,7 @@ impl Report for Backfilled {
 impl From<StreamReport> for Ingested {
     fn from(report: StreamReport) -> Self {
         let StreamReport { rows, commits, tally, watermark, complete } = report;
-        Ingested { rows, commits, watermark: watermark.map(|watermark| watermark.to_string()), complete, sources: by_source(&tally) }
+        Ingested { rows, commits, watermark: watermark.map(|watermark| watermark.to_string()), complete, answered: None, sources: by_source(&tally) }
     }
 }
 
@@ -281,6 +300,9 @@ impl Report for Ingested {
     fn text(&self, paint: Paint) -> String {
         let end = if self.complete { paint.green("applied to its end:") } else { paint.yellow("stopped:") };
         let watermark = self.watermark.as_ref().map(|watermark| format!(", watermark {watermark}")).unwrap_or_default();
-        format!("{end} {} rows in {}{watermark}\n{}", self.rows, counted(self.commits as usize, "commit", "commits"), tally_text(&self.sources))
+        let commits = counted(self.commits, "commit", "commits");
+        let answered =
+            self.answered.map(|answered| format!("{} answered and kept on the way\n", counted(answered, "request", "requests"))).unwrap_or_default();
+        format!("{end} {} rows in {commits}{watermark}\n{answered}{}", self.rows, tally_text(&self.sources))
     }
 }

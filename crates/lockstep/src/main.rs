@@ -3,13 +3,16 @@
 //! Data goes to standard output, everything else to standard error. Exit statuses: 0 fine, 1 found a difference or failed a check, 2 an error.
 //! [`cli`] says what can be asked, a module of [`verbs`] answers each, and [`output`] is how everything is shown.
 
+mod answering;
 mod cli;
 mod config;
 mod failure;
 mod feed;
+mod kept;
 mod output;
 mod progress;
 mod project;
+mod requests;
 mod schemas;
 #[allow(dead_code, reason = "numbers are set flush right by few verbs")]
 mod table;

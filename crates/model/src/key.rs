@@ -6,6 +6,8 @@
 //! primary key. Strings and binaries escape 0x00 as `00 FF` and end with `00 00`. Where a key is embedded
 //! in a longer one, it goes in with its length before it.
 
+mod columns;
+
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, UInt8Type, UInt16Type,
@@ -13,6 +15,8 @@ use arrow::datatypes::{
 };
 
 use crate::{Error, EventTime};
+
+pub use columns::decode;
 
 /// The version of this encoding, first byte of every key.
 pub const VERSION: u8 = 1;
@@ -196,44 +200,75 @@ fn push_escaped(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
 
 /// A key as people read it: its values, separated by `,`. For messages; bytes that are no key are shown in hexadecimal.
 pub fn display(key: &[u8]) -> String {
-    match decode(key) {
+    let shown = || values_of(key)?.into_iter().map(Value::shown).collect::<Option<Vec<_>>>();
+    match shown() {
         Some(values) => values.join(","),
         None => key.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
 }
 
-fn decode(key: &[u8]) -> Option<Vec<String>> {
+/// A value of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Value {
+    Null,
+    Boolean(bool),
+    Signed(i64),
+    Unsigned(u64),
+    Decimal(i128),
+    Date(i64),
+    Timestamp(i64),
+    Text(Vec<u8>),
+    Bytes(Vec<u8>),
+}
+
+impl Value {
+    /// As people read it; `None` where it is no text.
+    fn shown(self) -> Option<String> {
+        Some(match self {
+            Value::Null => "NULL".to_owned(),
+            Value::Boolean(value) => value.to_string(),
+            Value::Signed(value) => value.to_string(),
+            Value::Unsigned(value) => value.to_string(),
+            Value::Decimal(value) => value.to_string(),
+            Value::Date(days) => {
+                let date = i32::try_from(days).ok().and_then(chrono::NaiveDate::from_epoch_days);
+                date.map_or_else(|| days.to_string(), |date| date.to_string())
+            }
+            Value::Timestamp(micros) => EventTime(micros).to_string(),
+            Value::Text(bytes) | Value::Bytes(bytes) => String::from_utf8(bytes).ok()?,
+        })
+    }
+}
+
+/// The values of a key, in order; `None` where the bytes are no key.
+fn values_of(key: &[u8]) -> Option<Vec<Value>> {
     let mut rest = key.strip_prefix(&[VERSION])?;
     let mut values = Vec::new();
     while let Some((&tag, after)) = rest.split_first() {
-        let (value, after) = decode_value(tag, after)?;
+        let (value, after) = value_of(tag, after)?;
         values.push(value);
         rest = after;
     }
     Some(values)
 }
 
-fn decode_value(tag: u8, rest: &[u8]) -> Option<(String, &[u8])> {
+fn value_of(tag: u8, rest: &[u8]) -> Option<(Value, &[u8])> {
     let fixed = |rest: &'_ [u8]| rest.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
     let signed = |rest: &'_ [u8]| fixed(rest).map(|value| (value ^ (1 << 63)) as i64);
     Some(match tag {
-        NULL => ("NULL".to_owned(), rest),
-        BOOLEAN => (if *rest.first()? == 0 { "false" } else { "true" }.to_owned(), &rest[1..]),
-        SIGNED => (signed(rest)?.to_string(), &rest[8..]),
-        UNSIGNED => (fixed(rest)?.to_string(), &rest[8..]),
-        DATE => {
-            let days = signed(rest)?;
-            let date = i32::try_from(days).ok().and_then(chrono::NaiveDate::from_epoch_days);
-            (date.map_or_else(|| days.to_string(), |date| date.to_string()), &rest[8..])
-        }
-        TIMESTAMP => (EventTime(signed(rest)?).to_string(), &rest[8..]),
+        NULL => (Value::Null, rest),
+        BOOLEAN => (Value::Boolean(*rest.first()? != 0), &rest[1..]),
+        SIGNED => (Value::Signed(signed(rest)?), &rest[8..]),
+        UNSIGNED => (Value::Unsigned(fixed(rest)?), &rest[8..]),
+        DATE => (Value::Date(signed(rest)?), &rest[8..]),
+        TIMESTAMP => (Value::Timestamp(signed(rest)?), &rest[8..]),
         DECIMAL => {
             let value = u128::from_be_bytes(*rest.first_chunk::<16>()?) ^ (1 << 127);
-            ((value as i128).to_string(), &rest[16..])
+            (Value::Decimal(value as i128), &rest[16..])
         }
         STRING | BINARY => {
             let (value, rest) = unescape(rest)?;
-            (String::from_utf8(value).ok()?, rest)
+            (if tag == STRING { Value::Text(value) } else { Value::Bytes(value) }, rest)
         }
         _ => return None,
     })

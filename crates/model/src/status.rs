@@ -46,6 +46,16 @@ pub enum FilledBy {
     LastKnownGood,
 }
 
+impl fmt::Display for FilledBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FilledBy::None => "NONE",
+            FilledBy::Default => "DEFAULT",
+            FilledBy::LastKnownGood => "LAST_KNOWN_GOOD",
+        })
+    }
+}
+
 /// Which clock decides whether an event counts at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

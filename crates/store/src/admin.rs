@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockstep_model::{Error, Generation};
+use lockstep_model::{Error, EventTime, Generation};
 
 use crate::batch::{Batch, generation_range};
 use crate::book::{Book, Entry};
@@ -46,7 +46,8 @@ impl OnlineStore for Store {
             refuse_twin(book, &new)?;
             let NewGeneration { view, version, meaning, state } = new;
             let generation = book.next_generation()?;
-            let info = GenerationInfo { generation, view, version, meaning, state, created_at, published_at: None, dropped_at: None };
+            let info =
+                GenerationInfo { generation, view, version, meaning, state, created_at, published_at: None, dropped_at: None, history_until: None };
             batch.put_record(Tag::Generation.of(generation), &info)?;
             book.generations.insert(generation, Arc::new(Entry::new(info.clone())));
             Ok(info)
@@ -130,10 +131,34 @@ fn apply(book: &mut Book, batch: &mut Batch<'_>, commit: &Commit) -> Result<(), 
         *counters += *more;
         batch.put_record(layout::counters_key(generation, source), counters)?;
     }
+    if let Some(until) = commit.history_until {
+        note_history(entry, batch, until)?;
+    }
     if let Some(horizon) = &commit.horizon {
         raise_horizon(book, batch, generation, horizon)?;
     }
     Ok(())
+}
+
+/// Remembers where the history ends that a generation is filled with.
+fn note_history(entry: &mut Entry, batch: &mut Batch<'_>, until: EventTime) -> Result<(), Error> {
+    let GenerationInfo { generation, view, version, history_until, .. } = &mut entry.info;
+    match *history_until {
+        Some(begun) if begun != until => {
+            let shown = |until: EventTime| if until == EventTime::MAX { "its end".to_owned() } else { until.to_string() };
+            Err(Error::invalid(format!(
+                "generation {} of `{view}` version {version} is being filled with the history until {}, and not until {} · go on as it was begun, or drop it",
+                generation.0,
+                shown(begun),
+                shown(until)
+            )))
+        }
+        Some(_) => Ok(()),
+        None => {
+            *history_until = Some(until);
+            batch.put_record(Tag::Generation.of(*generation), &entry.info)
+        }
+    }
 }
 
 fn raise_horizon(book: &mut Book, batch: &mut Batch<'_>, generation: Generation, to: &Horizon) -> Result<(), Error> {

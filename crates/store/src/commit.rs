@@ -31,6 +31,8 @@ pub struct Commit {
     pub counters: Vec<(String, Counters)>,
     /// What may be forgotten from now on; each bound only ever rises, a lower one leaves it where it is.
     pub horizon: Option<Horizon>,
+    /// Where the history that this is part of ends, [`EventTime::MAX`] for all of it. One that differs from an earlier commit's is refused.
+    pub history_until: Option<EventTime>,
 }
 
 impl Commit {
@@ -46,6 +48,7 @@ impl Commit {
             dead_letters: Vec::new(),
             counters: Vec::new(),
             horizon: None,
+            history_until: None,
         }
     }
 }

@@ -36,6 +36,10 @@ pub struct GenerationInfo {
     /// When it was dropped; its number is remembered so that what compaction has not removed yet is never taken for another's.
     #[serde(default)]
     pub dropped_at: Option<EventTime>,
+    /// Where the history that it was filled with ends: rows that were known from this moment on come by the stream. [`EventTime::MAX`] for all of the history;
+    /// absent where nothing of a history was loaded yet.
+    #[serde(default)]
+    pub history_until: Option<EventTime>,
 }
 
 impl GenerationInfo {

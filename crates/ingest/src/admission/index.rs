@@ -72,6 +72,12 @@ impl MemoryKeyIndex {
         self.sources.values().flatten().filter_map(|(key, entry)| Some((key.as_slice(), entry.as_deref()?)))
     }
 
+    /// All keys of a source and what is remembered of each, in no order.
+    pub fn of(&self, source: u16) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let entries = self.sources.get(&source).into_iter().flatten();
+        entries.filter_map(|(key, entry)| Some((key.as_slice(), entry.as_deref()?)))
+    }
+
     /// What was written of a key: nothing, or that it is known or was deleted.
     fn written(&self, source: u16, key: &[u8]) -> Option<Option<&[u8]>> {
         self.sources.get(&source)?.get(key).map(Option::as_deref)

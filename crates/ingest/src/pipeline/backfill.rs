@@ -281,6 +281,7 @@ impl History {
         commit.positions = pending.positions;
         commit.counters = pending.counters.into_iter().collect();
         commit.dead_letters = pending.dead_letters;
+        commit.history_until = Some(options.until.unwrap_or(EventTime::MAX));
         Ok(Some(commit))
     }
 
@@ -379,7 +380,8 @@ fn incrementally(
         }
     }
     let epoch = store.epoch();
-    store.publish(targets.iter().map(|target| Commit::new(target.generation.generation, epoch)).collect())?;
+    let history_until = Some(options.until.unwrap_or(EventTime::MAX));
+    store.publish(targets.iter().map(|target| Commit { history_until, ..Commit::new(target.generation.generation, epoch) }).collect())?;
     report.published = targets.iter().map(|target| target.view.view.clone()).collect();
     Ok(report)
 }

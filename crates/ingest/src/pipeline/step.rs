@@ -85,6 +85,14 @@ impl Target {
         pending: &mut Pending,
     ) -> Result<Option<i64>, Error> {
         let admitted = self.admissions[branch].admit(arrivals, event_time_max, index, now, kind)?;
+        self.take(branch, admitted, pending)
+    }
+
+    /// Stages what was admitted for a branch; returns the partition's largest event time.
+    ///
+    /// # Errors
+    /// Where a kernel fails.
+    pub fn take(&self, branch: usize, admitted: Admitted, pending: &mut Pending) -> Result<Option<i64>, Error> {
         self.stage(branch, &admitted, pending)?;
         let Admitted { keys, refusals, dead_letters, event_time_max, .. } = admitted;
         pending.keys.extend(keys);

@@ -214,6 +214,7 @@ impl<'a> Run<'a> {
                     *self.report.tally.entry((target.view.view.clone(), source)).or_default() += counters;
                 }
                 commit.horizon = horizon(target, &self.newest[at]);
+                commit.history_until = (self.options.kind == Kind::History).then(|| self.options.until.unwrap_or(EventTime::MAX));
                 commits.push(commit);
             }
         }

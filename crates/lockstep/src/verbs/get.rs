@@ -1,32 +1,35 @@
 //! `get`: the features of an entity, now or at a moment.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
-use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
+use arrow::array::Array;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
-use lockstep_model::{Clock, Error, EventTime, FilledBy, Status, SystemClock, TimeMode};
+use lockstep_model::{Clock, EventTime, FilledBy, Status, SystemClock, TimeMode};
 use lockstep_serve::{Lookup, LookupRequest, Served};
 use lockstep_store::OnlineStore;
-use lockstep_transform::catalog::Catalog;
-use lockstep_transform::definition::sql_name;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
 use super::verify::Time;
 use crate::failure::Outcome;
+use crate::kept::Kept;
 use crate::output::{Paint, Report};
+use crate::requests::{self, Requests};
 use crate::table::{Align, Cell, Table};
-use crate::text::{age, did_you_mean};
+use crate::text::age;
+
+/// Requests of one lookup.
+const BATCH: usize = 4096;
 
 const EXAMPLES: &str = "\
 Examples:
   lockstep get airport_load airport=EWR
-  lockstep get delay_v1 origin=EWR dest=ORD carrier=UA --as-of 2013-03-01T12:00:00Z";
+  lockstep get delay_v1 origin=EWR dest=ORD carrier=UA --as-of 2013-03-01T12:00:00Z
+  lockstep get delay_v1 --from requests.ndjson --json";
 
 /// Look up features of an entity
 ///
@@ -45,6 +48,12 @@ pub struct Arguments {
     /// Which clock counts events; that of knowledge by default, where the definitions have it
     #[arg(long, value_enum)]
     pub time: Option<Time>,
+    /// Many requests, from a file in Parquet, CSV or NDJSON: its columns, and `request_time` where each has a moment of its own
+    #[arg(long, value_name = "FILE", conflicts_with = "columns")]
+    pub from: Option<String>,
+    /// A directory to keep the answers in, for `lockstep verify --served`
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {
@@ -91,78 +100,79 @@ pub struct Feature {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let project = context.project()?;
     let (store, catalog) = project.open("get")?;
-    let row = request(&catalog, &arguments.name, &arguments.columns)?;
     let at = arguments.as_of.unwrap_or_else(|| SystemClock.now());
+    let requests = match &arguments.from {
+        Some(from) => requests::read(&catalog, &arguments.name, from)?,
+        None => Requests { rows: requests::one(&catalog, &arguments.name, &arguments.columns)?, moments: vec![None] },
+    };
+    let moments: Vec<i64> = requests.moments.iter().map(|moment| moment.unwrap_or(at.0)).collect();
     let cut = OnlineStore::cut(&store);
     let served = Served::new(Arc::new(catalog), &*cut)?;
-    let request = LookupRequest { name: &arguments.name, rows: &row, moments: &[at.0], time: arguments.time.map(TimeMode::from), explain: false };
-    let lookup = served.lookup(&*cut, &request)?;
-    context.out.show(&got(&arguments.name, at, &lookup)?)?;
+    let mut answers = Vec::with_capacity(moments.len());
+    for first in (0..moments.len()).step_by(BATCH) {
+        let count = BATCH.min(moments.len() - first);
+        let (rows, moments) = (requests.rows.slice(first, count), &moments[first..first + count]);
+        let request = LookupRequest { name: &arguments.name, rows: &rows, moments, time: arguments.time.map(TimeMode::from), explain: false };
+        let lookup = served.lookup(&*cut, &request)?;
+        answers.extend(got(&arguments.name, moments, &lookup)?);
+        if let Some(dir) = &arguments.keep {
+            let numbers = (first as u64..(first + count) as u64).collect();
+            Kept::new(&arguments.name, &*cut, &lookup, numbers, moments.to_vec(), rows)?.write(dir)?;
+        }
+    }
+    match (&arguments.from, answers.as_slice()) {
+        (None, [answer]) => context.out.show(answer)?,
+        _ => context.out.show(&Many(answers))?,
+    }
     Ok(Outcome::Fine)
 }
 
-/// One row of the columns that a service or view is asked with. An unknown name goes on: the lookup says which there are.
-fn request(catalog: &Catalog, name: &str, given: &[(String, String)]) -> Result<RecordBatch> {
-    let columns: Fields = match (catalog.services.get(name), catalog.views.get(name)) {
-        (Some(service), _) => service.request.fields().clone(),
-        (None, Some(view)) => view.entity.iter().cloned().collect(),
-        (None, None) => Fields::empty(),
-    };
-    if catalog.services.contains_key(name) || catalog.views.contains_key(name) {
-        check_names(name, &columns, given)?;
-    }
-    let values = columns.iter().map(|column| value(column, given)).collect::<Result<Vec<_>>>()?;
-    let fields: Fields = columns.iter().map(|column| Field::new(column.name(), column.data_type().clone(), true)).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(1));
-    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), values, &options)?)
-}
-
-fn check_names(name: &str, columns: &Fields, given: &[(String, String)]) -> Result<()> {
-    for (at, (column, _)) in given.iter().enumerate() {
-        let known = || columns.iter().map(|column| column.name().as_str());
-        if !known().any(|known| known == column) {
-            let all: Vec<String> = columns.iter().map(|column| format!("{} {}", column.name(), sql_name(column.data_type()))).collect();
-            let meant = did_you_mean(column, known());
-            return Err(Error::invalid(format!("`{name}` is not asked with a column `{column}` · it is asked with {}{meant}", all.join(", "))).into());
-        }
-        if given[..at].iter().any(|(earlier, _)| earlier == column) {
-            return Err(Error::invalid(format!("`{column}` is given twice")).into());
-        }
-    }
-    Ok(())
-}
-
-fn value(column: &Field, given: &[(String, String)]) -> Result<ArrayRef> {
-    let text = given.iter().find(|(name, _)| name == column.name()).map(|(_, value)| value.as_str());
-    let is_moment = matches!(column.data_type(), DataType::Timestamp(TimeUnit::Microsecond, None));
-    if let (Some(text), true) = (text, is_moment) {
-        let moment = EventTime::parse(text).map_err(|error| Error::invalid(format!("`{}`: {error}", column.name())))?;
-        return Ok(Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![moment.0])));
-    }
-    let texts: ArrayRef = Arc::new(StringArray::from(vec![text]));
-    let strict = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(&texts, column.data_type(), &strict).map_err(|_| {
-        let wanted = sql_name(column.data_type());
-        Error::invalid(format!("`{}` is of type {wanted}, and `{}` is none", column.name(), text.unwrap_or_default())).into()
-    })
-}
-
-fn got(name: &str, at: EventTime, lookup: &Lookup) -> Result<Got> {
+/// The answers of a lookup, one for each request.
+fn got(name: &str, moments: &[i64], lookup: &Lookup) -> Result<Vec<Got>> {
     let options = FormatOptions::new();
-    let mut features = Vec::with_capacity(lookup.columns.len());
-    for (index, column) in lookup.columns.iter().enumerate() {
-        let value = column.is_valid(0).then(|| ArrayFormatter::try_new(column, &options).map(|text| text.value(0).to_string())).transpose()?;
-        let event_micros = lookup.event_times[index][0];
-        features.push(Feature {
+    let formatters = lookup.columns.iter().map(|column| ArrayFormatter::try_new(column, &options)).collect::<Result<Vec<_>, _>>()?;
+    let feature = |index: usize, row: usize| {
+        let event_micros = lookup.event_times[index][row];
+        Feature {
             name: lookup.schema.field(index).name().clone(),
-            value,
-            status: lookup.statuses[index][0],
-            filled_by: lookup.filled_by[index][0],
+            value: lookup.columns[index].is_valid(row).then(|| formatters[index].value(row).to_string()),
+            status: lookup.statuses[index][row],
+            filled_by: lookup.filled_by[index][row],
             event_time: event_micros.map(|time| EventTime(time).to_string()),
             event_micros,
-        });
+        }
+    };
+    let answer = |(row, &at): (usize, &i64)| Got {
+        name: name.to_owned(),
+        at: EventTime(at).to_string(),
+        time: lookup.time,
+        features: (0..lookup.columns.len()).map(|index| feature(index, row)).collect(),
+        at_micros: at,
+    };
+    Ok(moments.iter().enumerate().map(answer).collect())
+}
+
+/// Answers to many requests, in their order.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Many(Vec<Got>);
+
+impl Report for Many {
+    /// A row for each request; a value that is absent is its status.
+    fn text(&self, paint: Paint) -> String {
+        let Some(first) = self.0.first() else { return "no requests\n".to_owned() };
+        let mut columns = vec![("request", Align::Right), ("moment", Align::Left)];
+        columns.extend(first.features.iter().map(|feature| (feature.name.as_str(), Align::Right)));
+        let mut table = Table::new(&columns);
+        for (number, got) in self.0.iter().enumerate() {
+            let values = got.features.iter().map(|feature| match &feature.value {
+                Some(value) => Cell::from(value.as_str()),
+                None => Cell::painted(feature.status.to_string(), |paint, text| paint.yellow(text)),
+            });
+            table.row([Cell::from((number + 1).to_string()), Cell::from(got.at.as_str())].into_iter().chain(values));
+        }
+        table.render(paint)
     }
-    Ok(Got { name: name.to_owned(), at: at.to_string(), time: lookup.time, features, at_micros: at.0 })
 }
 
 impl Report for Got {

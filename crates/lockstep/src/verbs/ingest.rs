@@ -1,9 +1,13 @@
 //! `ingest`: applies a log.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use anyhow::Result;
 use clap::Args;
 
 use super::Context;
+use crate::answering::Answering;
 use crate::failure::Outcome;
 use crate::feed;
 
@@ -22,6 +26,17 @@ pub struct Arguments {
     /// Only these sources
     #[arg(long, value_name = "SOURCE")]
     pub source: Vec<String>,
+    /// Answer the requests in a file on the way, each when the log has come to its `request_time`
+    #[arg(long, value_name = "NAME=FILE", value_parser = named_file, requires = "keep")]
+    pub answer: Option<(String, String)>,
+    /// The directory in which the answers are kept, for `lockstep verify --served`
+    #[arg(long, value_name = "DIR", requires = "answer")]
+    pub keep: Option<PathBuf>,
+}
+
+fn named_file(text: &str) -> Result<(String, String), String> {
+    let (name, file) = text.split_once('=').ok_or_else(|| format!("`{text}` is no NAME=FILE: a feature service or view, and its requests"))?;
+    Ok((name.to_owned(), file.to_owned()))
 }
 
 /// Applies a log.
@@ -31,7 +46,14 @@ pub struct Arguments {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let project = context.project()?;
     let (store, catalog) = project.open("ingest")?;
-    let report = feed::run_ingest(&store, &catalog, &project, &arguments.from, &arguments.source, &feed::stop_on_signals()?)?;
-    context.out.show(&feed::Ingested::from(report))?;
+    let catalog = Arc::new(catalog);
+    let mut answering = match (&arguments.answer, &arguments.keep) {
+        (Some((name, requests)), Some(keep)) => Some(Answering::new(&store, Arc::clone(&catalog), name, requests, keep.clone())?),
+        _ => None,
+    };
+    let stop = feed::stop_on_signals()?;
+    let report = feed::run_ingest(&store, &catalog, &project, &arguments.from, &arguments.source, answering.as_mut(), &stop)?;
+    let answered = answering.map(|answering| answering.answered);
+    context.out.show(&feed::Ingested { answered, ..feed::Ingested::from(report) })?;
     Ok(Outcome::Fine)
 }

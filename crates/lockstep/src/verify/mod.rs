@@ -1,25 +1,48 @@
-//! `lockstep verify`: the same values computed several ways, compared as bits.
+//! `lockstep verify`: everything the store says, computed again from the inputs in other ways, and compared as bits.
+//!
+//! Of each view, three answers to the same questions: the *online* store; the *offline* driver, which reads the inputs again and builds trees of
+//! another shape in memory; and the *oracle*, stock DataFusion running the view's own SQL over the events. Beside the answers, the state itself is
+//! walked from end to end: every event against the inputs, every tile against what lies below it, every remembered key.
 
+mod compare;
+mod oracle;
 mod probes;
 mod report;
-mod run;
+mod selftest;
+mod served;
+mod state;
 
-use arrow::array::{Array, ArrayRef};
-use lockstep_ingest::offline::Replayed;
-use lockstep_ingest::pipeline::Target;
-use lockstep_model::{Error, Generation, StateKey, StateRead, Status, TimeMode};
+use anyhow::Result;
+use lockstep_ingest::offline::{Files, replay};
+use lockstep_ingest::pipeline::{Progress, Target};
+use lockstep_model::{Error, Generation, StateKey, StateRead, TimeMode};
 use lockstep_store::CutRead;
-use lockstep_transform::tiles::Request;
-use lockstep_transform::transformation::{Features, Transformation};
+use lockstep_transform::catalog::Catalog;
+use lockstep_transform::tiles::Shape;
 
-pub use probes::{Probe, probes};
-pub use report::{Difference, FeatureReport, ViewReport};
-pub use run::{VerifyOptions, verify};
+pub use compare::same;
+pub use probes::Probe;
+pub use report::{Verified, ViewReport};
+pub use selftest::{SelfTested, self_test};
+pub use served::{ServedReport, verify_served};
 
-/// Requests answered at once.
-const BATCH: usize = 4096;
-/// Differences told of each view.
-const DIFFERENCES_MAX: usize = 10;
+/// How much to compare.
+#[derive(Debug, Clone)]
+pub struct VerifyOptions {
+    /// Values to compare, about, over all views.
+    pub values: usize,
+    /// Decides the probes at random moments.
+    pub seed: u64,
+    /// Which clock counts; `None` for each view's own.
+    pub time: Option<TimeMode>,
+    /// How many rows the oracle of groups may look at, per view.
+    pub oracle_rows: usize,
+    /// Where the inputs are.
+    pub files: Files,
+}
+
+/// A tree of another shape than the store's, so that a fault in either shows.
+pub const OTHER_SHAPE: Shape = Shape { leaf_rows_max: 24, buffer_rows_max: 0 };
 
 /// The state of one generation in a cut.
 pub struct CutState<'a> {
@@ -35,58 +58,47 @@ impl StateRead for CutState<'_> {
     }
 }
 
-/// Compares what the online state and the offline driver say at each probe.
+/// Verifies views, one after the other.
 ///
 /// # Errors
-/// Where state cannot be read.
-pub fn compare(target: &Target, online: &dyn StateRead, replayed: &Replayed, probes: &[Probe], mode: TimeMode) -> Result<ViewReport, Error> {
-    let view = &*target.view;
-    let empty = features(view, online, &[Request { entity: &[], at: 0 }], mode)?;
-    let mut report = ViewReport::new(view, mode);
-    for batch in probes.chunks(BATCH) {
-        let requests: Vec<Request<'_>> = batch.iter().map(|probe| Request { entity: &replayed.entities[probe.entity].0, at: probe.at }).collect();
-        let one = features(view, online, &requests, mode)?;
-        let other = features(view, &replayed.state, &requests, mode)?;
-        report.range.extend(batch.iter().map(|probe| probe.at));
-        for feature in 0..view.features.fields().len() {
-            count(&mut report.features[feature], &one, feature, &empty.columns[feature]);
-            for row in differing(&one, &other, feature) {
-                report.features[feature].differ += 1;
-                if report.differences.len() < DIFFERENCES_MAX {
-                    report.differences.push(Difference::new(view, feature, &requests[row], (&one, &other), row));
-                }
-            }
-        }
+/// Where the store or an input cannot be read, or an input is no longer the one that was applied.
+pub fn verify(
+    catalog: &Catalog,
+    cut: &dyn CutRead,
+    targets: &[Target],
+    options: &VerifyOptions,
+    observe: &mut dyn FnMut(&Progress),
+) -> Result<Verified> {
+    let features: usize = targets.iter().map(|target| target.view.features.fields().len()).sum();
+    let probes_a_view = options.values / features.max(1);
+    let mut views = Vec::with_capacity(targets.len());
+    for target in targets {
+        observe(&Progress { stage: format!("verifying {}", target.view.view), ..Progress::default() });
+        views.push(view(catalog, cut, target, probes_a_view, None, options)?);
     }
+    Ok(Verified::new(views))
+}
+
+/// Verifies one view at about so many moments, and at one more.
+fn view(
+    catalog: &Catalog,
+    cut: &dyn CutRead,
+    target: &Target,
+    probes_most: usize,
+    more: Option<Probe>,
+    options: &VerifyOptions,
+) -> Result<ViewReport> {
+    let generation = target.generation.generation;
+    let online = CutState { cut, generation };
+    let replayed = replay(catalog, target, cut, &options.files, OTHER_SHAPE)?;
+    let horizon = cut.horizon(generation)?;
+    let mut probes = probes::probes(&target.view, &replayed.entities, horizon.readable_from.0, probes_most, options.seed);
+    probes.extend(more.filter(|probe| probe.entity < replayed.entities.len()));
+    let mode = options.time.unwrap_or_else(|| catalog.time_mode(&target.view));
+
+    let state = state::check(target, cut, &online, &replayed, &horizon)?;
+    let answers = oracle::answers(catalog, target, &replayed, &probes, mode, options.oracle_rows)?;
+    let mut report = ViewReport::new(target, mode, &replayed, state.report, &answers);
+    compare::compare(&mut report, target, (&online, &replayed), &probes, mode, &answers, &state.faults)?;
     Ok(report)
-}
-
-fn features(view: &Transformation, state: &dyn StateRead, requests: &[Request<'_>], mode: TimeMode) -> Result<Features, Error> {
-    view.read_at(state, requests, mode, None)
-}
-
-/// The rows at which a feature's value or status differ.
-fn differing(one: &Features, other: &Features, feature: usize) -> Vec<usize> {
-    let (a, b) = (&one.columns[feature], &other.columns[feature]);
-    if same(a, b) && one.statuses[feature] == other.statuses[feature] {
-        return Vec::new();
-    }
-    let differs = |row: &usize| !same(&a.slice(*row, 1), &b.slice(*row, 1)) || one.statuses[feature][*row] != other.statuses[feature][*row];
-    (0..a.len()).filter(differs).collect()
-}
-
-/// Whether two columns are equal in every bit of every value.
-fn same(a: &ArrayRef, b: &ArrayRef) -> bool {
-    a.to_data() == b.to_data()
-}
-
-/// Counts statuses, and values that are neither NULL nor what no events give.
-fn count(report: &mut FeatureReport, features: &Features, feature: usize, empty: &ArrayRef) {
-    let column = &features.columns[feature];
-    for (row, status) in features.statuses[feature].iter().enumerate() {
-        report.compared += 1;
-        report.present += u64::from(*status == Status::Present);
-        let is_trivial = column.is_null(row) || same(&column.slice(row, 1), empty);
-        report.telling += u64::from(!is_trivial);
-    }
 }

@@ -18,7 +18,8 @@
 //! 4. A `ROWS` frame is evaluated at the events alone; its value at t is that of the last event of its partition at or before t, and
 //!    that of the aggregate over no rows where there is none.
 //! 5. The items of the SELECT list are evaluated over the values of their windows.
-//! 6. An aggregate that cannot be computed is NULL in SQL. It is ERROR where rows that count say it should have a value.
+//! 6. Where every row was known when it happened and none was superseded since, known time is event time, and windows answer for both.
+//! 7. An aggregate that cannot be computed is NULL in SQL. It is ERROR where rows that count say it should have a value.
 
 mod body;
 mod events;
@@ -139,7 +140,7 @@ impl<'a> Oracle<'a> {
         })
     }
 
-    /// Which oracle answers in a mode.
+    /// Which oracle answers in a mode, whatever the events.
     pub fn kind(&self, mode: TimeMode) -> Kind {
         if mode == TimeMode::Event && self.resolution.is_none() { Kind::Windows } else { Kind::Groups }
     }
@@ -160,9 +161,20 @@ impl<'a> Oracle<'a> {
 }
 
 impl Loaded<'_> {
+    /// Which oracle answers in a mode, given these events.
+    pub fn kind(&self, mode: TimeMode) -> Kind {
+        let Events { times, known_from, known_until, .. } = &self.events;
+        let times = times.as_primitive::<TimestampMicrosecondType>().values();
+        let plain = || known_until.iter().all(|&until| until == i64::MAX) && known_from.iter().zip(times).all(|(from, time)| from <= time);
+        if mode == TimeMode::Known && self.oracle.resolution.is_none() && plain() { Kind::Windows } else { self.oracle.kind(mode) }
+    }
+
     /// The features of all probes by the oracle that is meant for the mode.
+    ///
+    /// # Errors
+    /// Invalid where the probes do not fit the view; internal where DataFusion does not run what the definition's checks let through.
     pub async fn answer(&self, probes: &Probes, mode: TimeMode) -> Result<OracleFeatures, Error> {
-        self.answer_by(self.oracle.kind(mode), probes, mode).await
+        self.answer_by(self.kind(mode), probes, mode).await
     }
 
     /// The features of all probes by an oracle of choice.
@@ -189,7 +201,7 @@ impl Loaded<'_> {
                 keys.join(", ")
             )));
         }
-        if kind == Kind::Windows && self.oracle.kind(mode) == Kind::Groups {
+        if kind == Kind::Windows && self.kind(mode) == Kind::Groups {
             return Err(Error::invalid("windows see the same rows from every moment · use the oracle of groups in known time and with a resolution"));
         }
         Ok(())

@@ -9,6 +9,8 @@
 //! Because aggregates are exact functions of sets, the tree's shape cannot change a bit of any answer. Tests use that: they
 //! compare shapes.
 
+pub mod audit;
+pub mod fault;
 mod fold;
 mod measure;
 mod memory;

@@ -83,7 +83,7 @@ impl Case {
             let requests: Vec<Request<'_>> = self.probes.at.iter().enumerate().map(|(i, &at)| Request { entity: keys.get(i), at }).collect();
             let tiles = view.read_at(&state, &requests, mode, None).unwrap_or_else(|error| panic!("seed {}: {error}\n{sql}", self.seed));
             for kind in [Kind::Windows, Kind::Groups] {
-                if kind == Kind::Windows && oracle.kind(mode) == Kind::Groups {
+                if kind == Kind::Windows && loaded.kind(mode) == Kind::Groups {
                     continue;
                 }
                 let answer = loaded.answer_by(kind, &self.probes, mode).await;

@@ -1,5 +1,6 @@
 //! The tree against a model: events in a list, read by looking at each of them.
 
+mod audit;
 mod batches;
 mod broken;
 mod model;

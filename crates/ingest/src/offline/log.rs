@@ -1,0 +1,79 @@
+//! One partition, read again from its start, up to one place after the other.
+
+use lockstep_model::{Error, FilePosition};
+use lockstep_transform::catalog::{Catalog, SourcePlan};
+
+use super::Files;
+use crate::pipeline::{file_format, schema_of};
+use crate::source::{Chunk, ReadRequest, SourceBatch, SourceFile, SourceReader};
+
+/// Reads a file and remembers how far it was asked for.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: SourceFile,
+    reader: SourceReader,
+    /// What was read last, and the row after it.
+    chunk: Option<Chunk>,
+    read: u64,
+    /// Rows that were asked for so far.
+    done: u64,
+    /// The largest event time so far.
+    pub(super) event_time_max: Option<i64>,
+}
+
+impl Log {
+    /// Opens the file that `path` names, of which `source` was read up to `position`.
+    pub(super) fn open(catalog: &Catalog, source: &SourcePlan, path: &str, position: &FilePosition, files: &Files) -> Result<Log, Error> {
+        let file = files.find(path)?;
+        let request = || -> Result<ReadRequest, Error> {
+            let mut request = ReadRequest::new(schema_of(source), file_format(source, &file)?);
+            request.declared = catalog.sources.keys().cloned().collect();
+            Ok(request)
+        };
+        check_position(&file, request()?, position)?;
+        let reader = SourceReader::open(&file, request()?)?;
+        Ok(Log { file, reader, chunk: None, read: 0, done: 0, event_time_max: None })
+    }
+
+    /// Passes on the batches that hold rows from where it stands up to row `end`, with the range of rows meant.
+    ///
+    /// # Errors
+    /// Data where the file has fewer rows; as reading does.
+    pub(super) fn read_to(
+        &mut self,
+        end: u64,
+        mut take: impl FnMut(&SourceBatch, std::ops::Range<u64>, Option<i64>) -> Result<Option<i64>, Error>,
+    ) -> Result<u64, Error> {
+        let from = self.done;
+        while self.done < end {
+            if self.read <= self.done {
+                self.chunk = self.reader.next_chunk()?;
+                let Some(chunk) = &self.chunk else { return Err(self.too_short(end)) };
+                self.read += chunk.rows_read;
+            }
+            let rows = self.done..end.min(self.read);
+            for batch in self.chunk.iter().flat_map(|chunk| &chunk.batches) {
+                self.event_time_max = take(batch, rows.clone(), self.event_time_max)?;
+            }
+            self.done = rows.end;
+        }
+        Ok(self.done - from)
+    }
+
+    /// Rows that were asked for so far.
+    pub(super) fn done(&self) -> u64 {
+        self.done
+    }
+
+    fn too_short(&self, end: u64) -> Error {
+        let name = self.file.name();
+        Error::data(format!("{name} is not the file that was applied · it has {} rows, and {end} of it were · restore it", self.read))
+    }
+}
+
+/// Whether the file is still the one in which the position was taken: the readers' own check on resuming.
+fn check_position(file: &SourceFile, mut request: ReadRequest, position: &FilePosition) -> Result<(), Error> {
+    request.batch_rows = 1;
+    request.sources.iter_mut().for_each(|wanted| wanted.resume = Some(position.clone()));
+    SourceReader::open(file, request)?.next_chunk().map(drop)
+}

@@ -1,0 +1,232 @@
+//! The offline driver: what a generation has applied, read again from its files and computed in memory.
+//!
+//! The same admission, row stage and tree as online, fed in one go instead of commit by commit; nothing is read from the generation but how far it has come
+//! and which rows its clock put aside.
+
+mod log;
+mod visible;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use lockstep_model::{Error, EventTime, FilePosition, PartitionId, Position};
+use lockstep_store::{CutRead, GenerationInfo, Refusal};
+use lockstep_transform::catalog::Catalog;
+use lockstep_transform::changes::StagedChanges;
+use lockstep_transform::oracle::Winners;
+use lockstep_transform::tiles::{self, MemoryState, Shape};
+
+use crate::admission::{Kind, MemoryKeyIndex};
+use crate::pipeline::{Pending, Target, arrivals_of, history_path};
+use crate::source::{SourceBatch, SourceFile, Stores, locate};
+use log::Log;
+use visible::Visible;
+
+/// The moment that no event is ahead of: what the clock put aside is told by the generation, not decided anew.
+const NOW: EventTime = EventTime(i64::MAX / 2);
+
+/// What a generation has applied, computed again.
+#[derive(Debug)]
+pub struct Replayed {
+    /// State of all entities.
+    pub state: MemoryState,
+    /// Every entity's encoded key, with the event times of its events, ascending.
+    pub entities: Vec<(Vec<u8>, Vec<i64>)>,
+    /// Per branch of the view: the rows that ever were visible.
+    pub winners: Vec<Winners>,
+    /// What is remembered of primary keys.
+    pub keys: MemoryKeyIndex,
+    /// Rows that came too late, by the log alone.
+    pub refusals: Vec<Refusal>,
+    /// Rows read.
+    pub rows: u64,
+}
+
+/// Where files are.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// Where relative paths start.
+    pub base: PathBuf,
+    /// Object stores that locations may name.
+    pub stores: Stores,
+}
+
+/// Reads everything that `target` has applied, up to its positions in `cut`, and computes its state with trees of the given shape.
+///
+/// # Errors
+/// Unavailable where an input cannot be read again, as standard input cannot; Data where a file is no longer the one that was applied.
+pub fn replay(catalog: &Catalog, target: &Target, cut: &dyn CutRead, files: &Files, shape: Shape) -> Result<Replayed, Error> {
+    let mut replay = Replay::new(catalog, target, cut, files, shape)?;
+    replay.admit(&cut.positions(target.generation.generation)?)?;
+    replay.finish()
+}
+
+/// The inputs of a generation, read again step by step: its state as it was at one set of positions after the other.
+#[derive(Debug)]
+pub struct Replay<'a> {
+    catalog: &'a Catalog,
+    target: &'a Target,
+    files: &'a Files,
+    shape: Shape,
+    /// Where the history ended.
+    until: Option<EventTime>,
+    logs: BTreeMap<PartitionId, Log>,
+    keys: MemoryKeyIndex,
+    pending: Pending,
+    /// Per branch.
+    visible: Vec<Visible>,
+    state: MemoryState,
+    rows: u64,
+    /// Rows that the clock put aside.
+    ahead: BTreeMap<PartitionId, BTreeSet<u64>>,
+}
+
+impl<'a> Replay<'a> {
+    /// Nothing read yet. Of the generation in `cut`, only the rows that its clock put aside are taken over.
+    ///
+    /// # Errors
+    /// Where the cut cannot be read.
+    pub fn new(catalog: &'a Catalog, target: &'a Target, cut: &dyn CutRead, files: &'a Files, shape: Shape) -> Result<Replay<'a>, Error> {
+        let GenerationInfo { generation, history_until, .. } = &target.generation;
+        let mut ahead: BTreeMap<PartitionId, BTreeSet<u64>> = BTreeMap::new();
+        for letter in cut.dead_letters(*generation) {
+            let letter = letter?;
+            if letter.reason == "ahead" {
+                ahead.entry(letter.partition).or_default().insert(letter.row);
+            }
+        }
+        Ok(Replay {
+            catalog,
+            target,
+            files,
+            shape,
+            until: history_until.filter(|until| *until != EventTime::MAX),
+            logs: BTreeMap::new(),
+            keys: MemoryKeyIndex::new(),
+            pending: Pending::default(),
+            visible: target.sources.iter().map(|_| Visible::default()).collect(),
+            state: MemoryState::default(),
+            rows: 0,
+            ahead,
+        })
+    }
+
+    /// Goes on to `positions`, which are not before those it stands at.
+    ///
+    /// # Errors
+    /// As [`replay`].
+    pub fn advance(&mut self, positions: &[(PartitionId, Position)]) -> Result<(), Error> {
+        self.admit(positions)?;
+        let writes = tiles::apply(&self.target.view.measures, self.shape, &self.state, &mut self.pending.staged.by_entity())?;
+        self.state.write(writes);
+        self.pending.staged.clear();
+        Ok(())
+    }
+
+    /// The state at the positions it stands at.
+    pub fn state(&self) -> &MemoryState {
+        &self.state
+    }
+
+    fn admit(&mut self, positions: &[(PartitionId, Position)]) -> Result<(), Error> {
+        let mut positions: Vec<&(PartitionId, Position)> = positions.iter().collect();
+        // History comes before the logs, as it did.
+        positions.sort_by_key(|(id, _)| history_path(&id.partition).is_none());
+        positions.into_iter().try_for_each(|(id, Position::File(position))| self.partition(id, position))
+    }
+
+    fn partition(&mut self, id: &PartitionId, position: &FilePosition) -> Result<(), Error> {
+        let path = history_path(&id.partition);
+        let kind = if path.is_some() { Kind::History } else { Kind::Stream };
+        let mut log = match self.logs.remove(id) {
+            Some(log) => log,
+            None => {
+                let unknown = || Error::internal(format!("no source named `{}`", id.source));
+                let source = self.catalog.sources.get(&id.source).ok_or_else(unknown)?;
+                Log::open(self.catalog, source, path.unwrap_or(&id.partition), position, self.files)?
+            }
+        };
+        if position.rows < log.done() {
+            return Err(Error::internal(format!("{} is asked for up to row {} after row {}", id.partition, position.rows, log.done())));
+        }
+        self.rows += log.read_to(position.rows, |batch, rows, event_time_max| self.batch(batch, id, rows, event_time_max, kind))?;
+        self.logs.insert(id.clone(), log);
+        Ok(())
+    }
+
+    fn batch(
+        &mut self,
+        batch: &SourceBatch,
+        id: &PartitionId,
+        rows: std::ops::Range<u64>,
+        event_time_max: Option<i64>,
+        kind: Kind,
+    ) -> Result<Option<i64>, Error> {
+        let (target, catalog) = (self.target, self.catalog);
+        let ahead = self.ahead.get(id);
+        let counts = |row: u64| rows.contains(&row) && ahead.is_none_or(|ahead| !ahead.contains(&row));
+        let until = self.until.filter(|_| kind == Kind::History);
+        let mut after = event_time_max;
+        for branch in target.branches_of(&id.source) {
+            let source = &target.sources[branch];
+            let (keys, already) = (&self.keys, self.pending.keys.len());
+            let admitted = arrivals_of(batch, id, counts, until, &catalog.sources[&source.name], |arrivals| {
+                target.admission(branch).admit(arrivals, event_time_max, keys, NOW, kind)
+            })?;
+            self.visible[branch].take(&admitted, source.event_time)?;
+            after = target.take(branch, admitted, &mut self.pending)?;
+            self.keys.apply(&self.pending.keys[already..]);
+            self.pending.keys.truncate(already);
+        }
+        Ok(after)
+    }
+
+    fn finish(self) -> Result<Replayed, Error> {
+        let (measures, mut state) = (&self.target.view.measures, self.state);
+        let entities = build(&self.pending.staged, &mut state, |entity, rows| tiles::build(measures, self.shape, entity, rows))?;
+        let winners = self.visible.into_iter().zip(&self.target.sources).map(|(visible, source)| visible.winners(&source.schema));
+        Ok(Replayed {
+            state,
+            entities,
+            winners: winners.collect::<Result<_, _>>()?,
+            keys: self.keys,
+            refusals: self.pending.refusals,
+            rows: self.rows,
+        })
+    }
+}
+
+/// Builds the state of all entities at once; their keys and event times.
+fn build(
+    staged: &StagedChanges,
+    state: &mut MemoryState,
+    build: impl Fn(&[u8], &[tiles::node::Row<'_>]) -> Result<Vec<lockstep_model::StateWrite>, Error>,
+) -> Result<Vec<(Vec<u8>, Vec<i64>)>, Error> {
+    let mut entities = Vec::new();
+    for changes in staged.by_entity() {
+        if changes.upserts.is_empty() {
+            continue;
+        }
+        state.write(build(changes.entity, &changes.upserts)?);
+        let times = changes.upserts.iter().map(|row| tiles::order::time_of(row.key)).collect();
+        entities.push((changes.entity.to_vec(), times));
+    }
+    Ok(entities)
+}
+
+impl Files {
+    /// The file that a partition was read from.
+    fn find(&self, path: &str) -> Result<SourceFile, Error> {
+        if path == "-" {
+            return Err(Error::unavailable(
+                "standard input cannot be read again · ingest from a file to verify against it, or verify the answers that were kept",
+            ));
+        }
+        let local = Path::new(path);
+        if path.contains("://") || local.is_absolute() || local.exists() {
+            let found = locate(path, &self.base, &self.stores)?;
+            return found.into_iter().next().ok_or_else(|| Error::not_found(format!("`{path}` was applied and is gone · restore it")));
+        }
+        Ok(SourceFile::local(self.base.join(path)))
+    }
+}
