@@ -4,7 +4,7 @@ use lockstep_model::{Error, FilePosition};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 
 use super::Files;
-use crate::pipeline::{file_format, schema_of};
+use crate::pipeline::{dialect_of, file_format, schema_of};
 use crate::source::{Chunk, ReadRequest, SourceBatch, SourceFile, SourceReader};
 
 /// Reads a file and remembers how far it was asked for.
@@ -27,6 +27,7 @@ impl Log {
         let file = files.find(path)?;
         let request = || -> Result<ReadRequest, Error> {
             let mut request = ReadRequest::new(schema_of(source), file_format(source, &file)?);
+            request.csv = dialect_of(source);
             request.declared = catalog.sources.keys().cloned().collect();
             Ok(request)
         };

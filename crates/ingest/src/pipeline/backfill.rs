@@ -18,7 +18,7 @@ use lockstep_transform::tiles::{self, Shape};
 use sha2::{Digest, Sha256};
 
 use super::step::{Pending, Target, arrivals_of};
-use super::stream::{StreamOptions, ingest, schema_of};
+use super::stream::{StreamOptions, dialect_of, ingest, schema_of};
 use super::{Observer, Progress, Tally, history_partition};
 use crate::admission::{Kind, MemoryKeyIndex};
 use crate::source::{Format, ReadRequest, SourceFile, SourceReader, Stores, locate};
@@ -170,7 +170,11 @@ impl History {
 
     fn read(&mut self, files: &[HistoryFile], targets: &[Target], options: &BackfillOptions, observe: &mut Observer<'_>) -> Result<Read, Error> {
         for history in files {
-            let request = ReadRequest { batch_rows: options.batch_rows, ..ReadRequest::new(schema_of(&history.source), history.format) };
+            let request = ReadRequest {
+                batch_rows: options.batch_rows,
+                csv: dialect_of(&history.source),
+                ..ReadRequest::new(schema_of(&history.source), history.format)
+            };
             let mut reader = SourceReader::open(&history.file, request)?;
             let partition = PartitionId { source: history.source.name.clone(), partition: history_partition(history.file.name()) };
             let (start, mut position) = (self.report.rows, None);

@@ -10,7 +10,7 @@ mod stream;
 
 pub use backfill::{BackfillOptions, BackfillReport, backfill, file_format};
 pub use step::{Pending, Target, arrivals_of};
-pub use stream::{StreamOptions, StreamReport, ingest, schema_of};
+pub use stream::{StreamOptions, StreamReport, dialect_of, ingest, schema_of};
 
 use std::collections::BTreeMap;
 

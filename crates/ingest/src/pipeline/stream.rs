@@ -15,7 +15,7 @@ use super::horizon::{Newest, horizon, view_watermark};
 use super::step::{Pending, Target, arrivals_of};
 use super::{Observer, Progress, Tally, history_partition};
 use crate::admission::{CutKeys, KeyIndex, Kind, MemoryKeyIndex, PendingKeys};
-use crate::source::{Chunk, Format, ReadRequest, SourceFile, SourceReader, SourceSchema, WantedSource, zone::Zone};
+use crate::source::{Chunk, Dialect, Format, ReadRequest, SourceFile, SourceReader, SourceSchema, WantedSource, zone::Zone};
 
 /// How to read a log.
 pub struct StreamOptions {
@@ -164,12 +164,27 @@ impl<'a> Run<'a> {
             wanted.push(WantedSource { schema: schema_of(source), resume: least.cloned() });
         }
         Ok(ReadRequest {
+            csv: self.dialect()?,
             sources: wanted,
             declared: self.catalog.sources.keys().cloned().collect(),
             format: self.options.format,
             batch_rows: self.options.batch_rows,
             restart_command: format!("lockstep ingest --from {} --restart", self.file.name()),
         })
+    }
+
+    /// How CSV is written in the log: as its sources declare.
+    fn dialect(&self) -> Result<Dialect, Error> {
+        let dialects: Vec<Dialect> = self.sources.iter().map(|source| dialect_of(source)).collect();
+        match dialects.iter().position(|dialect| *dialect != dialects[0]) {
+            Some(at) if self.options.format == Format::Csv => Err(Error::invalid(format!(
+                "{} is one file, and its sources `{}` and `{}` declare CSV of different kinds · give them the same csv_delimiter and csv_null, or name one by --source",
+                self.file.name(),
+                self.sources[0].name,
+                self.sources[at].name
+            ))),
+            _ => Ok(dialects.into_iter().next().unwrap_or_default()),
+        }
     }
 
     fn drain(&mut self, chunks: Receiver<Result<Chunk, Error>>, bytes_total: &Mutex<Option<u64>>, observe: &mut Observer<'_>) -> Result<(), Error> {
@@ -303,6 +318,13 @@ pub fn schema_of(source: &SourcePlan) -> SourceSchema {
         primary_key: source.primary_key.clone(),
         time_zone: zone(source.options.time_zone),
     }
+}
+
+/// How a source's CSV files are written.
+pub fn dialect_of(source: &SourcePlan) -> Dialect {
+    // The definition's check lets only ASCII through.
+    let delimiter = u8::try_from(source.options.csv_delimiter).unwrap_or(b',');
+    Dialect { delimiter, null: source.options.csv_null.clone() }
 }
 
 fn zone(zone: chrono_tz::Tz) -> Zone {

@@ -2,6 +2,22 @@
 
 use super::rows::{Cell, Kind};
 
+/// How a CSV file is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dialect {
+    /// What stands between fields: ASCII, and no quote or end of line.
+    pub delimiter: u8,
+    /// What stands for NULL, where it is not quoted.
+    pub null: String,
+}
+
+impl Default for Dialect {
+    /// A comma, and nothing.
+    fn default() -> Self {
+        Dialect { delimiter: b',', null: String::new() }
+    }
+}
+
 /// What stands at a place in the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Record {
@@ -27,14 +43,14 @@ pub(super) enum Record {
 }
 
 /// Reads the record that starts at `from`. At `eof` the text ends for good and the last line needs no end.
-pub(super) fn record(bytes: &[u8], from: usize, eof: bool, fields: &mut Vec<Cell>) -> Record {
+pub(super) fn record(bytes: &[u8], from: usize, eof: bool, dialect: &Dialect, fields: &mut Vec<Cell>) -> Record {
     fields.clear();
     if let Some(next) = line_end(bytes, from, eof) {
         return Record::Empty { next };
     }
     let mut at = from;
     loop {
-        let field = if bytes.get(at) == Some(&b'"') { quoted(bytes, at) } else { unquoted(bytes, at) };
+        let field = if bytes.get(at) == Some(&b'"') { quoted(bytes, at, dialect) } else { unquoted(bytes, at, dialect) };
         let (cell, end) = match field {
             Field::Whole(cell, end) => (cell, end),
             Field::Open if eof => return Record::Bad { reason: "a quote that is never closed", next: line_after(bytes, from) },
@@ -47,7 +63,7 @@ pub(super) fn record(bytes: &[u8], from: usize, eof: bool, fields: &mut Vec<Cell
         };
         fields.push(cell);
         match bytes.get(end) {
-            Some(b',') => at = end + 1,
+            Some(&byte) if byte == dialect.delimiter => at = end + 1,
             // Whether this `\r` is part of a line end shows when there is more.
             Some(b'\r') if !eof && end + 1 == bytes.len() => return Record::Incomplete,
             Some(_) => return Record::Fields { next: line_after(bytes, end) },
@@ -73,7 +89,7 @@ pub(super) fn line_after(bytes: &[u8], at: usize) -> usize {
 }
 
 enum Field {
-    /// A field, and the offset of what follows: a comma, a line end, or nothing.
+    /// A field, and the offset of what follows: a delimiter, a line end, or nothing.
     Whole(Cell, usize),
     /// The text ends within quotes.
     Open,
@@ -81,9 +97,9 @@ enum Field {
     Bad(&'static str, usize),
 }
 
-fn unquoted(bytes: &[u8], from: usize) -> Field {
+fn unquoted(bytes: &[u8], from: usize, dialect: &Dialect) -> Field {
     let rest = bytes.get(from..).unwrap_or_default();
-    let len = memchr::memchr3(b',', b'\n', b'"', rest).unwrap_or(rest.len());
+    let len = memchr::memchr3(dialect.delimiter, b'\n', b'"', rest).unwrap_or(rest.len());
     let mut end = from + len;
     match bytes.get(end) {
         Some(b'"') => return Field::Bad("a quote within a field that is not quoted", end),
@@ -91,12 +107,12 @@ fn unquoted(bytes: &[u8], from: usize) -> Field {
         Some(b'\n') | None if len > 0 && bytes[end - 1] == b'\r' => end -= 1,
         _ => {}
     }
-    let kind = if end == from { Kind::Null } else { Kind::Text };
+    let kind = if bytes[from..end] == *dialect.null.as_bytes() { Kind::Null } else { Kind::Text };
     Field::Whole(Cell::new(kind, from, end), end)
 }
 
 /// At an opening quote.
-fn quoted(bytes: &[u8], from: usize) -> Field {
+fn quoted(bytes: &[u8], from: usize, dialect: &Dialect) -> Field {
     let start = from + 1;
     let mut at = start;
     let mut kind = Kind::Text;
@@ -110,8 +126,9 @@ fn quoted(bytes: &[u8], from: usize) -> Field {
                 kind = Kind::CsvEscaped;
                 at += 2;
             }
-            [] | [b',' | b'\n', ..] | [b'\r', b'\n', ..] | [b'\r'] => return Field::Whole(Cell::new(kind, start, at), at + 1),
-            _ => return Field::Bad("text between a closing quote and the comma", at + 1),
+            [] | [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r'] => return Field::Whole(Cell::new(kind, start, at), at + 1),
+            [next, ..] if *next == dialect.delimiter => return Field::Whole(Cell::new(kind, start, at), at + 1),
+            _ => return Field::Bad("text between a closing quote and the next field", at + 1),
         }
     }
 }
@@ -136,7 +153,7 @@ mod tests {
     fn records(text: &str) -> Vec<String> {
         let (mut at, mut fields, mut out) = (0, Vec::new(), Vec::new());
         while at < text.len() {
-            at = match record(text.as_bytes(), at, true, &mut fields) {
+            at = match record(text.as_bytes(), at, true, &Dialect::default(), &mut fields) {
                 Record::Fields { next } => {
                     out.push(fields.iter().map(|cell| shown(text, *cell)).collect::<Vec<_>>().join(" "));
                     next
@@ -172,6 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn other_delimiters_and_other_nulls() {
+        let dialect = Dialect { delimiter: b';', null: "NA".to_owned() };
+        let (text, mut fields) = ("a,b;NA;\"NA\";;\"x;y\"\n", Vec::new());
+        assert_eq!(record(text.as_bytes(), 0, true, &dialect, &mut fields), Record::Fields { next: text.len() });
+        let shown: Vec<String> = fields.iter().map(|cell| shown(text, *cell)).collect();
+        assert_eq!(shown, [r#""a,b""#, "N", r#""NA""#, r#""""#, r#""x;y""#]);
+    }
+
+    #[test]
     fn line_ends_of_all_kinds() {
         for text in ["a,b\nc,d\n", "a,b\r\nc,d\r\n", "a,b\nc,d", "a,b\r\n\r\n\nc,d\r"] {
             assert_eq!(records(text), [r#""a" "b""#, r#""c" "d""#], "{text:?}");
@@ -182,7 +208,7 @@ mod tests {
     #[test]
     fn a_badly_quoted_record_costs_no_other() {
         assert_eq!(records("1,a\n2,5\" pipe\n3,c\n"), [r#""1" "a""#, "[a quote within a field that is not quoted]", r#""3" "c""#]);
-        assert_eq!(records("1,\"a\"x,y\n3,c\n"), ["[text between a closing quote and the comma]", r#""3" "c""#]);
+        assert_eq!(records("1,\"a\"x,y\n3,c\n"), ["[text between a closing quote and the next field]", r#""3" "c""#]);
         assert_eq!(records("1,\"a\n2,b\n3,c\n"), ["[a quote that is never closed]", r#""2" "b""#, r#""3" "c""#]);
     }
 
@@ -205,13 +231,13 @@ mod tests {
                 end -= 1;
             }
             let (mut at, mut fields) = (0, Vec::new());
-            while let Record::Fields { next } = record(&text.as_bytes()[..end], at, false, &mut fields) {
+            while let Record::Fields { next } = record(&text.as_bytes()[..end], at, false, &Dialect::default(), &mut fields) {
                 let mut whole = Vec::new();
-                prop_assert_eq!(record(text.as_bytes(), at, true, &mut whole), Record::Fields { next });
+                prop_assert_eq!(record(text.as_bytes(), at, true, &Dialect::default(), &mut whole), Record::Fields { next });
                 prop_assert_eq!(&whole, &fields);
                 at = next;
             }
-            prop_assert_eq!(record(&text.as_bytes()[..end], at, false, &mut fields), Record::Incomplete);
+            prop_assert_eq!(record(&text.as_bytes()[..end], at, false, &Dialect::default(), &mut fields), Record::Incomplete);
         }
 
         #[test]

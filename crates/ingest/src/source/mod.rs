@@ -48,6 +48,7 @@ use ::arrow::array::{BooleanArray, Int64Array, RecordBatch};
 use ::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use lockstep_model::{Error, FilePosition, PartitionId};
 
+pub use csv::Dialect;
 pub use error::SourceError;
 pub use locate::{SourceFile, Stores, locate};
 pub use rows::OriginalRows;
@@ -120,6 +121,8 @@ pub struct ReadRequest {
     pub declared: Vec<String>,
     /// How the file is written.
     pub format: Format,
+    /// How CSV is written in it.
+    pub csv: Dialect,
     /// Most rows of a chunk.
     pub batch_rows: usize,
     /// What to run when the file is no longer the one that was read, as a command.
@@ -131,7 +134,7 @@ impl ReadRequest {
     pub fn new(schema: SourceSchema, format: Format) -> Self {
         let restart_command = format!("lockstep ingest --restart {}", schema.name);
         let declared = vec![schema.name.clone()];
-        ReadRequest { sources: vec![WantedSource { schema, resume: None }], declared, format, batch_rows: 8192, restart_command }
+        ReadRequest { sources: vec![WantedSource { schema, resume: None }], declared, format, csv: Dialect::default(), batch_rows: 8192, restart_command }
     }
 }
 

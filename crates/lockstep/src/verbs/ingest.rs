@@ -1,5 +1,6 @@
 //! `ingest`: applies a log.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,6 +27,9 @@ pub struct Arguments {
     /// Only these sources
     #[arg(long, value_name = "SOURCE")]
     pub source: Vec<String>,
+    /// Most rows of one commit, instead of the project's setting
+    #[arg(long, value_name = "N")]
+    pub batch_rows: Option<NonZeroUsize>,
     /// Answer the requests in a file on the way, each when the log has come to its `request_time`
     #[arg(long, value_name = "NAME=FILE", value_parser = named_file, requires = "keep")]
     pub answer: Option<(String, String)>,
@@ -44,7 +48,8 @@ fn named_file(text: &str) -> Result<(String, String), String> {
 /// # Errors
 /// Where the log cannot be read, or is not the one that was read before.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let project = context.project()?;
+    let mut project = context.project()?;
+    project.config.batch_rows = arguments.batch_rows.unwrap_or(project.config.batch_rows);
     let (store, catalog) = project.open("ingest")?;
     let catalog = Arc::new(catalog);
     let mut answering = match (&arguments.answer, &arguments.keep) {

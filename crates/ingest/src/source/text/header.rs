@@ -6,7 +6,7 @@ use lockstep_transform::definition::sql_name;
 
 use super::super::block::Blocks;
 use super::super::column::Value;
-use super::super::csv::{Record, record};
+use super::super::csv::{Dialect, Record, record};
 use super::super::error::SourceError;
 use super::super::{RECORD_BYTES_MAX, SOURCE_MEMBER};
 use super::gather::Gather;
@@ -22,8 +22,8 @@ pub(super) struct Header {
 
 impl Header {
     /// Reads the header that stands at the start of `blocks`; with it, how many bytes it takes.
-    pub(super) fn read(file: &str, blocks: &mut Blocks, sources: &[Gather]) -> Result<(Header, usize), SourceError> {
-        let (names, len) = names(file, blocks)?;
+    pub(super) fn read(file: &str, blocks: &mut Blocks, sources: &[Gather], dialect: &Dialect) -> Result<(Header, usize), SourceError> {
+        let (names, len) = names(file, blocks, dialect)?;
         let mut seen = BTreeSet::new();
         let is_read = |name: &str| name == SOURCE_MEMBER || sources.iter().any(|source| source.slots().find(name).is_some());
         if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str()) && is_read(name)) {
@@ -53,13 +53,13 @@ impl Header {
     }
 }
 
-fn names(file: &str, blocks: &mut Blocks) -> Result<(Vec<String>, usize), SourceError> {
+fn names(file: &str, blocks: &mut Blocks, dialect: &Dialect) -> Result<(Vec<String>, usize), SourceError> {
     let mut fields = Vec::new();
     let mut skipped = 0;
     loop {
         let from = blocks.at() + skipped;
         let bytes = blocks.text().as_bytes();
-        match record(bytes, from, blocks.eof(), &mut fields) {
+        match record(bytes, from, blocks.eof(), dialect, &mut fields) {
             _ if from == bytes.len() && blocks.eof() => {
                 return Err(damaged(file, "is empty · a CSV file starts with the names of its columns".to_owned()));
             }

@@ -80,7 +80,7 @@ impl TextReader {
             end_known,
             done: false,
         };
-        reader.start(request.format)?;
+        reader.start(request.format, request.csv)?;
         Ok(reader)
     }
 
@@ -100,7 +100,7 @@ impl TextReader {
     }
 
     /// Passes the byte order mark, the header, and what every source has read already.
-    fn start(&mut self, format: Format) -> Result<(), SourceError> {
+    fn start(&mut self, format: Format, dialect: Dialect) -> Result<(), SourceError> {
         while self.blocks.left() < BYTE_ORDER_MARK.len() && !self.blocks.eof() {
             self.blocks.more()?;
         }
@@ -108,8 +108,8 @@ impl TextReader {
             self.pass(BYTE_ORDER_MARK.len())?;
         }
         if format == Format::Csv {
-            let (header, next) = Header::read(&self.file, &mut self.blocks, &self.sources)?;
-            self.syntax = Syntax::Csv { fields: Vec::new(), width: header.width() };
+            let (header, next) = Header::read(&self.file, &mut self.blocks, &self.sources, &dialect)?;
+            self.syntax = Syntax::Csv { fields: Vec::new(), width: header.width(), dialect };
             self.header = Some(header);
             self.pass(next)?;
         }

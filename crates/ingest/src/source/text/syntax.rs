@@ -1,7 +1,7 @@
 //! From text to records: where the next one ends, and its cells.
 
 use super::super::RECORD_BYTES_MAX;
-use super::super::csv::{self, Record};
+use super::super::csv::{self, Dialect, Record};
 use super::super::json::{self, Member};
 use super::super::rows::Cell;
 
@@ -43,7 +43,7 @@ pub(super) enum Syntax {
     /// An object a line.
     Ndjson { members: Vec<Member> },
     /// Fields, as many as the header has.
-    Csv { fields: Vec<Cell>, width: usize },
+    Csv { fields: Vec<Cell>, width: usize, dialect: Dialect },
 }
 
 impl Syntax {
@@ -57,7 +57,7 @@ impl Syntax {
         let eof = eof && reach == bytes.len();
         let next = match self {
             Syntax::Ndjson { members } => line(text, window, from, eof, members),
-            Syntax::Csv { fields, width } => record(window, from, eof, fields, *width),
+            Syntax::Csv { fields, width, dialect } => record(window, from, eof, dialect, fields, *width),
         };
         if next == Next::More && reach - from == RECORD_BYTES_MAX { Next::TooLong } else { next }
     }
@@ -79,8 +79,8 @@ fn line(text: &str, window: &[u8], from: usize, eof: bool, members: &mut Vec<Mem
     }
 }
 
-fn record(window: &[u8], from: usize, eof: bool, fields: &mut Vec<Cell>, width: usize) -> Next {
-    match csv::record(window, from, eof, fields) {
+fn record(window: &[u8], from: usize, eof: bool, dialect: &Dialect, fields: &mut Vec<Cell>, width: usize) -> Next {
+    match csv::record(window, from, eof, dialect, fields) {
         Record::Fields { next } => {
             let place = Place::new(window, from, next);
             let found = fields.len();

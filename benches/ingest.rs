@@ -1,0 +1,132 @@
+//! A log applied: 12 features over three windows, against the same rows parsed to Arrow and put into RocksDB as they are, twice an event, in the same batches.
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
+use lockstep_ingest::admission::Kind;
+use lockstep_ingest::pipeline::{StreamOptions, ingest, schema_of};
+use lockstep_ingest::source::{Format, ReadRequest, SourceFile, SourceReader};
+use lockstep_model::SystemClock;
+use lockstep_transform::catalog::Catalog;
+use lockstep_transform::tiles::Shape;
+use support::{Payments, SPAN, compile, fill, heading, long, open, process_seconds, row, source, targets, view};
+
+const BATCH: usize = 8192;
+
+fn main() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let accounts: &[u64] = if long() { &[1_000, 10_000, 100_000, 1_000_000, 10_000_000] } else { &[1_000, 100_000] };
+    let nothing = dir.path().join("nothing.parquet");
+    Payments { count: 1, accounts: 1, hot: false, span: SPAN }.write_parquet(&nothing);
+    let catalog = compile(source(&nothing) + &view("v", 12, &["1 hour", "1 day", "30 days"]));
+    heading("a log of payments applied, 12 features over three windows: processor time of all threads", "µs/event");
+    for &accounts in accounts {
+        let count = (accounts as usize * 2).clamp(400_000, 4_000_000);
+        let log = dir.path().join("log.ndjson");
+        Payments { count, accounts, hot: false, span: SPAN }.write_ndjson(&log);
+        let per_event = |seconds: f64| seconds * 1e6 / count as f64;
+        let applied = per_event(best(|| apply(dir.path(), &catalog, &log)));
+        let put = per_event(best(|| parse_and_put(dir.path(), &catalog, &log)));
+        row(&format!("{count} payments of {accounts} accounts"), applied, put, "2 at most");
+        let parsed = per_event(best(|| parse(&catalog, &log)));
+        let arrow = per_event(best(|| parse_by_arrow(&log)));
+        row("  of it, parsing; floor: arrow-json", parsed, arrow, "");
+    }
+}
+
+/// Processor seconds, the better of two runs; `work` takes them itself, so that it may prepare.
+fn best(mut work: impl FnMut() -> f64) -> f64 {
+    work().min(work())
+}
+
+fn fresh(dir: &Path, name: &str) -> std::path::PathBuf {
+    let path = dir.join(name);
+    if path.exists() {
+        std::fs::remove_dir_all(&path).expect("removed");
+    }
+    path
+}
+
+fn apply(dir: &Path, catalog: &Catalog, log: &Path) -> f64 {
+    let store = open(&fresh(dir, "store"));
+    let targets = targets(&store, catalog);
+    fill(&store, catalog, &targets, 1);
+    let options = StreamOptions {
+        format: Format::Ndjson,
+        sources: Vec::new(),
+        kind: Kind::Stream,
+        until: None,
+        batch_rows: BATCH,
+        shape: Shape::default(),
+        stop: Arc::new(AtomicBool::new(false)),
+        clock: Arc::new(SystemClock),
+    };
+    let start = process_seconds();
+    ingest(&store, catalog, &targets, &SourceFile::local(log), &options, &mut |_| {}).expect("applied");
+    process_seconds() - start
+}
+
+fn read(catalog: &Catalog, log: &Path, mut take: impl FnMut(&arrow::array::RecordBatch)) {
+    let source = catalog.sources.values().next().expect("a source");
+    let request = ReadRequest { batch_rows: BATCH, ..ReadRequest::new(schema_of(source), Format::Ndjson) };
+    let mut reader = SourceReader::open(&SourceFile::local(log), request).expect("opened");
+    while let Some(chunk) = reader.next_chunk().expect("read") {
+        chunk.batches.iter().for_each(|batch| take(&batch.batch));
+    }
+}
+
+/// What any store of events would have to do: an event by entity and time, and its key.
+fn parse_and_put(dir: &Path, catalog: &Catalog, log: &Path) -> f64 {
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    options.set_write_buffer_size(64 << 20);
+    options.set_max_write_buffer_number(4);
+    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+    let db = rocksdb::DB::open(&options, fresh(dir, "raw")).expect("a database");
+    let start = process_seconds();
+    read(catalog, log, |rows| {
+        let ids = rows.column(0).as_primitive::<Int64Type>();
+        let accounts = rows.column(1).as_primitive::<Int64Type>();
+        let amounts = rows.column(2).as_primitive::<arrow::datatypes::Float64Type>();
+        let times = rows.column(4).as_primitive::<TimestampMicrosecondType>();
+        let mut batch = rocksdb::WriteBatch::default();
+        for row in 0..rows.num_rows() {
+            let (id, time) = (ids.value(row).to_be_bytes(), times.value(row).to_be_bytes());
+            batch.put([accounts.value(row).to_be_bytes(), time, id].concat(), amounts.value(row).to_le_bytes());
+            batch.put(id, time);
+        }
+        db.write(batch).expect("written");
+    });
+    process_seconds() - start
+}
+
+fn parse(catalog: &Catalog, log: &Path) -> f64 {
+    let start = process_seconds();
+    let mut rows = 0;
+    read(catalog, log, |batch| rows += batch.num_rows());
+    assert!(rows > 0);
+    process_seconds() - start
+}
+
+fn parse_by_arrow(log: &Path) -> f64 {
+    use arrow::datatypes::{Field, Schema};
+    let fields = [
+        ("id", DataType::Int64),
+        ("account", DataType::Int64),
+        ("amount", DataType::Float64),
+        ("kind", DataType::Utf8),
+        ("paid_at", DataType::Timestamp(TimeUnit::Microsecond, None)),
+    ];
+    let schema = Schema::new(fields.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect::<Vec<_>>());
+    let start = process_seconds();
+    let file = std::io::BufReader::with_capacity(1 << 20, std::fs::File::open(log).expect("a file"));
+    let reader = arrow::json::ReaderBuilder::new(Arc::new(schema)).with_batch_size(BATCH).build(file).expect("a reader");
+    let rows: usize = reader.map(|batch| batch.expect("read").num_rows()).sum();
+    assert!(rows > 0);
+    process_seconds() - start
+}

@@ -1,0 +1,186 @@
+//! What the benchmarks share: payments of many users, features over them, clocks, and a table with a floor in every row.
+
+#![allow(dead_code, reason = "each benchmark uses some of it")]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, Target, backfill};
+use lockstep_ingest::source::Stores;
+use lockstep_model::SystemClock;
+use lockstep_store::{NewGeneration, OnlineStore, Store, StoreOptions};
+use lockstep_transform::catalog::Catalog;
+use lockstep_transform::definition::{Definitions, SourceFile};
+use lockstep_transform::tiles::Shape;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+
+/// The first moment of the payments, 2024-01-01, and how far they reach, µs.
+pub const START: i64 = 1_704_067_200_000_000;
+pub const HOUR: i64 = 3_600_000_000;
+pub const SPAN: i64 = 60 * 24 * HOUR;
+
+/// Whether the long cases are wanted too.
+pub fn long() -> bool {
+    std::env::var_os("LOCKSTEP_BENCH_LONG").is_some()
+}
+
+/// Seconds that all threads of this process, those that have ended too, were running.
+pub fn process_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    // The name, in parentheses, may hold anything.
+    let fields: Vec<&str> = stat[stat.rfind(')').expect("a name") + 1..].split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Seconds that this thread was running.
+pub fn thread_seconds() -> f64 {
+    // The kernel brings the count up to date when the thread gives way.
+    std::thread::yield_now();
+    let nanos = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    nanos.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).expect("a number") / 1e9
+}
+
+/// What `work` takes by `clock` at best: others on the machine only ever slow it down.
+pub fn at_best(rounds: usize, clock: fn() -> f64, mut work: impl FnMut()) -> f64 {
+    let mut round = || {
+        let start = clock();
+        work();
+        clock() - start
+    };
+    (0..rounds.max(1)).map(|_| round()).fold(f64::INFINITY, f64::min)
+}
+
+/// Seconds by the clock on the wall.
+#[allow(clippy::disallowed_methods, reason = "only printed")]
+pub fn wall_seconds() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Prints the heading of a table.
+pub fn heading(title: &str, unit: &str) {
+    println!("\n{title}");
+    println!("  {:<58} {:>12} {:>12} {:>7}  aim", "", format!("value {unit}"), format!("floor {unit}"), "ratio");
+}
+
+/// Prints a value beside its floor: how many times the floor it is, and how many it may be.
+pub fn row(name: &str, value: f64, floor: f64, aim: &str) {
+    println!("  {name:<58} {value:>12.2} {floor:>12.2} {:>7.2}  {aim}", value / floor);
+}
+
+/// Payments, one to a row: `id`, `account`, `amount`, `kind`, `paid_at`.
+#[derive(Debug, Clone, Copy)]
+pub struct Payments {
+    pub count: usize,
+    pub accounts: u64,
+    /// Whether one account holds half of all payments.
+    pub hot: bool,
+    /// In how long a time they are made, µs.
+    pub span: i64,
+}
+
+impl Payments {
+    fn hash(number: usize) -> u64 {
+        (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xd6e8_feb8_6659_fd93)
+    }
+
+    pub fn account(&self, number: usize) -> i64 {
+        if self.hot && number.is_multiple_of(2) { 0 } else { (Payments::hash(number) % self.accounts) as i64 }
+    }
+
+    /// They come in the order of their time, evenly spread.
+    pub fn time(&self, number: usize) -> i64 {
+        START + (number as i128 * i128::from(self.span) / self.count as i128) as i64
+    }
+
+    pub fn batch(&self, numbers: std::ops::Range<usize>) -> RecordBatch {
+        let amount = |number: usize| (Payments::hash(number ^ 0x55) % 100_000) as f64 / 100.0;
+        let kinds = ["card", "transfer", "cash", "refund"];
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("id", Arc::new(Int64Array::from_iter_values(numbers.clone().map(|number| number as i64)))),
+            ("account", Arc::new(Int64Array::from_iter_values(numbers.clone().map(|number| self.account(number))))),
+            ("amount", Arc::new(Float64Array::from_iter_values(numbers.clone().map(amount)))),
+            ("kind", Arc::new(StringArray::from_iter_values(numbers.clone().map(|number| kinds[number % 4])))),
+            ("paid_at", Arc::new(TimestampMicrosecondArray::from_iter_values(numbers.map(|number| self.time(number))))),
+        ];
+        RecordBatch::try_from_iter(columns).expect("columns of one length")
+    }
+
+    /// All of them, in batches.
+    pub fn batches(&self) -> impl Iterator<Item = RecordBatch> + '_ {
+        (0..self.count).step_by(1 << 16).map(|first| self.batch(first..self.count.min(first + (1 << 16))))
+    }
+
+    pub fn write_parquet(&self, path: &Path) {
+        // A few row groups to each core.
+        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(1 << 18)).build();
+        let mut writer = ArrowWriter::try_new(File::create(path).expect("a file"), self.batch(0..0).schema(), Some(properties)).expect("a writer");
+        self.batches().for_each(|batch| writer.write(&batch).expect("written"));
+        writer.close().expect("closed");
+    }
+
+    pub fn write_ndjson(&self, path: &Path) {
+        let mut writer = arrow::json::LineDelimitedWriter::new(std::io::BufWriter::new(File::create(path).expect("a file")));
+        self.batches().for_each(|batch| writer.write(&batch).expect("written"));
+        writer.finish().expect("finished");
+    }
+}
+
+/// The entity and the source, with its history in `batch`.
+pub fn source(batch: &Path) -> String {
+    format!(
+        "CREATE ENTITY account (account BIGINT);
+         CREATE SOURCE payments (id BIGINT, account BIGINT, amount DOUBLE, kind VARCHAR, paid_at TIMESTAMP, PRIMARY KEY (id))
+         WITH (event_time = 'paid_at', allowed_lateness = '1 hour', history = '90 days', batch = '{}');",
+        batch.display()
+    )
+}
+
+/// A view of `features` features, spread over windows of these lengths.
+pub fn view(name: &str, features: usize, windows: &[&str]) -> String {
+    let calls = ["count(*)", "sum(amount)", "avg(amount)", "max(amount)", "count(*) FILTER (WHERE kind = 'refund')", "min(amount)", "stddev(amount)"];
+    let feature = |at: usize| format!("{} OVER w{} AS f{at}", calls[at / windows.len() % calls.len()], at % windows.len());
+    let list: Vec<String> = (0..features).map(feature).collect();
+    let window = |(at, length): (usize, &&str)| {
+        format!("w{at} AS (PARTITION BY account ORDER BY paid_at RANGE BETWEEN INTERVAL '{length}' PRECEDING AND CURRENT ROW)")
+    };
+    let windows: Vec<String> = windows.iter().enumerate().map(window).collect();
+    format!("CREATE FEATURE VIEW {name} ENTITY account AS SELECT account, {} FROM payments WINDOW {};", list.join(", "), windows.join(", "))
+}
+
+pub fn compile(sql: String) -> Arc<Catalog> {
+    let definitions = Definitions::parse(&[SourceFile::new("bench.sql", sql)]).unwrap_or_else(|errors| panic!("{}", errors[0]));
+    Arc::new(Catalog::compile(definitions).unwrap_or_else(|errors| panic!("{}", errors[0])))
+}
+
+pub fn open(dir: &Path) -> Store {
+    Store::open(dir, StoreOptions::new("bench")).expect("a store")
+}
+
+/// A generation for each view.
+pub fn targets(store: &Store, catalog: &Catalog) -> Vec<Target> {
+    let target = |view: &Arc<lockstep_transform::transformation::Transformation>| {
+        let new = NewGeneration { view: view.view.clone(), version: 1, meaning: view.meaning, state: view.state };
+        Target::new(catalog, view, store.create_generation(new).expect("a generation")).expect("a target")
+    };
+    catalog.views.values().map(target).collect()
+}
+
+pub fn fill(store: &Store, catalog: &Catalog, targets: &[Target], threads: usize) -> BackfillReport {
+    let options = BackfillOptions {
+        until: None,
+        base: PathBuf::from("/"),
+        stores: Stores::local(),
+        memory_bytes: 4 << 30,
+        batch_rows: 8192,
+        shape: Shape::default(),
+        threads,
+        stop: Arc::new(AtomicBool::new(false)),
+        clock: Arc::new(SystemClock),
+    };
+    backfill(store, catalog, targets, &options, &mut |_| {}).expect("a backfill")
+}
