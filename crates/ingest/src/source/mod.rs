@@ -134,7 +134,14 @@ impl ReadRequest {
     pub fn new(schema: SourceSchema, format: Format) -> Self {
         let restart_command = format!("lockstep ingest --restart {}", schema.name);
         let declared = vec![schema.name.clone()];
-        ReadRequest { sources: vec![WantedSource { schema, resume: None }], declared, format, csv: Dialect::default(), batch_rows: 8192, restart_command }
+        ReadRequest {
+            sources: vec![WantedSource { schema, resume: None }],
+            declared,
+            format,
+            csv: Dialect::default(),
+            batch_rows: 8192,
+            restart_command,
+        }
     }
 }
 

@@ -46,14 +46,14 @@ pub(super) fn compare(
         };
         for feature in 0..view.features.fields().len() {
             count(&mut report.features[feature], &offline, feature, &empty.columns[feature]);
-            for row in 0..batch.len() {
+            for (row, request) in requests.iter().enumerate() {
                 let answers = Answered {
                     online: online.as_ref().map(|online| (online, row)),
                     offline: (&offline, row),
                     oracle: oracle.rows[first + row],
                     unreadable: unreadable.as_deref(),
                 };
-                answers.settle(report, feature, &requests[row], oracle, faults);
+                answers.settle(report, feature, request, oracle, faults);
             }
         }
     }

@@ -23,8 +23,8 @@ use lockstep_transform::tiles::Shape;
 pub use compare::same;
 pub use probes::Probe;
 pub use report::{Verified, ViewReport};
-pub use selftest::{SelfTested, self_test};
-pub use served::{ServedReport, verify_served};
+pub use selftest::self_test;
+pub use served::verify_served;
 
 /// How much to compare.
 #[derive(Debug, Clone)]

@@ -194,11 +194,6 @@ impl ViewReport {
         (self.from, self.to) = ends.unzip();
     }
 
-    /// Values compared.
-    pub fn compared(&self) -> u64 {
-        self.features.iter().map(|feature| feature.compared).sum()
-    }
-
     /// Values that differ.
     pub fn differ(&self) -> u64 {
         self.features.iter().map(|feature| feature.differ).sum()

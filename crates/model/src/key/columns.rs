@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Int64Array, StringArray, TimestampMicrosecondArray, UInt64Array};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Int64Array, StringArray, UInt64Array};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Decimal128Type};
 
 use super::{Value, values_of};
 use crate::Error;
@@ -41,16 +41,11 @@ fn column(values: Vec<Value>, data_type: &DataType) -> Option<ArrayRef> {
         Int8 | Int16 | Int32 | Int64 => wide!(Int64Array, Signed),
         UInt8 | UInt16 | UInt32 | UInt64 => wide!(UInt64Array, Unsigned),
         Date32 => wide!(Int64Array, Date),
-        Timestamp(_, zone) => {
-            let times = wide!(Int64Array, Timestamp);
-            let times =
-                TimestampMicrosecondArray::try_new(arrow::array::AsArray::as_primitive(&times).clone().into_parts().1, times.nulls().cloned());
-            return Some(Arc::new(times.ok()?.with_timezone_opt(zone.clone())));
-        }
+        Timestamp(_, _) => wide!(Int64Array, Timestamp),
         Decimal128(precision, scale) => {
             let decimals = wide!(Decimal128Array, Decimal);
-            let decimals: &Decimal128Array = arrow::array::AsArray::as_primitive(&decimals);
-            return Some(Arc::new(decimals.clone().with_precision_and_scale(*precision, *scale).ok()?));
+            let decimals = decimals.as_primitive::<Decimal128Type>().clone();
+            return Some(Arc::new(decimals.with_precision_and_scale(*precision, *scale).ok()?));
         }
         Utf8 | LargeUtf8 | Utf8View => texts(values)?,
         _ => bytes(values)?,
@@ -86,7 +81,7 @@ fn bytes(values: Vec<Value>) -> Option<ArrayRef> {
 mod tests {
     use super::*;
     use crate::key::Keys;
-    use arrow::array::{Array, Date32Array, Int8Array, StringViewArray, UInt16Array};
+    use arrow::array::{Array, Date32Array, Int8Array, StringViewArray, TimestampMicrosecondArray, UInt16Array};
 
     #[test]
     fn columns_come_back_as_they_went_in() {

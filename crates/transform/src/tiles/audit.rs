@@ -156,7 +156,8 @@ impl Walker<'_> {
         let tile = match node::decode_node(path, bytes) {
             Ok(Node::Leaf(rows)) => {
                 self.take(&rows);
-                self.folder.tiles_of_rows(&rows, &[0..rows.len()]).map(|mut tiles| tiles.pop())
+                let all = 0..rows.len();
+                self.folder.tiles_of_rows(&rows, std::slice::from_ref(&all)).map(|mut tiles| tiles.pop())
             }
             Ok(Node::Page(page)) => return self.visit_page(path, &page),
             Err(error) => Err(error),

@@ -138,7 +138,7 @@ impl Case {
 
     fn shown(&self, winners: &Winners) -> String {
         let known: Vec<String> = winners.known_from.iter().zip(&winners.known_until).map(|known| format!("{known:?}")).collect();
-        format!("{}\n{}", arrow::util::pretty::pretty_format_batches(&[winners.rows.clone()]).unwrap(), known.join(" "))
+        format!("{}\n{}", arrow::util::pretty::pretty_format_batches(std::slice::from_ref(&winners.rows)).unwrap(), known.join(" "))
     }
 }
 

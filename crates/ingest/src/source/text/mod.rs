@@ -18,7 +18,7 @@ use super::locate::SourceFile;
 use super::resume::{Change, Passed};
 use super::route::{Route, Router};
 use super::rows::{Cell, Kind};
-use super::{Chunk, Format, Progress, ReadRequest, SOURCE_MEMBER};
+use super::{Chunk, Dialect, Format, Progress, ReadRequest, SOURCE_MEMBER};
 use gather::Gather;
 use header::Header;
 use syntax::{Next, Place, Syntax};
