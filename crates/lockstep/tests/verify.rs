@@ -45,7 +45,7 @@ FROM REQUEST (account BIGINT, amount DOUBLE) r LEFT JOIN activity a ON a.account
     let stamp = |second: u64| format!("2024-03-{:02}T{:02}:{:02}:{:02}Z", 1 + second / 86_400, second / 3600 % 24, second / 60 % 60, second % 60);
     for n in 0..3000u64 {
         let hash = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let (id, second) = (n - hash % 7 * (n % 2), n * 60 + hash % 600);
+        let (id, second) = (n.saturating_sub(hash % 7 * (n % 2)), n * 60 + hash % 600);
         let (account, amount, kind) = (hash >> 8 & 1, (hash >> 16) % 1000, ["a", "b", "c"][(hash >> 32) as usize % 3]);
         let (paid, seen) = (stamp(second), stamp(second + hash % 900));
         if n < 1500 {
