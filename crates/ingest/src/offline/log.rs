@@ -33,6 +33,9 @@ impl Log {
         };
         check_position(&file, request()?, position)?;
         let reader = SourceReader::open(&file, request()?)?;
+        if let (true, Some(total)) = (position.complete, reader.progress().rows_total.filter(|total| *total != position.rows)) {
+            return Err(Error::data(format!("{} was applied to its end, {} rows, and has {total} · restore it", file.name(), position.rows)));
+        }
         Ok(Log { file, reader, chunk: None, read: 0, done: 0, event_time_max: None })
     }
 

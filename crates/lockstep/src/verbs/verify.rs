@@ -32,7 +32,7 @@ pub struct Arguments {
     #[arg(long, value_enum)]
     pub time: Option<Time>,
     /// How many rows the oracle may look at, per view, where every moment sees rows of its own
-    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 30_000_000)]
     pub oracle_rows: usize,
     /// Instead, compute the answers that a directory keeps again, as they were served
     #[arg(long, value_name = "DIR", conflicts_with_all = ["values", "seed", "time", "oracle_rows", "self_test"])]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use lockstep_ingest::offline::{Replayed, replay};
-use lockstep_ingest::pipeline::Target;
+use lockstep_ingest::pipeline::{Target, history_path};
 use lockstep_model::{Error, PartitionId, Position, StateKey, StateWrite, key};
 use lockstep_store::{Commit, KeyWrite, OnlineStore, Store, StoreOptions};
 use lockstep_transform::catalog::Catalog;
@@ -159,7 +159,9 @@ impl Test<'_> {
             let generation = target.generation.generation;
             let positions = OnlineStore::cut(self.store).positions(generation)?;
             let long = |(_, Position::File(position)): &&(PartitionId, Position)| position.rows > POSITION_BACK;
-            let Some((id, Position::File(position))) = positions.iter().find(long) else { continue };
+            let of_log = |(id, _): &&(PartitionId, Position)| history_path(&id.partition).is_none();
+            let found = positions.iter().filter(long).find(of_log).or_else(|| positions.iter().find(long));
+            let Some((id, Position::File(position))) = found else { continue };
             let commit = |rows: u64| {
                 let position = Position::File(lockstep_model::FilePosition { rows, ..position.clone() });
                 Commit { positions: vec![(id.clone(), position)], ..Commit::new(generation, self.store.epoch()) }

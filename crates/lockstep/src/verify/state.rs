@@ -77,28 +77,25 @@ fn trees(
 
 /// Every key of the store is one of the inputs, with the same content; every one of the inputs is in the store unless it may be forgotten.
 fn keys(report: &mut StateReport, target: &Target, cut: &dyn CutRead, replayed: &Replayed, horizon: &Horizon) -> Result<(), Error> {
-    let mut found = BTreeMap::<u16, u64>::new();
-    cut.each_key(target.generation.generation, &mut |source, key, entry| {
+    let generation = target.generation.generation;
+    let before = |source: u16| horizon.keys_before.iter().find(|(ordinal, _)| *ordinal == source).map(|(_, before)| *before);
+    let is_kept = |source: u16, entry: &[u8]| {
+        before(source).is_none_or(|before| KeyEntryHeader::split(entry).is_none_or(|(header, _)| header.event_time >= before))
+    };
+    let mut found = BTreeMap::<u16, usize>::new();
+    cut.each_key(generation, &mut |source, key, entry| {
         report.keys += 1;
         match replayed.keys.get(source, key) {
-            Some(expected) if expected == entry => *found.entry(source).or_default() += 1,
+            Some(expected) if expected == entry => *found.entry(source).or_default() += usize::from(is_kept(source, entry)),
             _ => report.keys_differ += 1,
         }
         Ok(())
     })?;
     for source in 0..target.sources.len() as u16 {
-        let before = horizon.keys_before.iter().find(|(ordinal, _)| *ordinal == source).map(|(_, before)| *before);
-        let is_kept = |entry: &[u8]| before.is_none_or(|before| KeyEntryHeader::split(entry).is_none_or(|(header, _)| header.event_time >= before));
-        let missing = |key: &[u8]| {
-            let mut missing = true;
-            cut.get_keys(target.generation.generation, source, &[key], &mut |_, entry| missing = entry.is_none()).map(|()| missing)
-        };
-        let expected: Vec<&[u8]> = replayed.keys.of(source).filter(|(_, entry)| is_kept(entry)).map(|(key, _)| key).collect();
-        // Only where the counts say that something is missing is it looked for key by key.
-        if expected.len() as u64 > found.get(&source).copied().unwrap_or_default() {
-            for key in expected {
-                report.keys_differ += u64::from(missing(key)?);
-            }
+        let expected: Vec<&[u8]> = replayed.keys.of(source).filter(|(_, entry)| is_kept(source, entry)).map(|(key, _)| key).collect();
+        // Only where the counts say that something is missing is it looked for.
+        if expected.len() > found.get(&source).copied().unwrap_or_default() {
+            cut.get_keys(generation, source, &expected, &mut |_, entry| report.keys_differ += u64::from(entry.is_none()))?;
         }
     }
     Ok(())

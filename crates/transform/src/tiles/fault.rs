@@ -53,7 +53,7 @@ fn without_newest(measures: &Measures, state: &dyn StateRead, entity: &[u8]) -> 
     let Some(newest) = walked.rows.iter().rfind(|row| row.known.1 == i64::MAX) else { return Ok(None) };
     let mut changes = [EntityChanges { entity, removes: vec![&newest.key], upserts: Vec::new() }];
     let writes = apply(measures, Shape::default(), state, &mut changes)?;
-    Ok(Some(Damaged { writes, at: order::time_of(&newest.key) }))
+    Ok(Some(Damaged { writes, at: order::time_of(&newest.key).max(newest.known.0) }))
 }
 
 fn without_key(measures: &Measures, state: &dyn StateRead, entity: &[u8]) -> Result<Option<Damaged>, Error> {
@@ -65,7 +65,7 @@ fn without_key(measures: &Measures, state: &dyn StateRead, entity: &[u8]) -> Res
         in_head = bytes.is_some_and(|bytes| node::decode_head(bytes).is_ok_and(|rows| !rows.is_empty()));
     })?;
     let key = if in_head { head } else { StateKey::node(entity, Some((0, &[]))) };
-    Ok(Some(Damaged { writes: vec![StateWrite { key, value: None }], at: order::time_of(&newest.key) }))
+    Ok(Some(Damaged { writes: vec![StateWrite { key, value: None }], at: order::time_of(&newest.key).max(newest.known.0) }))
 }
 
 struct Tree<'a> {
@@ -91,21 +91,23 @@ impl Tree<'_> {
                 if let Some(found) = self.page_at(&page.child(slot))? {
                     return Ok(Some(found));
                 }
-            } else if let Some(damaged) = self.damaged(tile)? {
-                return Ok(Some(Damaged { writes: vec![StateWrite { key, value: Some(with_tile(&page, slot, &damaged)) }], at: last }));
+            } else if let Some((damaged, known_max)) = self.damaged(tile)? {
+                let writes = vec![StateWrite { key, value: Some(with_tile(&page, slot, &damaged)) }];
+                return Ok(Some(Damaged { writes, at: last.max(known_max) }));
             }
         }
         Ok(None)
     }
 
-    fn damaged(&self, tile: &[u8]) -> Result<Option<Vec<u8>>, CodecError> {
+    /// The tile, damaged, and from when on it stands for all that lies below it.
+    fn damaged(&self, tile: &[u8]) -> Result<Option<(Vec<u8>, i64)>, CodecError> {
         let mut reader = Reader::new(tile);
         let meta = TileMeta::decode(&mut reader)?;
         if meta.live == 0 {
             return Ok(None);
         }
         if self.damage == Damage::Tile {
-            return Folder::new(self.measures).tile_of_tiles([tile, tile].into_iter()).map(Some);
+            return Folder::new(self.measures).tile_of_tiles([tile, tile].into_iter()).map(|twice| Some((twice, meta.known_max)));
         }
         let states = self.measures.measures.iter().map(|_| reader.bytes()).collect::<Result<Vec<_>, _>>()?;
         let nudged = states.iter().enumerate().find_map(|(at, state)| Some((at, self.nudged(at, state)?)));
@@ -113,7 +115,7 @@ impl Tree<'_> {
         let mut out = Vec::with_capacity(tile.len());
         meta.encode(&mut out);
         states.iter().enumerate().for_each(|(i, state)| put_bytes(&mut out, if i == at { &nudged } else { state }));
-        Ok(Some(out))
+        Ok(Some((out, meta.known_max)))
     }
 
     /// The state with one bit the other way, so chosen that it is a state still and that its value, a float, moves as little as can be seen.
@@ -132,7 +134,8 @@ impl Tree<'_> {
     /// What a state is when it is written again, and its value where that is a float.
     fn value(&self, measure: usize, state: &[u8]) -> Option<(Vec<u8>, f64)> {
         let aggregate = &self.measures.measures[measure].aggregate;
-        if aggregate.return_type() != DataType::Float64 || state.is_empty() {
+        let of_all_rows = ["sum", "avg", "var", "stddev"].iter().any(|name| aggregate.name().starts_with(name));
+        if !of_all_rows || aggregate.return_type() != DataType::Float64 || state.is_empty() {
             return None;
         }
         let mut groups = aggregate.groups();
