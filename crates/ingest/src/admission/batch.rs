@@ -53,6 +53,7 @@ pub(super) struct Batch<'a> {
     pub(super) plan: &'a SourcePlan,
     pub(super) arrivals: &'a Arrivals<'a>,
     pub(super) now: EventTime,
+    kind: Kind,
     keys: Keys,
     versions: VersionKeys,
     event_times: &'a PrimitiveArray<TimestampMicrosecondType>,
@@ -97,6 +98,7 @@ impl<'a> Batch<'a> {
             plan,
             arrivals,
             now,
+            kind,
             keys: Keys::encode(&primary_key)?,
             versions,
             event_times: event_times.ok_or_else(|| Error::internal("event time is not a timestamp in µs"))?,
@@ -142,23 +144,22 @@ impl<'a> Batch<'a> {
         self.event_times.value(row)
     }
 
-    /// When the log took the row, or the clock where nothing says so.
-    pub(super) fn append_time(&self, row: usize) -> i64 {
-        self.declared_append_time(row).unwrap_or(self.now.0)
-    }
-
-    fn declared_append_time(&self, row: usize) -> Option<i64> {
+    /// When the log took the row, where it says so.
+    pub(super) fn append_time(&self, row: usize) -> Option<i64> {
         self.arrivals.append_time.filter(|times| times.is_valid(row)).map(|times| times.value(row))
     }
 
-    /// From when the row was known, the pipeline's delay included. Of a tombstone, from when it was appended.
+    /// From when the row was known, the pipeline's delay included. What says nothing of it (a tombstone without a moment of its own; history of a source that goes by append time) was known
+    /// when the log had come there: at `newest`, the largest event time of its partition up to it. The clock has no say: the same log would come to something else tomorrow.
     ///
     /// Never `i64::MAX`: what it supersedes would be known until then, which is to say for ever.
-    pub(super) fn known_from(&self, row: usize) -> i64 {
+    pub(super) fn known_from(&self, row: usize, newest: i64) -> i64 {
         let available = match &self.available {
             Available::Always => return i64::MIN,
-            Available::Column(times) if !self.is_tombstone(row) => times.as_primitive::<TimestampMicrosecondType>().value(row),
-            Available::Column(_) | Available::AppendTime => self.append_time(row),
+            Available::Column(times) if times.is_valid(row) => times.as_primitive::<TimestampMicrosecondType>().value(row),
+            Available::Column(_) => self.append_time(row).unwrap_or(newest),
+            Available::AppendTime if self.is_tombstone(row) => self.append_time(row).unwrap_or(newest),
+            Available::AppendTime => self.append_time(row).unwrap_or(self.event_time(row)),
         };
         available.saturating_add(self.plan.serving_lag).min(i64::MAX - 1)
     }
@@ -197,8 +198,12 @@ impl<'a> Batch<'a> {
                 let detail = "available_at gives no moment for the row: it is NULL, or fails".to_owned();
                 return Err(Fault { reason: Reason::NoAvailability, detail });
             }
+            Available::AppendTime if self.kind == Kind::Stream && self.append_time(row).is_none() => {
+                let detail = "available_at is the append time, and the log does not say it".to_owned();
+                return Err(Fault { reason: Reason::NoAvailability, detail });
+            }
             Available::Column(times) => (times.as_primitive::<TimestampMicrosecondType>().value(row), "its availability"),
-            Available::Always | Available::AppendTime => match self.declared_append_time(row) {
+            Available::Always | Available::AppendTime => match self.append_time(row) {
                 Some(time) => (time, "its append time"),
                 None => (self.now.0, "the clock"),
             },

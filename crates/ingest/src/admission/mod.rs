@@ -6,8 +6,9 @@
 //!
 //! # By the row and its log alone
 //! - *Dead letters.* A row that cannot be read, has no event time, a NULL in its primary key or its version, a key beyond
-//!   [`PRIMARY_KEY_LEN_MAX`](lockstep_model::state::PRIMARY_KEY_LEN_MAX), no moment of availability where that is an expression, or an event time further than `max_ahead` past
-//!   its availability (by an expression), else its append time, else the clock. Also a tombstone where the source has no versions.
+//!   [`PRIMARY_KEY_LEN_MAX`](lockstep_model::state::PRIMARY_KEY_LEN_MAX), no moment of availability where that is an expression or a log's append time, or an event time further than
+//!   `max_ahead` past its availability (by an expression), else its append time, else the clock: the one thing that the clock decides, once, and the dead letter says so. Also a
+//!   tombstone where the source has no versions.
 //! - *Lateness.* A row of a log whose event time is before the partition's largest so far less `allowed_lateness` is refused.
 //! - *The largest event time* is moved by every row that is not a dead letter by the above, whatever is then found under its key: a duplicate moves it, and so does a
 //!   conflict. What is refused therefore follows from the log, in every replay, and from no other partition. Tombstones have no event time: they are never refused and
@@ -22,7 +23,8 @@
 //!   was never what was known. Without declared availability, that is every version but the greatest, so that a repeat of a lesser one is superseded again rather than
 //!   known for a duplicate.
 //! - *Known time.* A row is known from its availability plus `serving_lag`, and until that of the least greater version that was available later; a tombstone ends it like any
-//!   version, at its append time (or the clock) plus `serving_lag`. Where one row arrives twice, its earliest availability stands.
+//!   version, at its availability, else its append time, else the partition's largest event time up to it, plus `serving_lag`. History of a source that goes by append time was known when
+//!   it happened. Where one row arrives twice, its earliest availability stands.
 //! - *Versions by position* are row numbers. A log supersedes history, since history is taken of it.
 //! - Entries are a function of the set of rows that arrived, except where rows conflict: then the first stands.
 //! - An entry holds every version that was once known, and is written whole: a source whose keys are corrected thousands of times is better off
@@ -135,11 +137,11 @@ impl Admission {
         kind: Kind,
     ) -> Result<Admitted, Error> {
         let batch = batch::Batch::new(self, arrivals, now, kind)?;
-        let screen::Screened { passed, forgotten_before, mut ledger, event_time_max } = screen::screen(&batch, kind, event_time_max);
+        let screen::Screened { passed, newest, forgotten_before, mut ledger, event_time_max } = screen::screen(&batch, kind, event_time_max);
         let mut buffers = versioned::Buffers::default();
         let (changes, keys) = match self.plan.version {
             None => unversioned::admit(self, &batch, &passed, &forgotten_before, index, &mut ledger)?,
-            Some(_) => versioned::admit(self, &batch, &passed, index, &mut ledger, &mut buffers)?,
+            Some(_) => versioned::admit(self, &batch, (&passed, &newest), index, &mut ledger, &mut buffers)?,
         };
         ledger.dead_letters.sort_by_key(|letter| letter.row);
         Ok(Admitted {

@@ -49,6 +49,8 @@ impl Ledger {
 #[derive(Debug)]
 pub(super) struct Screened {
     pub(super) passed: Vec<u32>,
+    /// Per row that passed: the partition's largest event time up to it, µs; `i64::MIN` where there is none yet.
+    pub(super) newest: Vec<i64>,
     /// Per row that passed: keys of events before this moment are forgotten, whether or not the store still has them.
     pub(super) forgotten_before: Vec<i64>,
     pub(super) ledger: Ledger,
@@ -62,6 +64,7 @@ pub(super) fn screen(batch: &Batch<'_>, kind: Kind, event_time_max: Option<i64>)
     let lateness = batch.plan.lateness.filter(|_| kind == Kind::Stream);
     let mut newest = event_time_max;
     let mut passed = Vec::with_capacity(batch.len());
+    let mut newest_at = Vec::with_capacity(batch.len());
     let mut forgotten_before = Vec::with_capacity(batch.len());
     for row in 0..batch.len() {
         match (batch.check(row), newest, lateness) {
@@ -72,9 +75,10 @@ pub(super) fn screen(batch: &Batch<'_>, kind: Kind, event_time_max: Option<i64>)
             (Ok(time), ..) => {
                 newest = newest.max(time);
                 passed.push(row as u32);
+                newest_at.push(newest.unwrap_or(i64::MIN));
                 forgotten_before.push(newest.zip(lateness).map_or(i64::MIN, |(newest, lateness)| newest.saturating_sub(lateness)));
             }
         }
     }
-    Screened { passed, forgotten_before, ledger, event_time_max: newest }
+    Screened { passed, newest: newest_at, forgotten_before, ledger, event_time_max: newest }
 }

@@ -78,7 +78,7 @@ pub(super) fn admit<'a>(
         content.clear();
         encoder.write(row as usize, &mut content);
         let event_time = batch.event_time(row as usize);
-        let entry = Entry { event_time, content: xxh3_128(&content), known_from: batch.known_from(row as usize) };
+        let entry = Entry { event_time, content: xxh3_128(&content), known_from: batch.known_from(row as usize, event_time) };
         let slot = &mut known[slot as usize];
         // Expiry takes such an entry at some time or other; what a row comes to may not depend on when.
         if slot.entry.is_some_and(|known| known.event_time < forgotten_before) {

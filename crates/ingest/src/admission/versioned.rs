@@ -57,7 +57,7 @@ impl Buffers {
 pub(super) fn admit<'a>(
     admission: &Admission,
     batch: &'a Batch<'_>,
-    passed: &[u32],
+    (passed, newest): (&[u32], &[i64]),
     index: &dyn KeyIndex,
     ledger: &mut Ledger,
     buffers: &'a mut Buffers,
@@ -69,8 +69,8 @@ pub(super) fn admit<'a>(
     let before = buffers.entries.iter().map(|entry| if entry.is_empty() { Ok(Versions::default()) } else { Versions::decode(entry, timed) });
     let before = before.collect::<Result<Vec<_>, _>>().map_err(|error| admission.undecodable(error))?;
     let mut after = before.clone();
-    for ((&row, &slot), content) in passed.iter().zip(&slots.of_rows).zip(buffers.contents.iter()) {
-        arrive(batch, row as usize, content, &mut after[slot as usize], ledger);
+    for (((&row, &newest), &slot), content) in passed.iter().zip(newest).zip(&slots.of_rows).zip(buffers.contents.iter()) {
+        arrive(batch, row as usize, newest, content, &mut after[slot as usize], ledger);
     }
     let mut changes = Changes::with_capacity(passed.len());
     let mut writes = Vec::with_capacity(slots.keys.len());
@@ -83,11 +83,12 @@ pub(super) fn admit<'a>(
     Ok((changes, writes))
 }
 
-fn arrive<'a>(batch: &'a Batch<'_>, row: usize, content: &'a [u8], versions: &mut Versions<'a>, ledger: &mut Ledger) {
+fn arrive<'a>(batch: &'a Batch<'_>, row: usize, newest: i64, content: &'a [u8], versions: &mut Versions<'a>, ledger: &mut Ledger) {
     let is_tombstone = batch.is_tombstone(row);
-    let arrived = Version { version: batch.version(row), is_tombstone, known_from: batch.known_from(row), content, place: Place::Row(row as u32) };
-    // A tombstone has no event time; it is remembered as an event of its append time would be.
-    let event_time = if is_tombstone { batch.append_time(row) } else { batch.event_time(row) };
+    let known_from = batch.known_from(row, newest);
+    let arrived = Version { version: batch.version(row), is_tombstone, known_from, content, place: Place::Row(row as u32) };
+    // A tombstone has no event time; it is remembered as an event of its append time would be, or of the newest before it.
+    let event_time = if is_tombstone { batch.append_time(row).unwrap_or(newest) } else { batch.event_time(row) };
     match versions.arrive(arrived, event_time) {
         Arrival::Taken { superseded } => {
             ledger.counters.applied += 1;

@@ -17,8 +17,8 @@ use super::{CutState, OTHER_SHAPE, VerifyOptions, ViewReport};
 use crate::output::{Paint, Report};
 use crate::table::{Align, Cell, Table};
 
-/// Rows that a position is put back by.
-const POSITION_BACK: u64 = 20;
+/// Least rows of a position that is put back.
+const POSITION_ROWS_MIN: u64 = 20;
 
 /// What became of each damage.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -153,12 +153,12 @@ impl Test<'_> {
         Ok(())
     }
 
-    /// Puts a position back by a few rows.
+    /// Puts a position back by half its rows.
     fn position(&mut self, targets: &[(&Target, Replayed)]) -> Result<()> {
         for (target, _) in targets {
             let generation = target.generation.generation;
             let positions = OnlineStore::cut(self.store).positions(generation)?;
-            let long = |(_, Position::File(position)): &&(PartitionId, Position)| position.rows > POSITION_BACK;
+            let long = |(_, Position::File(position)): &&(PartitionId, Position)| position.rows >= POSITION_ROWS_MIN;
             let of_log = |(id, _): &&(PartitionId, Position)| history_path(&id.partition).is_none();
             let found = positions.iter().filter(long).find(of_log).or_else(|| positions.iter().find(long));
             let Some((id, Position::File(position))) = found else { continue };
@@ -166,7 +166,7 @@ impl Test<'_> {
                 let position = Position::File(lockstep_model::FilePosition { rows, ..position.clone() });
                 Commit { positions: vec![(id.clone(), position)], ..Commit::new(generation, self.store.epoch()) }
             };
-            self.store.commit(commit(position.rows - POSITION_BACK))?;
+            self.store.commit(commit(position.rows / 2))?;
             let noticed = self.look(target, None);
             self.store.commit(commit(position.rows))?;
             self.note("position", format!("{} in {} of {}", target.view.view, id.partition, id.source), noticed);

@@ -59,8 +59,8 @@ pub enum FaultKind {
     EventMissing,
     /// An event in the state that the inputs do not have.
     EventExtra,
-    /// An event whose content or known time differs.
-    EventDiffers,
+    /// An event whose content or known time differs, and how.
+    EventDiffers(String),
 }
 
 impl fmt::Display for Fault {
@@ -72,7 +72,7 @@ impl fmt::Display for Fault {
             FaultKind::Tile(what) => write!(f, "the tile from {first} to {last} is not the sum of what lies below it: {}", what.join(", ")),
             FaultKind::EventMissing => write!(f, "the event at {first} is missing"),
             FaultKind::EventExtra => write!(f, "the inputs have no such event at {first}"),
-            FaultKind::EventDiffers => write!(f, "the event at {first} has another content than in the inputs"),
+            FaultKind::EventDiffers(how) => write!(f, "the event at {first} {how}"),
         }
     }
 }
@@ -113,12 +113,27 @@ pub fn compare(found: &[OwnedRow], expected: &[OwnedRow], from: i64) -> Vec<Faul
         }
         match expected.next_if(|next| next.key == row.key) {
             None => fault(FaultKind::EventExtra, row),
-            Some(same) if same != row => fault(FaultKind::EventDiffers, row),
+            Some(same) if same != row => fault(FaultKind::EventDiffers(difference(row, same)), row),
             Some(_) => {}
         }
     }
     expected.for_each(|missing| fault(FaultKind::EventMissing, missing));
     faults
+}
+
+/// In what an event differs from what it should be.
+fn difference(found: &OwnedRow, expected: &OwnedRow) -> String {
+    let moment = |micros: i64| match micros {
+        i64::MIN => "ever".to_owned(),
+        i64::MAX => "now".to_owned(),
+        micros => EventTime(micros).to_string(),
+    };
+    let known = |(from, until): (i64, i64)| format!("known from {} until {}", moment(from), moment(until));
+    if found.args == expected.args {
+        format!("is {}, by the inputs {}", known(found.known), known(expected.known))
+    } else {
+        "has another content than in the inputs".to_owned()
+    }
 }
 
 struct Walker<'a> {
