@@ -213,7 +213,11 @@ fn what_does_not_fit_is_refused() {
     let of_strings = Probes { keys: vec![Arc::new(StringArray::from(vec!["a"]))], at: vec![0] };
     let of_numbers = Probes { keys: vec![Arc::new(Int64Array::from(vec![1]))], at: vec![0] };
     says(run(loaded.answer(&of_numbers, TimeMode::Event)).map(drop), "probes do not fit view `v` · its key: k Utf8");
-    says(run(loaded.answer_by(Kind::Windows, &of_strings, TimeMode::Known)).map(drop), "windows see the same rows from every moment");
+    let mut late = winners(FIVE);
+    late.known_from[0] = i64::MAX - 1;
+    let late = run(oracle.load(&[late])).unwrap();
+    says(run(late.answer_by(Kind::Windows, &of_strings, TimeMode::Known)).map(drop), "windows see the same rows from every moment");
+    assert_eq!((loaded.kind(TimeMode::Known), late.kind(TimeMode::Known)), (Kind::Windows, Kind::Groups));
     let none = Probes { keys: vec![Arc::new(StringArray::from(Vec::<&str>::new()))], at: vec![] };
     for mode in [TimeMode::Event, TimeMode::Known] {
         assert_eq!(run(loaded.answer(&none, mode)).unwrap().columns[0].len(), 0);

@@ -174,9 +174,27 @@ fn the_earliest_append_time_of_a_repeated_row_stands() {
          k=1 t=10 append=20
          k=2 t=10",
         "k=1 t=10 [20, ∞)
-         k=2 t=10 [1000, ∞)
-         applied 2, superseded 0, duplicates 2, conflicts 0
+         dead 3: no_availability
+         applied 1, superseded 0, duplicates 2, conflicts 0
          max Some(10)",
+    );
+}
+
+#[test]
+fn a_tombstone_that_says_nothing_is_known_when_the_log_had_come_there() {
+    check(
+        "allowed_lateness = 'unbounded', version = 'v', available_at = 'seen'",
+        "k=1 t=10 v=1 seen=12
+         k=2 t=50 v=1 seen=55
+         k=1 v=2 tombstone
+         k=3 t=60 v=1 seen=61
+         k=2 v=2 tombstone append=70
+         k=3 v=2 tombstone seen=80 append=90",
+        "k=1 t=10 v=1 seen=12 [12, 50)
+         k=2 t=50 v=1 seen=55 [55, 70)
+         k=3 t=60 v=1 seen=61 [61, 80)
+         applied 6, superseded 3, duplicates 0, conflicts 0
+         max Some(60)",
     );
 }
 
