@@ -12,11 +12,14 @@ const EXAMPLES: &str = "\
 Examples:
   lockstep init shop && cd shop     a small project that runs at once
   lockstep check                    are the definitions right?
+  lockstep test                     do features come out as their tests say?
+  lockstep plan                     what would applying them change?
   lockstep apply                    put them into the store
   lockstep backfill                 fill new views with their history
   lockstep ingest --from log.ndjson apply a log
   lockstep get card_activity card=7 look features up
   lockstep verify                   is what is served what history says?
+  lockstep status                   how far the store has come
 
 Exit statuses: 0 fine · 1 found a difference, or failed a check · 2 an error";
 
@@ -85,11 +88,18 @@ pub enum Verb {
     Init(verbs::init::Arguments),
     Check(verbs::check::Arguments),
     Schema(verbs::schema::Arguments),
+    Test(verbs::test::Arguments),
+    Plan(verbs::plan::Arguments),
     Apply(verbs::apply::Arguments),
+    Explain(verbs::explain::Arguments),
     Backfill(verbs::backfill::Arguments),
     Ingest(verbs::ingest::Arguments),
     Get(verbs::get::Arguments),
     Verify(verbs::verify::Arguments),
+    Status(verbs::status::Arguments),
+    DeadLetters(verbs::dead_letters::Arguments),
+    Refusals(verbs::refusals::Arguments),
+    Drop(verbs::drop::Arguments),
 }
 
 /// Starts the log on standard error. `LOCKSTEP_LOG` says more finely what is in it.

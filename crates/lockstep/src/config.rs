@@ -21,12 +21,10 @@ pub const FILE: &str = "lockstep.toml";
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the definitions are: a directory of `*.sql` files, searched with those below it.
+    /// Where the definitions and their tests are: a directory of `*.sql` and `*.test` files, searched with those below it.
     pub definitions: PathBuf,
     /// Where the online state is kept: a directory of its own.
     pub store: PathBuf,
-    /// Where the tests of views are: a directory of `*.test` files.
-    pub tests: PathBuf,
     /// Threads that backfill and read history; as many as there are cores by default.
     pub threads: Option<NonZeroUsize>,
     /// Most rows that one commit applies.
@@ -54,7 +52,6 @@ impl Default for Config {
         Config {
             definitions: "feature_defs".into(),
             store: ".lockstep/store".into(),
-            tests: "tests".into(),
             threads: None,
             batch_rows: NonZeroUsize::MIN.saturating_add(8191),
             sync: Sync(SyncPolicy::Interval(Duration::from_secs(1))),

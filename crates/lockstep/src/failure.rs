@@ -86,7 +86,7 @@ pub fn report(error: &anyhow::Error, out: &Output) -> ExitCode {
         out.say(&format!("{} {}", out.err().red("error:"), message(error)));
     } else {
         wrong.iter().for_each(|diagnostic| out.say(&format!("{}\n", diagnostic.render(out.err().into()))));
-        out.say(&format!("{} {}", out.err().red("error:"), error));
+        out.say(&format!("{} {}", out.err().red("error:"), counted(wrong.len(), "error", "errors")));
     }
     ExitCode::from(ERROR)
 }

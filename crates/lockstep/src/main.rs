@@ -6,9 +6,13 @@
 mod answering;
 mod cli;
 mod config;
+mod diff;
+mod explain;
 mod failure;
 mod feed;
+mod golden;
 mod kept;
+mod ledger;
 mod output;
 mod progress;
 mod project;
@@ -18,6 +22,8 @@ mod schemas;
 mod table;
 #[allow(dead_code, reason = "a vocabulary that verbs share: sizes, spans, ages")]
 mod text;
+mod touched;
+mod usage;
 mod verbs;
 mod verify;
 
@@ -44,10 +50,17 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::Init(args) => verbs::init::run(context, &args),
         Verb::Check(args) => verbs::check::run(context, &args),
         Verb::Schema(args) => verbs::schema::run(context, &args),
+        Verb::Test(args) => verbs::test::run(context, &args),
+        Verb::Plan(args) => verbs::plan::run(context, &args),
         Verb::Apply(args) => verbs::apply::run(context, &args),
+        Verb::Explain(args) => verbs::explain::run(context, &args),
         Verb::Backfill(args) => verbs::backfill::run(context, &args),
         Verb::Ingest(args) => verbs::ingest::run(context, &args),
         Verb::Get(args) => verbs::get::run(context, &args),
         Verb::Verify(args) => verbs::verify::run(context, &args),
+        Verb::Status(args) => verbs::status::run(context, &args),
+        Verb::DeadLetters(args) => verbs::dead_letters::run(context, &args),
+        Verb::Refusals(args) => verbs::refusals::run(context, &args),
+        Verb::Drop(args) => verbs::drop::run(context, &args),
     }
 }

@@ -55,13 +55,19 @@ impl Project {
             let advice = "`lockstep init` makes a project, --project names one, and --definitions a directory of *.sql files";
             return Err(Error::not_found(format!("there are no definitions here · no directory {} · {advice}", dir.display())).into());
         }
-        let mut paths = Vec::new();
-        sql_files(dir, &mut paths).with_context(|| format!("read {}", dir.display()))?;
+        let paths = files_below(dir, "sql")?;
         if paths.is_empty() {
             return Err(Error::not_found(format!("{} has no definitions · they are files whose names end in .sql", dir.display())).into());
         }
-        paths.sort();
         paths.iter().map(|path| read_text(path)).collect()
+    }
+
+    /// The tests of views and services, by name.
+    ///
+    /// # Errors
+    /// As reading does.
+    pub fn tests(&self) -> Result<Vec<PathBuf>> {
+        files_below(&self.definitions, "test")
     }
 
     /// The definition files as the store keeps them: by their paths below the project.
@@ -70,19 +76,26 @@ impl Project {
         files.iter().map(|file| DefinitionText { path: below(&file.name), text: file.text.clone() }).collect()
     }
 
-    /// Opens the store with the definitions that were applied to it.
+    /// Opens the store with the definitions that were applied to it. Makes none.
     ///
     /// # Errors
-    /// Unavailable where another process owns the store, NotFound where nothing was applied.
+    /// Unavailable where another process owns the store, NotFound where there is none or nothing was applied.
     pub fn open(&self, verb: &str) -> Result<(Store, Catalog)> {
+        Ok(self.open_applied(verb)?.ok_or_else(|| nothing_applied(&self.store))?)
+    }
+
+    /// As [`Self::open`], or nothing where nothing was applied.
+    ///
+    /// # Errors
+    /// Unavailable where another process owns the store.
+    pub fn open_applied(&self, verb: &str) -> Result<Option<(Store, Catalog)>> {
+        if !self.store.exists() {
+            return Ok(None);
+        }
         let store = Store::open(&self.store, self.config.store_options(verb))?;
-        let applied = OnlineStore::cut(&store).definitions()?;
-        let Some(applied) = applied else {
-            return Err(Error::not_found(format!("no definitions were applied to {} · run `lockstep apply` first", self.store.display())).into());
-        };
-        let files: Vec<SourceFile> = applied.applied.texts.into_iter().map(|text| SourceFile::new(text.path, text.text)).collect();
-        let catalog = compile(&files).map_err(Wrong)?;
-        Ok((store, catalog))
+        let Some(applied) = OnlineStore::cut(&store).definitions()? else { return Ok(None) };
+        let catalog = compile(&sources_of_texts(&applied.applied.texts)).map_err(Wrong)?;
+        Ok(Some((store, catalog)))
     }
 
     /// The definitions, compiled.
@@ -100,6 +113,15 @@ impl Project {
 /// Everything wrong with them.
 pub fn compile(files: &[SourceFile]) -> Result<Catalog, Vec<Diagnostic>> {
     Catalog::compile(Definitions::parse(files)?)
+}
+
+/// Definitions as the store keeps them, as files.
+pub fn sources_of_texts(texts: &[DefinitionText]) -> Vec<SourceFile> {
+    texts.iter().map(|text| SourceFile::new(text.path.clone(), text.text.clone())).collect()
+}
+
+fn nothing_applied(store: &Path) -> Error {
+    Error::not_found(format!("no definitions were applied to {} · run `lockstep apply` first", store.display()))
 }
 
 fn nearest_project(from: &Path) -> Option<PathBuf> {
@@ -123,7 +145,15 @@ fn join(dir: &Path, path: &Path) -> PathBuf {
     if dir == Path::new(".") { path.to_owned() } else { dir.join(path) }
 }
 
-fn sql_files(dir: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
+/// The files of a directory and those below it whose names end so, sorted.
+fn files_below(dir: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    collect(dir, ending, &mut found).with_context(|| format!("read {}", dir.display()))?;
+    found.sort();
+    Ok(found)
+}
+
+fn collect(dir: &Path, ending: &str, found: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
@@ -131,8 +161,8 @@ fn sql_files(dir: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
             continue;
         }
         if path.is_dir() {
-            sql_files(&path, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "sql") {
+            collect(&path, ending, found)?;
+        } else if path.extension().is_some_and(|extension| extension == ending) {
             found.push(path);
         }
     }

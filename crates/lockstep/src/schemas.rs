@@ -32,6 +32,18 @@ pub fn all() -> Vec<Named> {
         Named { name: "error", about: "what --json puts on standard error when a verb fails", schema: schema_for!(ErrorJson) },
         Named { name: "init", about: "lockstep init --json", schema: schema_for!(verbs::init::Made) },
         Named { name: "check", about: "lockstep check --json", schema: schema_for!(verbs::check::Checked) },
+        Named { name: "test", about: "lockstep test --json", schema: schema_for!(verbs::test::Tested) },
+        Named { name: "apply", about: "lockstep apply --json", schema: schema_for!(verbs::apply::Applied) },
+        Named { name: "backfill", about: "lockstep backfill --json", schema: schema_for!(crate::feed::Backfilled) },
+        Named { name: "ingest", about: "lockstep ingest --json", schema: schema_for!(crate::feed::Ingested) },
+        Named { name: "get", about: "lockstep get --json", schema: schema_for!(verbs::get::Got) },
+        Named { name: "plan", about: "lockstep plan --json", schema: schema_for!(verbs::plan::Planned) },
+        Named { name: "explain", about: "lockstep explain --json", schema: schema_for!(crate::explain::Explained) },
+        Named { name: "status", about: "lockstep status --json", schema: schema_for!(verbs::status::StoreStatus) },
+        Named { name: "dead_letters", about: "lockstep dead-letters list --json", schema: schema_for!(verbs::dead_letters::DeadLetters) },
+        Named { name: "exported", about: "lockstep dead-letters export --json", schema: schema_for!(verbs::dead_letters::Exported) },
+        Named { name: "refusals", about: "lockstep refusals list --json", schema: schema_for!(verbs::refusals::Refusals) },
+        Named { name: "drop", about: "lockstep drop --json", schema: schema_for!(verbs::drop::Dropped) },
         Named { name: "columns", about: "lockstep schema --service or --view, with --json", schema: schema_for!(verbs::schema::Columns) },
     ]);
     all

@@ -6,12 +6,16 @@
 //! A kernel that panics over a value fails like any other. The value comes from outside, and a process that dies of it would die again at
 //! every replay.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, BooleanBufferBuilder, RecordBatch, new_null_array};
 use arrow::compute::concat;
 use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
+use datafusion::physical_expr_common::physical_expr::fmt_sql;
 use datafusion::physical_plan::PhysicalExpr;
 use lockstep_model::Error;
 
@@ -22,6 +26,28 @@ pub struct RowExpr {
     pub expr: Arc<dyn PhysicalExpr>,
     /// Type of its values.
     pub data_type: DataType,
+}
+
+/// As SQL writes it, about: for people, never for comparison.
+impl fmt::Display for RowExpr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = Arc::clone(&self.expr).transform_down(|expr| Ok(plain_constant(&expr).map_or_else(|| Transformed::no(expr), Transformed::yes)));
+        match plain {
+            Ok(plain) => write!(f, "{}", fmt_sql(plain.data.as_ref())),
+            Err(_) => write!(f, "{}", self.expr),
+        }
+    }
+}
+
+/// A constant in place of which its text is shown: texts in quotes, and without the cast that the planner put around it.
+fn plain_constant(expr: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+    let inner = expr.downcast_ref::<CastExpr>().map_or(expr, |cast| cast.expr());
+    let value = inner.downcast_ref::<Literal>()?.value();
+    let text = match value.try_as_str() {
+        Some(Some(text)) => format!("'{}'", text.replace('\'', "''")),
+        _ => value.to_string(),
+    };
+    Some(Arc::new(Column::new(&text, 0)))
 }
 
 /// Values of an expression, one per row.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{filter_record_batch, nullif};
 use arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::physical_expr::utils::collect_columns;
 use lockstep_model::key::Keys;
 use lockstep_model::{Error, Fingerprint, StateRead, Status, TimeMode};
 
@@ -114,6 +115,10 @@ impl Branch {
     }
 }
 
+fn calls_of(finish: &RowExpr) -> impl Iterator<Item = usize> {
+    collect_columns(&finish.expr).into_iter().map(|column| column.index())
+}
+
 fn count_failed(evaluated: Evaluated, failed: &mut u64) -> ArrayRef {
     *failed += evaluated.failed.map_or(0, |rows| rows.true_count() as u64);
     evaluated.values
@@ -194,8 +199,14 @@ impl Transformation {
         if errors.iter().all(Option::is_none) {
             return false;
         }
-        let columns = datafusion::physical_expr::utils::collect_columns(&finish.expr);
-        columns.iter().any(|column| errors[column.index()].as_ref().is_some_and(|errors| errors.value(row)))
+        calls_of(finish).any(|call| errors[call].as_ref().is_some_and(|errors| errors.value(row)))
+    }
+
+    /// The window calls that a feature is made of, as indices of [`Self::outputs`], ascending.
+    pub fn calls_of(&self, feature: usize) -> Vec<usize> {
+        let mut calls: Vec<usize> = calls_of(&self.finish[feature]).collect();
+        calls.sort_unstable();
+        calls
     }
 
     /// The longest reach of any frame back from t, µs; `None` where one has no bound.

@@ -4,8 +4,9 @@ use lockstep_model::{Error, FilePosition};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 
 use super::Files;
+use crate::admission::Kind;
 use crate::pipeline::{dialect_of, file_format, schema_of};
-use crate::source::{Chunk, ReadRequest, SourceBatch, SourceFile, SourceReader};
+use crate::source::{Chunk, Format, ReadRequest, SourceBatch, SourceFile, SourceReader};
 
 /// Reads a file and remembers how far it was asked for.
 #[derive(Debug)]
@@ -23,10 +24,12 @@ pub(super) struct Log {
 
 impl Log {
     /// Opens the file that `path` names, of which `source` was read up to `position`.
-    pub(super) fn open(catalog: &Catalog, source: &SourcePlan, path: &str, position: &FilePosition, files: &Files) -> Result<Log, Error> {
+    pub(super) fn open(catalog: &Catalog, source: &SourcePlan, path: &str, kind: Kind, position: &FilePosition, files: &Files) -> Result<Log, Error> {
         let file = files.find(path)?;
         let request = || -> Result<ReadRequest, Error> {
-            let mut request = ReadRequest::new(schema_of(source), file_format(source, &file)?);
+            // A declared format is that of the batch files; a log's name says its own.
+            let format = Format::of(file.name()).filter(|_| kind == Kind::Stream).map_or_else(|| file_format(source, &file), Ok)?;
+            let mut request = ReadRequest::new(schema_of(source), format);
             request.csv = dialect_of(source);
             request.declared = catalog.sources.keys().cloned().collect();
             Ok(request)

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lockstep_model::{Error, EventTime, FilePosition, PartitionId, Position};
-use lockstep_store::{CutRead, GenerationInfo, Refusal};
+use lockstep_store::{Counters, CutRead, GenerationInfo, Refusal};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::changes::StagedChanges;
 use lockstep_transform::oracle::Winners;
@@ -38,6 +38,8 @@ pub struct Replayed {
     pub keys: MemoryKeyIndex,
     /// Rows that came too late, by the log alone.
     pub refusals: Vec<Refusal>,
+    /// What became of the rows of each source.
+    pub counters: BTreeMap<String, Counters>,
     /// Rows read.
     pub rows: u64,
 }
@@ -143,7 +145,7 @@ impl<'a> Replay<'a> {
             None => {
                 let unknown = || Error::internal(format!("no source named `{}`", id.source));
                 let source = self.catalog.sources.get(&id.source).ok_or_else(unknown)?;
-                Log::open(self.catalog, source, path.unwrap_or(&id.partition), position, self.files)?
+                Log::open(self.catalog, source, path.unwrap_or(&id.partition), kind, position, self.files)?
             }
         };
         if position.rows < log.done() {
@@ -185,12 +187,17 @@ impl<'a> Replay<'a> {
         let (measures, mut state) = (&self.target.view.measures, self.state);
         let entities = build(&self.pending.staged, &mut state, |entity, rows| tiles::build(measures, self.shape, entity, rows))?;
         let winners = self.visible.into_iter().zip(&self.target.sources).map(|(visible, source)| visible.winners(&source.schema));
+        let mut counters = self.pending.counters;
+        for (partition, rows) in self.ahead {
+            counters.entry(partition.source).or_default().dead_lettered += rows.len() as u64;
+        }
         Ok(Replayed {
             state,
             entities,
             winners: winners.collect::<Result<_, _>>()?,
             keys: self.keys,
             refusals: self.pending.refusals,
+            counters,
             rows: self.rows,
         })
     }

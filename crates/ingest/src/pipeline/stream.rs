@@ -169,7 +169,6 @@ impl<'a> Run<'a> {
             declared: self.catalog.sources.keys().cloned().collect(),
             format: self.options.format,
             batch_rows: self.options.batch_rows,
-            restart_command: format!("lockstep ingest --from {} --restart", self.file.name()),
         })
     }
 

@@ -55,7 +55,7 @@ pub enum SourceError {
     },
     /// The file is not the one that the position was taken in.
     #[error(
-        "`{file}` has changed since source `{source_name}` was read to row {rows}: {what} · put the file back, or run `{command}` to read it from the start"
+        "`{file}` has changed since source `{source_name}` was read to row {rows}: {what} · put the file back, or read what it is now under another name"
     )]
     Changed {
         /// Its path or URL.
@@ -66,8 +66,6 @@ pub enum SourceError {
         rows: u64,
         /// How it is seen.
         what: String,
-        /// What to run.
-        command: String,
     },
 }
 

@@ -125,23 +125,13 @@ pub struct ReadRequest {
     pub csv: Dialect,
     /// Most rows of a chunk.
     pub batch_rows: usize,
-    /// What to run when the file is no longer the one that was read, as a command.
-    pub restart_command: String,
 }
 
 impl ReadRequest {
     /// Reads one source from the start, 8,192 rows a chunk.
     pub fn new(schema: SourceSchema, format: Format) -> Self {
-        let restart_command = format!("lockstep ingest --restart {}", schema.name);
         let declared = vec![schema.name.clone()];
-        ReadRequest {
-            sources: vec![WantedSource { schema, resume: None }],
-            declared,
-            format,
-            csv: Dialect::default(),
-            batch_rows: 8192,
-            restart_command,
-        }
+        ReadRequest { sources: vec![WantedSource { schema, resume: None }], declared, format, csv: Dialect::default(), batch_rows: 8192 }
     }
 }
 

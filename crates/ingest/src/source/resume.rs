@@ -20,8 +20,8 @@ pub(super) struct Change {
 }
 
 impl Change {
-    pub(super) fn in_file(self, file: &str, command: &str) -> SourceError {
-        SourceError::Changed { file: file.to_owned(), source_name: self.source, rows: self.rows, what: self.what, command: command.to_owned() }
+    pub(super) fn in_file(self, file: &str) -> SourceError {
+        SourceError::Changed { file: file.to_owned(), source_name: self.source, rows: self.rows, what: self.what }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::output::{Paint, Report};
 use crate::requests::{self, Requests};
 use crate::table::{Align, Cell, Table};
 use crate::text::age;
+use crate::touched::{self, Explained};
 
 /// Requests of one lookup.
 const BATCH: usize = 4096;
@@ -28,6 +29,7 @@ const BATCH: usize = 4096;
 const EXAMPLES: &str = "\
 Examples:
   lockstep get airport_load airport=EWR
+  lockstep get airport_load airport=EWR --explain
   lockstep get delay_v1 origin=EWR dest=ORD carrier=UA --as-of 2013-03-01T12:00:00Z
   lockstep get delay_v1 --from requests.ndjson --json";
 
@@ -54,9 +56,12 @@ pub struct Arguments {
     /// A directory to keep the answers in, for `lockstep verify --served`
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
+    /// Show what each value came from: per view and window, the tiles and single events
+    #[arg(long)]
+    pub explain: bool,
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
+pub fn assignment(text: &str) -> Result<(String, String), String> {
     let (column, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no column=value"))?;
     Ok((column.to_owned(), value.to_owned()))
 }
@@ -72,6 +77,9 @@ pub struct Got {
     pub time: TimeMode,
     /// The features, in order.
     pub features: Vec<Feature>,
+    /// What they came from, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explained: Option<Explained>,
     #[serde(skip)]
     at_micros: i64,
 }
@@ -112,7 +120,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     for first in (0..moments.len()).step_by(BATCH) {
         let count = BATCH.min(moments.len() - first);
         let (rows, moments) = (requests.rows.slice(first, count), &moments[first..first + count]);
-        let request = LookupRequest { name: &arguments.name, rows: &rows, moments, time: arguments.time.map(TimeMode::from), explain: false };
+        let time = arguments.time.map(TimeMode::from);
+        let request = LookupRequest { name: &arguments.name, rows: &rows, moments, time, explain: arguments.explain };
         let lookup = served.lookup(&*cut, &request)?;
         answers.extend(got(&arguments.name, moments, &lookup)?);
         if let Some(dir) = &arguments.keep {
@@ -147,6 +156,7 @@ fn got(name: &str, moments: &[i64], lookup: &Lookup) -> Result<Vec<Got>> {
         at: EventTime(at).to_string(),
         time: lookup.time,
         features: (0..lookup.columns.len()).map(|index| feature(index, row)).collect(),
+        explained: touched::explained(lookup, row),
         at_micros: at,
     };
     Ok(moments.iter().enumerate().map(answer).collect())
@@ -192,6 +202,7 @@ impl Report for Got {
             let event_time = feature.event_time.clone().unwrap_or_default();
             table.row([feature.name.as_str().into(), value.into(), status, event_time.into(), age.into()]);
         }
-        format!("{} at {}\n{}", paint.bold(&self.name), self.at, table.render(paint))
+        let explained = self.explained.as_ref().map(|explained| explained.text(paint)).unwrap_or_default();
+        format!("{} at {}\n{}{explained}", paint.bold(&self.name), self.at, table.render(paint))
     }
 }

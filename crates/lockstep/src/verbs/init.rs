@@ -14,7 +14,7 @@ use crate::failure::Outcome;
 use crate::output::{Paint, Report};
 
 /// The files of a new project, by their paths in it.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("README.md", include_str!("../../template/README.md")),
     ("lockstep.toml", include_str!("../../template/lockstep.toml")),
     (".gitignore", include_str!("../../template/gitignore")),
@@ -23,7 +23,8 @@ const FILES: [(&str, &str); 9] = [
     ("feature_defs/fraud_v1.sql", include_str!("../../template/fraud_v1.sql")),
     ("data/payments.csv", include_str!("../../template/payments.csv")),
     ("data/new_payments.ndjson", include_str!("../../template/new_payments.ndjson")),
-    ("tests/card_activity.test", include_str!("../../template/card_activity.test")),
+    ("feature_defs/fraud_v1.test", include_str!("../../template/fraud_v1.test")),
+    ("feature_defs/card_activity.test", include_str!("../../template/card_activity.test")),
 ];
 
 const EXAMPLES: &str = "\

@@ -3,10 +3,17 @@
 pub mod apply;
 pub mod backfill;
 pub mod check;
+pub mod dead_letters;
+pub mod drop;
+pub mod explain;
 pub mod get;
 pub mod ingest;
 pub mod init;
+pub mod plan;
+pub mod refusals;
 pub mod schema;
+pub mod status;
+pub mod test;
 pub mod verify;
 
 use anyhow::Result;

@@ -58,6 +58,7 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
     (found.len() == before).then(|| Service {
         name: written.name.text.clone(),
         origin: statement.origin.at(written.name.span),
+        statement: statement.origin.span,
         request_alias: request.relation.alias.clone(),
         request_as: request.source.map(|source| source.name.clone()),
         request: request.columns,

@@ -95,8 +95,15 @@ pub(super) fn source(
     let event_time = check.event_time(&read, found);
     let checked = check.options(read, found);
     let available = check.place("available_at");
-    let mut source =
-        Source { name: name.text.clone(), origin: statement.origin.at(name.span), primary_key, event_time: event_time?, options: checked?, columns };
+    let mut source = Source {
+        name: name.text.clone(),
+        origin: statement.origin.at(name.span),
+        statement: statement.origin.span,
+        primary_key,
+        event_time: event_time?,
+        options: checked?,
+        columns,
+    };
     source.options.available_at = available_at_text.and_then(|text| available_at(&text, &available, &source, found));
     (found.len() == before).then_some(source)
 }

@@ -3,7 +3,7 @@
 
 use arrow::datatypes::DataType;
 use chrono_tz::Tz;
-use datafusion::sql::sqlparser::ast::{Expr, Query};
+use datafusion::sql::sqlparser::ast::{Expr, Query, SetExpr};
 use indexmap::IndexMap;
 use serde::Deserialize;
 
@@ -55,6 +55,8 @@ pub struct Source {
     pub name: String,
     /// Where its name is written.
     pub origin: Origin,
+    /// All of its definition, in the same file.
+    pub statement: Span,
     /// Its columns, at least one.
     pub columns: Vec<Column>,
     /// The columns that name an event, as indices of `columns`, in the order of the PRIMARY KEY.
@@ -155,6 +157,8 @@ pub struct View {
     pub name: String,
     /// Where its name is written.
     pub origin: Origin,
+    /// All of its definition, in the same file.
+    pub statement: Span,
     /// The entity its features describe.
     pub entity: String,
     /// Its options.
@@ -174,6 +178,27 @@ pub struct View {
 }
 
 impl View {
+    /// A feature with the windows it names spelled out: equal texts mean the same over equal rows.
+    pub fn feature_text(&self, feature: &FeatureItem) -> String {
+        let mut text = feature.expr.to_string();
+        let SetExpr::Select(select) = self.query.body.as_ref() else { return text };
+        let names: Vec<String> = text.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_lowercase).collect();
+        for window in &select.named_window {
+            if names.iter().any(|name| *name == window.0.value.to_lowercase()) {
+                text += &format!(" WINDOW {window}");
+            }
+        }
+        text
+    }
+
+    /// What its features are computed from: FROM and WHERE.
+    pub fn rows_text(&self) -> String {
+        let SetExpr::Select(select) = self.query.body.as_ref() else { return String::new() };
+        let from: Vec<String> = select.from.iter().map(ToString::to_string).collect();
+        let filter = select.selection.as_ref().map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
+        format!("FROM {}{filter}", from.join(", "))
+    }
+
     /// The text of its body.
     pub fn body_text(&self) -> &str {
         self.body.file.slice(self.body.span)
@@ -227,6 +252,8 @@ pub struct Service {
     pub name: String,
     /// Where its name is written.
     pub origin: Origin,
+    /// All of its definition, in the same file.
+    pub statement: Span,
     /// What a request gives, beside its moment. With `request_as`, columns of that source without its event time.
     pub request: Vec<Column>,
     /// What expressions call the request; `request` unless the definition names it.

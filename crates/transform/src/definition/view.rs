@@ -57,6 +57,7 @@ pub(super) fn view(written: &WrittenView<'_>, known: &Known<'_>, found: &mut Vec
     (found.len() == before).then(|| View {
         name: written.name.text.clone(),
         origin: statement.origin.at(written.name.span),
+        statement: statement.origin.span,
         entity: written.entity.text.clone(),
         options,
         query: Box::new(written.query.clone()),

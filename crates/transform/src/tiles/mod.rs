@@ -12,18 +12,22 @@
 pub mod audit;
 pub mod fault;
 mod fold;
+mod frame;
 mod measure;
 mod memory;
 pub mod node;
 pub mod order;
 mod read;
+mod survey;
 #[cfg(test)]
 mod tests;
 
 pub use fold::{EntityChanges, apply, build};
+pub use frame::{Frame, LastRows};
 pub use measure::{Measure, Measures};
 pub use memory::MemoryState;
-pub use read::{Frame, LastRows, ReadStats, Request, Touch, TouchKind, Values, read_at};
+pub use read::{ReadStats, Request, Touch, TouchKind, Values, read_at};
+pub use survey::{Extent, Level, Survey, survey};
 
 /// When events move from the head into the tree, and when a leaf becomes a page. No choice of these changes an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

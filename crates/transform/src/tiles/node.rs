@@ -100,6 +100,16 @@ impl Page<'_> {
     }
 }
 
+/// How many events a head or node holds itself: none of a page.
+pub fn rows_in(bytes: &[u8]) -> Result<u64, CodecError> {
+    let mut reader = open(bytes)?;
+    match reader.byte()? {
+        HEAD | LEAF => reader.varint(),
+        PAGE => Ok(0),
+        _ => Err(CodecError::new("not a node")),
+    }
+}
+
 /// Decodes an entity's head into its buffered rows.
 pub fn decode_head(bytes: &[u8]) -> Result<Vec<Row<'_>>, CodecError> {
     let mut reader = open(bytes)?;

@@ -7,60 +7,11 @@ use arrow::array::{ArrayRef, BooleanArray};
 use lockstep_model::codec::{CodecError, Reader};
 use lockstep_model::{Error, StateKey, StateRead, TimeMode};
 
+use super::frame::Frame;
 use super::measure::Measures;
 use super::node::{self, FANOUT, Node, Page, Row, TileMeta};
 use super::order::{self, Cover, Path, TimeRange};
 use crate::aggregate::{Groups, OrderKeys, Rows};
-use crate::calendar::Calendar;
-
-/// Which events of an entity a value is made of, seen from a moment t.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
-    /// First moment inside is t minus this many µs; `None` reaches back without end.
-    pub preceding: Option<i64>,
-    /// Last moment inside is t minus this many µs.
-    pub ends_before: i64,
-    /// Of the events inside, only the last `n` after leaving out the last `skip`, by order key.
-    pub last: Option<LastRows>,
-    /// Only events of the calendar period that holds t.
-    pub calendar: Option<Calendar>,
-    /// Grid in µs that every edge which is not t itself is floored to; 1 is exact.
-    pub resolution: i64,
-}
-
-/// The bounds of a `ROWS` frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastRows {
-    /// How many rows; `None` for all.
-    pub n: Option<u64>,
-    /// How many of the last rows to leave out first.
-    pub skip: u64,
-}
-
-impl LastRows {
-    /// How many of the newest rows have to be looked at.
-    fn reach(self) -> u64 {
-        self.n.map_or(u64::MAX, |n| n.saturating_add(self.skip))
-    }
-}
-
-impl Frame {
-    /// The moments inside, seen from `at`.
-    pub fn range(&self, at: i64) -> TimeRange {
-        // What lies before the beginning of time is `None`.
-        let edge = |before: i64| {
-            let time = at.checked_sub(before)?;
-            let is_exact = before == 0 || self.resolution <= 1;
-            if is_exact { Some(time) } else { time.div_euclid(self.resolution).checked_mul(self.resolution) }
-        };
-        let first = self.preceding.and_then(edge).unwrap_or(i64::MIN);
-        let Some(last) = edge(self.ends_before) else { return TimeRange::EMPTY };
-        match &self.calendar {
-            None => TimeRange { first, last },
-            Some(calendar) => TimeRange { first: first.max(calendar.start_of(at)), last },
-        }
-    }
-}
 
 /// One entity at one moment.
 #[derive(Debug, Clone, Copy)]

@@ -73,7 +73,7 @@ impl ParquetReader {
         for wanted in &request.sources {
             if let Some(before) = &wanted.resume {
                 let change = |what| Change { source: wanted.schema.name.clone(), rows: before.rows, what };
-                check_same(before, &position, rows_total).map_err(|what| change(what).in_file(file.name(), &request.restart_command))?;
+                check_same(before, &position, rows_total).map_err(|what| change(what).in_file(file.name()))?;
             }
         }
         let resumed = || request.sources.iter().map(|wanted| wanted.resume.as_ref());

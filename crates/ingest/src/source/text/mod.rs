@@ -31,7 +31,6 @@ const LONG_RECORD_KEPT_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct TextReader {
     file: String,
-    restart_command: String,
     batch_rows: usize,
     size: Option<u64>,
     etag: Option<String>,
@@ -61,12 +60,11 @@ impl TextReader {
     pub(super) fn open(file: &SourceFile, request: ReadRequest) -> Result<Self, Error> {
         let router = Router::new(&request);
         let opened = input::open(file)?;
-        let changed = |change: Change| change.in_file(file.name(), &request.restart_command);
+        let changed = |change: Change| change.in_file(file.name());
         let passed = Passed::new(&request.sources, opened.size).map_err(changed)?;
         let end_known = request.sources.iter().all(|wanted| wanted.resume.as_ref().is_some_and(|position| position.complete));
         let mut reader = TextReader {
             file: file.name().to_owned(),
-            restart_command: request.restart_command,
             batch_rows: request.batch_rows,
             size: opened.size,
             etag: opened.etag,
@@ -153,7 +151,7 @@ impl TextReader {
     }
 
     fn changed(&self, change: Change) -> SourceError {
-        change.in_file(&self.file, &self.restart_command)
+        change.in_file(&self.file)
     }
 
     fn chunk(&mut self) -> Result<Option<Chunk>, Error> {

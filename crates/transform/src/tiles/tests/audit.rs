@@ -8,10 +8,10 @@ use super::super::node::Row;
 use super::super::{EntityChanges, MemoryState, Shape, apply, order};
 use super::{Stored, measures};
 
-const ENTITY: &[u8] = b"e";
+pub(super) const ENTITY: &[u8] = b"e";
 const SECOND: i64 = 1_000_000;
 
-fn state(events: usize, shape: Shape) -> MemoryState {
+pub(super) fn state(events: usize, shape: Shape) -> MemoryState {
     let measures = measures();
     let args: Vec<Vec<u8>> = (0..events).map(|n| Stored::of((n * 4 + 9) as u16).encode(&measures.codec)).collect();
     let keys: Vec<Vec<u8>> = (0..events)

@@ -5,6 +5,7 @@ mod batches;
 mod broken;
 mod model;
 mod speed;
+mod survey;
 
 use std::sync::Arc;
 

@@ -1,0 +1,365 @@
+//! `plan`: what applying the definitions would change, and what it would cost.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::Args;
+use lockstep_ingest::pipeline::{file_format, schema_of};
+use lockstep_ingest::source::{ReadRequest, SourceFile, SourceReader, Stores, locate};
+use lockstep_model::Error;
+use lockstep_store::{DefinitionText, GenerationInfo, OnlineStore, Store};
+use lockstep_transform::catalog::{Catalog, SourcePlan};
+use lockstep_transform::definition::{Origin, Span, View};
+use lockstep_transform::transformation::Transformation;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use crate::diff::{self, Line, diff};
+use crate::failure::{Outcome, Wrong};
+use crate::output::{Paint, Report};
+use crate::project::{Project, compile, sources_of_texts};
+use crate::text::{bytes, counted, grouped};
+
+/// Show what applying the definitions would change
+///
+/// Compares the definitions with those that were applied: which views are new, changed or gone and why, which services read them, and what a backfill
+/// would read. Changes nothing.
+#[derive(Debug, Args)]
+pub struct Arguments {}
+
+/// What the owner of the store is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// The definitions as they would be applied.
+    pub texts: Vec<DefinitionText>,
+}
+
+/// What applying would change.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Planned {
+    /// Views, in the order of the definitions; then those that are gone.
+    pub views: Vec<PlannedView>,
+    /// Services, in the same way.
+    pub services: Vec<PlannedService>,
+    /// Files of history that a backfill would read.
+    pub backfill: Vec<PlannedFile>,
+}
+
+/// What becomes of a definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// It was not there.
+    New,
+    /// It means something else than before.
+    Changed,
+    /// It means what it meant.
+    Unchanged,
+    /// It is there no more.
+    Gone,
+}
+
+/// What becomes of a view.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedView {
+    /// The view.
+    pub view: String,
+    /// What becomes of it.
+    pub change: Change,
+    /// The version it has now.
+    pub version_before: Option<u32>,
+    /// The version it would have.
+    pub version_after: Option<u32>,
+    /// Whether a backfill is needed before it serves.
+    pub backfill: bool,
+    /// Features that come.
+    pub features_new: Vec<String>,
+    /// Features that mean something else.
+    pub features_changed: Vec<String>,
+    /// Features that go.
+    pub features_gone: Vec<String>,
+    /// Whether its FROM, WHERE or a source of it changed, and with it every feature.
+    pub rows_changed: bool,
+    /// Its definition and those of its sources, where they changed.
+    pub differences: Vec<StatementDiff>,
+    /// Services that read it.
+    pub services: Vec<String>,
+}
+
+/// A definition that changed.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct StatementDiff {
+    /// What it defines: `source departures`.
+    pub of: String,
+    /// What changed.
+    pub lines: Vec<Line>,
+}
+
+/// What becomes of a service.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedService {
+    /// The service.
+    pub service: String,
+    /// What becomes of it.
+    pub change: Change,
+}
+
+/// A file of history.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedFile {
+    /// The source.
+    pub source: String,
+    /// The file, or the location where there is none.
+    pub file: String,
+    /// Its rows, where its format says.
+    pub rows: Option<u64>,
+    /// Its size.
+    pub bytes: Option<u64>,
+    /// Why it cannot be read.
+    pub problem: Option<String>,
+}
+
+/// Plans.
+///
+/// # Errors
+/// [`Wrong`] where the definitions do not check out; where the store cannot be read.
+pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
+    let project = context.project()?;
+    let files = project.files()?;
+    compile(&files).map_err(Wrong)?;
+    let question = Question { texts: project.texts(&files) };
+    let planned = match project.open_applied("plan")? {
+        Some((store, catalog)) => answer(&project, &store, &catalog, &question)?,
+        None => plan(&project, &compile(&[]).map_err(Wrong)?, &[], &question)?,
+    };
+    context.out.show(&planned)?;
+    Ok(Outcome::Fine)
+}
+
+/// Compares definitions with those applied to a store.
+///
+/// # Errors
+/// [`Wrong`] where the definitions do not check out; where the store cannot be read.
+pub fn answer(project: &Project, store: &Store, catalog: &Catalog, question: &Question) -> Result<Planned> {
+    plan(project, catalog, &OnlineStore::cut(store).generations()?, question)
+}
+
+fn plan(project: &Project, before: &Catalog, generations: &[GenerationInfo], question: &Question) -> Result<Planned> {
+    let after = compile(&sources_of_texts(&question.texts)).map_err(Wrong)?;
+    let mut views: Vec<PlannedView> = after.views.values().map(|view| planned_view(before, &after, generations, view)).collect();
+    views.extend(before.views.values().filter(|view| !after.views.contains_key(&view.view)).map(|view| gone(before, generations, view)));
+    let mut services: Vec<PlannedService> = Vec::new();
+    for (name, service) in &after.services {
+        let change = match before.services.get(name) {
+            None => Change::New,
+            Some(old) if old.meaning == service.meaning => Change::Unchanged,
+            Some(_) => Change::Changed,
+        };
+        services.push(PlannedService { service: name.clone(), change });
+    }
+    let is_gone = |name: &&String| !after.services.contains_key(*name);
+    services.extend(before.services.keys().filter(is_gone).map(|name| PlannedService { service: name.clone(), change: Change::Gone }));
+    let backfill = backfill(project, &after, &views);
+    Ok(Planned { views, services, backfill })
+}
+
+fn planned_view(before: &Catalog, after: &Catalog, generations: &[GenerationInfo], view: &Transformation) -> PlannedView {
+    let name = &view.view;
+    let of_view = || generations.iter().filter(|info| info.view == *name);
+    let same = of_view().rfind(|info| info.meaning == view.meaning && info.state == view.state);
+    let old = before.views.get(name);
+    let version = |old: &Arc<Transformation>| of_view().rfind(|info| info.meaning == old.meaning && info.state == old.state).map(|info| info.version);
+    let change = match old {
+        None => Change::New,
+        Some(old) if old.meaning == view.meaning && old.state == view.state => Change::Unchanged,
+        Some(_) => Change::Changed,
+    };
+    let next = of_view().map(|info| info.version).max().unwrap_or(0) + 1;
+    let mut planned = PlannedView {
+        view: name.clone(),
+        change,
+        version_before: old.and_then(version),
+        version_after: Some(same.map_or(next, |info| info.version)),
+        backfill: !same.is_some_and(GenerationInfo::published),
+        features_new: Vec::new(),
+        features_changed: Vec::new(),
+        features_gone: Vec::new(),
+        rows_changed: false,
+        differences: Vec::new(),
+        services: readers(after, name),
+    };
+    if let (Change::Changed, Some(old), Some(new)) = (change, before.definitions.views.get(name), after.definitions.views.get(name)) {
+        compare_features(&mut planned, old, new);
+        compare_statements(&mut planned, before, after, old, new);
+    }
+    planned
+}
+
+fn compare_features(planned: &mut PlannedView, old: &View, new: &View) {
+    for feature in &new.features {
+        match old.features.iter().find(|earlier| earlier.name == feature.name) {
+            None => planned.features_new.push(feature.name.clone()),
+            Some(earlier) if old.feature_text(earlier) != new.feature_text(feature) => planned.features_changed.push(feature.name.clone()),
+            Some(_) => {}
+        }
+    }
+    let is_gone = |feature: &&lockstep_transform::definition::FeatureItem| !new.features.iter().any(|later| later.name == feature.name);
+    planned.features_gone = old.features.iter().filter(is_gone).map(|feature| feature.name.clone()).collect();
+}
+
+fn compare_statements(planned: &mut PlannedView, before: &Catalog, after: &Catalog, old: &View, new: &View) {
+    planned.rows_changed = old.rows_text() != new.rows_text();
+    let names: BTreeSet<&str> = new.branches.iter().map(|branch| branch.source.as_str()).collect();
+    for name in names {
+        let (Some(was), Some(is)) = (before.sources.get(name), after.sources.get(name)) else { continue };
+        if was.meaning == is.meaning && was.schema == is.schema && was.event_time == is.event_time {
+            continue;
+        }
+        planned.rows_changed = true;
+        if let (Some(was), Some(is)) = (before.definitions.sources.get(name), after.definitions.sources.get(name)) {
+            let lines = diff(statement(&was.origin, was.statement), statement(&is.origin, is.statement));
+            planned.differences.push(StatementDiff { of: format!("source {name}"), lines });
+        }
+    }
+    let lines = diff(statement(&old.origin, old.statement), statement(&new.origin, new.statement));
+    if !lines.is_empty() {
+        planned.differences.push(StatementDiff { of: format!("feature view {}", new.name), lines });
+    }
+}
+
+fn statement(origin: &Origin, span: Span) -> &str {
+    origin.file.slice(span)
+}
+
+fn gone(before: &Catalog, generations: &[GenerationInfo], view: &Transformation) -> PlannedView {
+    let version = generations.iter().rfind(|info| info.view == view.view && info.meaning == view.meaning).map(|info| info.version);
+    PlannedView {
+        view: view.view.clone(),
+        change: Change::Gone,
+        version_before: version,
+        version_after: None,
+        backfill: false,
+        features_new: Vec::new(),
+        features_changed: Vec::new(),
+        features_gone: view.features.fields().iter().map(|field| field.name().clone()).collect(),
+        rows_changed: false,
+        differences: Vec::new(),
+        services: readers(before, &view.view),
+    }
+}
+
+fn readers(catalog: &Catalog, view: &str) -> Vec<String> {
+    catalog.services.values().filter(|service| service.joins.iter().any(|join| join.view == view)).map(|service| service.name.clone()).collect()
+}
+
+/// The history of all views that need it.
+fn backfill(project: &Project, catalog: &Catalog, views: &[PlannedView]) -> Vec<PlannedFile> {
+    let reads = |source: &SourcePlan| {
+        let needs = views.iter().filter(|view| view.backfill).filter_map(|view| catalog.views.get(&view.view));
+        needs.into_iter().any(|view| view.branches.iter().any(|branch| branch.source == source.name))
+    };
+    let mut files = Vec::new();
+    for source in catalog.sources.values().filter(|source| reads(source)) {
+        for location in &source.options.batch {
+            match locate(location, &project.dir, &Stores::local()) {
+                Ok(found) => files.extend(found.iter().map(|file| planned_file(source, file))),
+                Err(error) => files.push(PlannedFile {
+                    source: source.name.clone(),
+                    file: location.clone(),
+                    rows: None,
+                    bytes: None,
+                    problem: Some(error.to_string()),
+                }),
+            }
+        }
+    }
+    files
+}
+
+fn planned_file(source: &SourcePlan, file: &SourceFile) -> PlannedFile {
+    let progress = || -> Result<_, Error> {
+        let reader = SourceReader::open(file, ReadRequest::new(schema_of(source), file_format(source, file)?))?;
+        Ok(reader.progress())
+    };
+    let (rows, bytes, problem) = match progress() {
+        Ok(progress) => (progress.rows_total, progress.bytes_total, None),
+        Err(error) => (None, None, Some(error.to_string())),
+    };
+    PlannedFile { source: source.name.clone(), file: file.name().to_owned(), rows, bytes, problem }
+}
+
+impl Report for Planned {
+    fn text(&self, paint: Paint) -> String {
+        let mut text: String = self.views.iter().map(|view| view_text(view, paint)).collect();
+        for service in self.services.iter().filter(|service| service.change != Change::Unchanged) {
+            let _ = writeln!(text, "{} {}", change_text(service.change, paint), paint.dim(format!("service {}", service.service)));
+        }
+        text += &self.backfill_text(paint);
+        let applies = self.views.iter().any(|view| view.change != Change::Unchanged) || self.services.iter().any(|s| s.change != Change::Unchanged);
+        let next = match (applies, self.views.iter().any(|view| view.backfill)) {
+            (true, true) => "`lockstep apply`, then `lockstep backfill`",
+            (true, false) => "`lockstep apply`",
+            (false, true) => "`lockstep backfill`",
+            (false, false) => return text + "nothing would change\n",
+        };
+        text + &format!("{} {next}\n", paint.bold("next:"))
+    }
+}
+
+fn change_text(change: Change, paint: Paint) -> String {
+    match change {
+        Change::New => paint.green("new      "),
+        Change::Changed => paint.yellow("changed  "),
+        Change::Unchanged => paint.dim("unchanged"),
+        Change::Gone => paint.red("gone     "),
+    }
+}
+
+fn view_text(view: &PlannedView, paint: Paint) -> String {
+    let version = match (view.version_before, view.version_after) {
+        (Some(before), Some(after)) if before != after => format!("version {before} → {after}"),
+        (_, Some(after)) => format!("version {after}"),
+        (Some(before), None) => format!("version {before} stays until `lockstep drop {}@{before}`", view.view),
+        (None, None) => String::new(),
+    };
+    let backfill = if view.backfill { ", to be backfilled" } else { "" };
+    let read = if view.services.is_empty() { String::new() } else { format!(", read by {}", view.services.join(", ")) };
+    let mut text = format!("{} {}  {version}{backfill}{read}\n", change_text(view.change, paint), paint.bold(&view.view));
+    if view.change != Change::Changed {
+        return text;
+    }
+    if view.rows_changed {
+        text += "  its rows change, and with them every feature\n";
+    }
+    for (what, features) in [("comes", &view.features_new), ("changes", &view.features_changed), ("goes", &view.features_gone)] {
+        if !features.is_empty() {
+            let _ = writeln!(text, "  {what}: {}", features.join(", "));
+        }
+    }
+    for difference in &view.differences {
+        let _ = writeln!(text, "  {}", paint.cyan(&difference.of));
+        text += &diff::text(&difference.lines, "    ", paint);
+    }
+    text
+}
+
+impl Planned {
+    fn backfill_text(&self, paint: Paint) -> String {
+        if self.backfill.is_empty() {
+            return String::new();
+        }
+        let mut text = format!("{}\n", paint.bold("a backfill would read"));
+        for PlannedFile { source, file, rows, bytes: size, problem } in &self.backfill {
+            let rows = rows.map(|rows| format!(" · {} rows", grouped(rows))).unwrap_or_default();
+            let size = size.map(|size| format!(" · {}", bytes(size))).unwrap_or_default();
+            let problem = problem.as_ref().map(|problem| format!(" · {}", paint.red(problem))).unwrap_or_default();
+            let _ = writeln!(text, "  {source}: {file}{rows}{size}{problem}");
+        }
+        let total = self.backfill.iter().filter_map(|file| file.bytes).sum();
+        let _ = writeln!(text, "  {} in {}", bytes(total), counted(self.backfill.len(), "file", "files"));
+        text
+    }
+}

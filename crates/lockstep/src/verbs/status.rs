@@ -1,0 +1,278 @@
+//! `status`: how far the store has come, and what it holds.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Args;
+use lockstep_ingest::pipeline::history_path;
+use lockstep_model::{EventTime, PartitionId, Position};
+use lockstep_store::{Counters, CutRead, GenerationInfo, OnlineStore, Store};
+use lockstep_transform::catalog::Catalog;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use crate::failure::Outcome;
+use crate::output::{Paint, Report};
+use crate::project::Project;
+use crate::table::{Align, Table};
+use crate::text::{bytes, counted, grouped};
+use crate::usage::{Usage, usage};
+
+/// Keys of each version that are counted before the rest is estimated.
+const KEYS_MAX: u64 = 200_000;
+
+/// Show how far the store has come, and what it holds
+///
+/// Per version of a view: its generation, from when it can be read, its watermark, what it holds, and what became of the rows of each source; per partition
+/// its position and newest event.
+#[derive(Debug, Args)]
+pub struct Arguments {}
+
+/// What the owner of the store is asked.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Question {}
+
+/// A store.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct StoreStatus {
+    /// Its directory.
+    pub store: String,
+    /// Bytes of its files.
+    pub disk_bytes: u64,
+    /// Number of the set of definitions applied last.
+    pub definitions: u64,
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// When it was applied.
+    pub applied_at: String,
+    /// Versions of views, in order of their generations.
+    pub views: Vec<VersionStatus>,
+}
+
+/// What a version of a view is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It is what the definitions say, and answers.
+    Serving,
+    /// It is what the definitions say, and waits for its backfill.
+    Filling,
+    /// The definitions say something else by now.
+    Old,
+}
+
+/// A version of a view.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct VersionStatus {
+    /// The view.
+    pub view: String,
+    /// Its version.
+    pub version: u32,
+    /// Its generation.
+    pub generation: u32,
+    /// What it is there for.
+    pub role: Role,
+    /// When it was created.
+    pub created_at: String,
+    /// When it became complete.
+    pub published_at: Option<String>,
+    /// The earliest moment that it answers for; absent where that is every moment.
+    pub readable_from: Option<String>,
+    /// The least of the newest event times of its logs; absent until each source has one.
+    pub watermark: Option<String>,
+    /// What it holds.
+    pub usage: Usage,
+    /// Its sources.
+    pub sources: Vec<SourceStatus>,
+}
+
+/// A source, as a version of a view has read it.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SourceStatus {
+    /// The source.
+    pub source: String,
+    /// Rows that count.
+    pub applied: u64,
+    /// Rows that were known already.
+    pub duplicates: u64,
+    /// Rows with other content under a known key.
+    pub conflicts: u64,
+    /// Rows that came too late.
+    pub refused: u64,
+    /// Rows put aside.
+    pub dead_lettered: u64,
+    /// Row versions that gave way to a greater one.
+    pub superseded: u64,
+    /// Rows that belong to no entity.
+    pub null_keys: u64,
+    /// Expressions that failed on a row.
+    pub row_errors: u64,
+    /// Where each of its partitions stands.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// Where a partition stands.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PartitionStatus {
+    /// A path; `-` for standard input.
+    pub partition: String,
+    /// Whether it is history.
+    pub history: bool,
+    /// Rows done.
+    pub rows: u64,
+    /// Whether its end was reached.
+    pub complete: bool,
+    /// The newest event time, of a log.
+    pub newest: Option<String>,
+}
+
+/// Tells about the store of the project.
+///
+/// # Errors
+/// NotFound where there is none; where it cannot be read.
+pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
+    let project = context.project()?;
+    let (store, catalog) = project.open("status")?;
+    context.out.show(&answer(&project, &store, &catalog, &Question::default())?)?;
+    Ok(Outcome::Fine)
+}
+
+/// The status of a store.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn answer(_: &Project, store: &Store, catalog: &Catalog, _: &Question) -> Result<StoreStatus> {
+    let cut = OnlineStore::cut(store);
+    let definitions = cut.definitions()?;
+    let views = cut.generations()?.iter().map(|info| version(catalog, &*cut, info)).collect::<Result<_>>()?;
+    Ok(StoreStatus {
+        store: store.dir().display().to_string(),
+        disk_bytes: size_of(store.dir()),
+        definitions: definitions.as_ref().map_or(0, |definitions| definitions.version),
+        fingerprint: definitions.as_ref().map(|definitions| definitions.applied.fingerprint.to_string()).unwrap_or_default(),
+        applied_at: definitions.map(|definitions| definitions.applied_at.to_string()).unwrap_or_default(),
+        views,
+    })
+}
+
+/// Bytes of the files of a directory. A file that goes while they are counted is left out.
+fn size_of(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.metadata().map_or(0, |metadata| if metadata.is_dir() { size_of(&entry.path()) } else { metadata.len() })).sum()
+}
+
+fn version(catalog: &Catalog, cut: &dyn CutRead, info: &GenerationInfo) -> Result<VersionStatus> {
+    let generation = info.generation;
+    let positions = cut.positions(generation)?;
+    let is_current = catalog.views.get(&info.view).is_some_and(|view| view.meaning == info.meaning && view.state == info.state);
+    let role = match (is_current, info.published()) {
+        (true, true) => Role::Serving,
+        (true, false) => Role::Filling,
+        (false, _) => Role::Old,
+    };
+    let readable_from = cut.horizon(generation)?.readable_from;
+    Ok(VersionStatus {
+        view: info.view.clone(),
+        version: info.version,
+        generation: generation.0,
+        role,
+        created_at: info.created_at.to_string(),
+        published_at: info.published_at.map(|at| at.to_string()),
+        readable_from: (readable_from != EventTime::MIN).then(|| readable_from.to_string()),
+        watermark: watermark(&positions).map(|at| at.to_string()),
+        usage: usage(cut, generation, KEYS_MAX)?,
+        sources: sources(cut.counters(generation)?, positions),
+    })
+}
+
+/// The least of the newest event times of all logs, where every source has one.
+fn watermark(positions: &[(PartitionId, Position)]) -> Option<EventTime> {
+    let mut by_source: BTreeMap<&str, Option<i64>> = BTreeMap::new();
+    for (PartitionId { source, partition }, Position::File(position)) in positions {
+        let least = by_source.entry(source).or_default();
+        if history_path(partition).is_none()
+            && let Some(newest) = position.event_time_max
+        {
+            *least = Some(least.map_or(newest, |least: i64| least.min(newest)));
+        }
+    }
+    by_source.into_values().collect::<Option<Vec<i64>>>()?.into_iter().min().map(EventTime)
+}
+
+fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Position)>) -> Vec<SourceStatus> {
+    let mut partitions: BTreeMap<String, Vec<PartitionStatus>> = counters.keys().map(|source| (source.clone(), Vec::new())).collect();
+    for (PartitionId { source, partition }, Position::File(position)) in positions {
+        let history = history_path(&partition).map(str::to_owned);
+        partitions.entry(source).or_default().push(PartitionStatus {
+            history: history.is_some(),
+            partition: history.unwrap_or(partition),
+            rows: position.rows,
+            complete: position.complete,
+            newest: position.event_time_max.map(|at| EventTime(at).to_string()),
+        });
+    }
+    let status = |(source, partitions): (String, Vec<PartitionStatus>)| {
+        let Counters { applied, duplicates, conflicts, refused, dead_lettered, null_keys, superseded, row_errors } =
+            counters.get(&source).copied().unwrap_or_default();
+        SourceStatus { source, applied, duplicates, conflicts, refused, dead_lettered, superseded, null_keys, row_errors, partitions }
+    };
+    partitions.into_iter().map(status).collect()
+}
+
+impl Report for StoreStatus {
+    fn text(&self, paint: Paint) -> String {
+        let StoreStatus { store, disk_bytes, definitions, fingerprint, applied_at, views } = self;
+        let mut text = format!("{} {}, {} on the disk\n", paint.bold("store"), store, bytes(*disk_bytes));
+        if *definitions == 0 {
+            return text + "nothing was applied to it yet · run `lockstep apply`\n";
+        }
+        let _ = writeln!(text, "definitions version {definitions}, {}, applied {applied_at}", &fingerprint[..12]);
+        views.iter().for_each(|view| text += &version_text(view, paint));
+        text
+    }
+}
+
+fn version_text(view: &VersionStatus, paint: Paint) -> String {
+    let role = match view.role {
+        Role::Serving => paint.green("serving"),
+        Role::Filling => paint.yellow("waits for `lockstep backfill`"),
+        Role::Old => paint.dim(format!("old · `lockstep drop {}@{}` removes it", view.view, view.version)),
+    };
+    let mut text = format!("\n{} version {}, generation {}, {role}\n", paint.bold(&view.view), view.version, view.generation);
+    let Usage { entities, events, state_bytes, primary_keys, exact, .. } = &view.usage;
+    let (about, at_least) = if *exact { ("", "") } else { ("about ", "at least ") };
+    let (entities, events) = (counted(*entities, "entity", "entities"), counted(*events, "event", "events"));
+    let _ = writeln!(text, "  {about}{entities}, {events}, {} · {at_least}{} remembered", bytes(*state_bytes), counted(*primary_keys, "key", "keys"));
+    let from = view.readable_from.as_ref().map_or_else(|| "every moment can be read".to_owned(), |from| format!("readable from {from}"));
+    let watermark = view.watermark.as_ref().map_or_else(|| "no watermark yet".to_owned(), |watermark| format!("watermark {watermark}"));
+    let _ = writeln!(text, "  {from} · {watermark}");
+    view.sources.iter().for_each(|source| text += &source_text(source, paint));
+    text
+}
+
+fn source_text(source: &SourceStatus, paint: Paint) -> String {
+    let counts = [
+        (source.duplicates, "duplicates"),
+        (source.conflicts, "conflicts"),
+        (source.refused, "too late"),
+        (source.dead_lettered, "dead letters"),
+        (source.superseded, "superseded"),
+        (source.null_keys, "without an entity"),
+        (source.row_errors, "failed expressions"),
+    ];
+    let others: String = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(" · {} {what}", grouped(*count))).collect();
+    let mut text = format!("  {} {} applied{others}\n", paint.cyan(&source.source), grouped(source.applied));
+    let mut table = Table::new(&[("", Align::Left), ("", Align::Right), ("", Align::Left)]).indented(4);
+    for partition in &source.partitions {
+        let what = if partition.history { "history " } else { "log " };
+        let end = if partition.complete { "to its end" } else { "so far" };
+        let newest = partition.newest.as_ref().map(|newest| format!(", newest {newest}")).unwrap_or_default();
+        table.row([format!("{what}{}", partition.partition).into(), grouped(partition.rows).into(), format!("rows {end}{newest}").into()]);
+    }
+    text += &table.render(paint);
+    text
+}

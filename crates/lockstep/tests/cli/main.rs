@@ -1,0 +1,11 @@
+//! The built binary, run as people run it: what it prints, on which stream, and how it exits.
+//!
+//! Transcripts are compared with `golden/NAME.txt`; `LOCKSTEP_BLESS=1` writes what is said, to be read in the diff.
+
+mod errors;
+mod journey;
+mod json;
+mod ledgers;
+mod plans;
+mod support;
+mod tests;

@@ -1,0 +1,89 @@
+//! `lockstep test`.
+
+use crate::support::{Place, repository};
+
+#[test]
+fn the_tests_of_the_repository_pass() {
+    let dir = repository().canonicalize().unwrap().display().to_string();
+    let said = Place::empty().run(&["--project", &dir, "test"]);
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.contains("fine: 5 tests with"), "{}", said.stdout);
+}
+
+#[test]
+fn the_tests_of_a_new_project_pass() {
+    let said = Place::project().run(&["test"]);
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.starts_with("fine: 2 tests with"), "{}", said.stdout);
+}
+
+#[test]
+fn what_differs_is_told_with_its_place() {
+    let mut place = Place::project();
+    place.edit("feature_defs/card_activity.test", "spent_1h           56.36", "spent_1h           56.35");
+    place.edit("feature_defs/card_activity.test", "4 applied, 1 duplicates", "5 applied");
+    place.edit("feature_defs/card_activity.test", "payments_7d   0\n", "payments_7d   NULL\n");
+    place.say("test card_activity");
+    place.edit("feature_defs/card_activity.sql", "avg(amount)                            OVER d7", "max(amount)                            OVER d7");
+    place.say("test");
+    place.check("test_differs");
+}
+
+#[test]
+fn blessing_writes_what_comes_out_and_keeps_the_rest() {
+    let mut place = Place::project();
+    let before = place.read("feature_defs/card_activity.test");
+    place.edit("feature_defs/card_activity.test", "spent_1h           56.36", "spent_1h           1");
+    place.edit("feature_defs/card_activity.test", "4 applied, 1 duplicates", "9 applied");
+    let short = "events payments\n  payment_id, card, amount, paid_at\n  1, c1, 0.1, 2024-03-03T12:00:00Z\n  2, c1, 0.2, 2024-03-03T12:00:00Z\n\n\
+                 at 2024-03-03T12:00:00Z card=c1 amount=1\n-- the end\n";
+    place.write("feature_defs/fraud_v1.test", short);
+    place.say("test --bless");
+    place.say("test --bless");
+    place.say("test");
+    assert_eq!(place.read("feature_defs/card_activity.test"), before);
+    let text = place.read("feature_defs/fraud_v1.test");
+    assert!(text.ends_with("\n-- the end\n"), "{text}");
+    place.note(&text.replace('\n', "\n# "));
+    place.check("test_bless");
+}
+
+#[test]
+fn wrong_tests_are_told_like_wrong_definitions() {
+    let mut place = Place::project();
+    for (name, text) in [
+        ("card_activity", "events pyments\n  payment_id\n  1\n"),
+        ("card_activity", "events payments\n  payment_id, amonut\n  1, 2\n"),
+        ("card_activity", "at 2024-03-03 card=c1\n  spent_1hour 3\n"),
+        ("card_activity", "at 2024-03-03 crad=c1\n  spent_1h 3\n"),
+        ("card_activity", "at noon card=c1\n"),
+        ("card_activity", "evnts payments\n"),
+        ("fraud_v1", "at 2024-03-03 amount=much\n  amount 1\n"),
+        ("nothing", "at 2024-03-03 card=c1\n"),
+    ] {
+        let path = format!("feature_defs/{name}.test");
+        place.write(&path, text);
+        place.say("test");
+        std::fs::remove_file(place.path(&path)).unwrap();
+    }
+    place.say("test fraud_v2");
+    place.say("test fraud_v1");
+    place.say("test");
+    place.check("test_wrong");
+}
+
+#[test]
+fn a_moment_whose_state_may_be_gone_is_told_so() {
+    let mut place = Place::project();
+    let sql = "CREATE SOURCE clicks (id BIGINT PRIMARY KEY, card VARCHAR, at TIMESTAMP) WITH (event_time = 'at');
+        CREATE FEATURE VIEW clicked ENTITY card AS SELECT card, count(*) OVER h AS clicks_1h FROM clicks
+        WINDOW h AS (PARTITION BY card ORDER BY at RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW);";
+    place.write("feature_defs/clicked.sql", sql);
+    let first = "events clicks\n  id, card, at\n  1, c1, 2024-03-03T12:00:00Z\n\nat 2024-03-03T12:00:00Z card=c1\n  clicks_1h 1\n";
+    let second = "\nevents clicks\n  id, card, at\n  2, c1, 2024-03-03T14:00:00Z\n\nat 2024-03-03T14:00:00Z card=c1\n  clicks_1h 1\n";
+    place.write("feature_defs/clicked.test", format!("{first}{second}"));
+    place.say("test clicked");
+    place.write("feature_defs/clicked.test", format!("{first}{second}\nat 2024-03-03T12:00:00Z card=c1\n  clicks_1h 1\n"));
+    place.say("test clicked");
+    place.check("test_gone");
+}
