@@ -1,6 +1,15 @@
 //! The pipeline on real files and a real store: whichever way events come in, the answers are the same bits.
 
+#[cfg(target_os = "linux")]
+mod crash;
+#[cfg(target_os = "linux")]
+mod disk;
+mod input;
+mod property;
 mod support;
+mod troubles;
+#[cfg(target_os = "linux")]
+mod work;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
