@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use arrow::array::Array;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use lockstep_ingest::offline::{Files, replay};
@@ -124,9 +123,9 @@ impl Case {
     }
 
     /// The key columns and the moments of all questions, read as rows are.
-    fn asked(&self, entity: &[Field]) -> (Vec<arrow::array::ArrayRef>, Vec<i64>) {
-        let at = Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true);
-        let fields: Vec<Field> = entity.iter().cloned().chain([at]).collect();
+    fn asked(&self, entity: &[Arc<Field>]) -> (Vec<arrow::array::ArrayRef>, Vec<i64>) {
+        let at = Arc::new(Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true));
+        let fields: Vec<Arc<Field>> = entity.iter().cloned().chain([at]).collect();
         let schema = SourceSchema {
             name: "questions".to_owned(),
             event_time: entity.len(),

@@ -87,10 +87,6 @@ impl Work {
         Work { inputs: inputs.to_owned(), root: root.to_owned(), load, catalog: Catalog::compile(definitions).unwrap() }
     }
 
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     fn store(&self, crash: CrashPlan) -> Result<Store, Error> {
         let options = StoreOptions {
             crash,

@@ -114,7 +114,8 @@ impl Case {
         let mut case = Case { seed, definition, sources, rows: Vec::new(), has_conflicts, base, step };
         let in_history = pick(&mut rng, &[0, 30, 70, 100]);
         for source in 0..case.definition.branches {
-            let count = rng.usize(..pick(&mut rng, &[4, 40, 150]));
+            let most = pick(&mut rng, &[4, 40, 150]);
+            let count = rng.usize(..most);
             let rows = (0..count).map(|_| (case.place(&mut rng, in_history), case.row(&mut rng, source, count))).collect::<Vec<_>>();
             case.rows.extend(rows);
         }
@@ -185,7 +186,7 @@ impl Case {
 
     /// All that follows from key and version.
     fn content(&self, rng: &mut Rng, source: usize) -> Row {
-        let mut row = Row { source, ..Row::default() };
+        let mut row = Row::new(source);
         let maybe = |rng: &mut Rng| rng.usize(..6) > 0;
         let spread = pick(rng, &[5, 40, 40]);
         let time = if rng.usize(..150) == 0 { 4_070_908_800_000_000 } else { self.base + self.step * rng.i64(-spread..=spread) };

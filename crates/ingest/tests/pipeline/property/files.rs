@@ -62,7 +62,8 @@ fn with_reserved(batch: &SourceBatch) -> (RecordBatch, Vec<u64>) {
     };
     let tombstone =
         batch.tombstone.clone().map_or_else(|| arrow::array::new_null_array(&arrow::datatypes::DataType::Boolean, rows), |deletes| Arc::new(deletes));
-    let columns = batch.batch.schema().fields().iter().map(|field| field.name().clone()).zip(batch.batch.columns().iter().cloned());
+    let schema = batch.batch.schema();
+    let columns = schema.fields().iter().map(|field| field.name().clone()).zip(batch.batch.columns().iter().cloned());
     let columns =
         columns.chain([("_append_time".to_owned(), appended), ("_tombstone".to_owned(), tombstone)]).map(|(name, column)| (name, column, true));
     (RecordBatch::try_from_iter_with_nullable(columns).unwrap(), batch.bad.iter().map(|bad| bad.row).collect())

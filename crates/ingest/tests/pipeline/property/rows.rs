@@ -26,6 +26,11 @@ enum Value {
 }
 
 impl Row {
+    /// A row that is NULL throughout.
+    pub fn new(source: usize) -> Row {
+        Row { source, ..Row::default() }
+    }
+
     /// A line that cannot be read.
     pub fn garbage(source: usize, bytes: &'static [u8]) -> Row {
         Row { source, garbage: Some(bytes), ..Row::default() }
