@@ -45,7 +45,7 @@ impl Log {
         if let (true, Some(total)) = (position.complete, reader.progress().rows_total.filter(|total| *total != position.rows)) {
             return Err(Error::data(format!("{} was applied to its end, {} rows, and has {total} · restore it", file.name(), position.rows)));
         }
-        Ok(Log { file, reader, chunk: None, read: 0, done: 0, event_time_max: None })
+        Ok(Log { file, reader, chunk: None, read: 0, done: 0, event_time_max: position.begun_at })
     }
 
     /// Passes on the batches that hold rows from where it stands up to row `end`, with the range of rows meant.

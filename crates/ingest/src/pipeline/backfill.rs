@@ -389,6 +389,7 @@ fn incrementally(
             format: history.format,
             sources: vec![history.source.name.clone()],
             kind: Kind::History,
+            beside: Vec::new(),
             until: options.until,
             batch_rows: options.batch_rows,
             shape: options.shape,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use fastrand::Rng;
-use lockstep_ingest::pipeline::Target;
+use lockstep_ingest::pipeline::{Progress, Target};
 use lockstep_model::{ErrorKind, Fingerprint};
 use lockstep_store::{Counters, CutRead, NewGeneration, OnlineStore, Store};
 use lockstep_testkit::effort;
@@ -92,7 +92,13 @@ fn a_file_that_is_rewritten_while_its_backfill_is_stopped_is_told() {
     let text = |amount: i64| (0..20).map(|id| line(id, amount)).collect::<String>();
     let project = Project::of(&sql("sales.ndjson"), &[("sales.ndjson", text(1).as_bytes())]);
     let (store, target) = project.unpublished();
-    assert!(project.backfill(&store, &target, 0, true).unwrap().stopped);
+    let mut chunks = 0;
+    let second = |_: &Progress| {
+        chunks += 1;
+        chunks == 2
+    };
+    // The first chunk is beyond the memory, the second is the first again and committed.
+    assert!(project.stop_at(&store, &target, 0, second).stopped);
     project.write("sales.ndjson", text(2));
     let error = project.backfill(&store, &target, 0, false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data);
@@ -108,7 +114,7 @@ fn a_bulk_load_that_was_begun_is_gone_on_with_whatever_the_memory() {
     let project = Project::of(&sql("sales/*.parquet"), &[("sales/1.parquet", &sales(0..200))]);
     let expected = project.run(Way::Bulk, Shape::default());
     let (store, target) = project.unpublished();
-    assert!(project.stop_while_loading(&store, &target).stopped);
+    assert!(project.stop_at(&store, &target, usize::MAX, |progress| progress.stage.starts_with("loading")).stopped);
     project.backfill(&store, &target, 0, false).unwrap();
     assert_eq!(project.answers(&store, &target), expected.answers);
     assert_eq!(of_sales(&store, &target), expected.counters);

@@ -50,6 +50,20 @@ impl StateRead for CutState<'_> {
     }
 }
 
+fn stream_options() -> StreamOptions {
+    StreamOptions {
+        format: Format::Ndjson,
+        sources: Vec::new(),
+        kind: Kind::Stream,
+        beside: Vec::new(),
+        until: None,
+        batch_rows: 8192,
+        shape: Shape::default(),
+        stop: Arc::default(),
+        clock: Arc::new(FixedClock),
+    }
+}
+
 impl Project {
     pub fn new(log: &str) -> Project {
         let sql = "
@@ -111,17 +125,18 @@ impl Project {
     }
 
     pub fn stream_file(&self, file: &str, store: &Store, target: &Target, batch_rows: usize, shape: Shape, stop: &Arc<AtomicBool>) -> StreamReport {
-        let options = StreamOptions {
-            format: Format::Ndjson,
-            sources: Vec::new(),
-            kind: Kind::Stream,
-            until: None,
-            batch_rows,
-            shape,
-            stop: Arc::clone(stop),
-            clock: Arc::new(FixedClock),
-        };
-        ingest(store, &self.catalog, std::slice::from_ref(target), &SourceFile::local(self.dir.path().join(file)), &options, &mut |_| {}).unwrap()
+        let options = StreamOptions { batch_rows, shape, stop: Arc::clone(stop), ..stream_options() };
+        self.stream_by(file, store, target, &options)
+    }
+
+    /// Reads one of several logs that are read in one go, which are called by their paths.
+    pub fn stream_together(&self, file: &str, together: &[String], store: &Store, target: &Target) -> StreamReport {
+        let beside = together.iter().map(|file| self.dir.path().join(file).display().to_string()).collect();
+        self.stream_by(file, store, target, &StreamOptions { beside, ..stream_options() })
+    }
+
+    fn stream_by(&self, file: &str, store: &Store, target: &Target, options: &StreamOptions) -> StreamReport {
+        ingest(store, &self.catalog, std::slice::from_ref(target), &SourceFile::local(self.dir.path().join(file)), options, &mut |_| {}).unwrap()
     }
 
     fn options(&self, memory_bytes: usize, stop: bool) -> BackfillOptions {
@@ -142,11 +157,11 @@ impl Project {
         backfill(store, &self.catalog, std::slice::from_ref(target), &self.options(memory_bytes, stop), &mut |_| {})
     }
 
-    /// A backfill that is told to stop once all is read and its loading begins.
-    pub fn stop_while_loading(&self, store: &Store, target: &Target) -> BackfillReport {
-        let options = BackfillOptions { threads: 1, ..self.options(usize::MAX, false) };
+    /// A backfill that is told to stop at the first progress that `stops` holds of.
+    pub fn stop_at(&self, store: &Store, target: &Target, memory_bytes: usize, mut stops: impl FnMut(&Progress) -> bool) -> BackfillReport {
+        let options = BackfillOptions { threads: 1, ..self.options(memory_bytes, false) };
         let stop = Arc::clone(&options.stop);
-        let mut observe = |progress: &Progress| stop.store(progress.stage.starts_with("loading"), Ordering::Relaxed);
+        let mut observe = |progress: &Progress| stop.store(stops(progress) || stop.load(Ordering::Relaxed), Ordering::Relaxed);
         backfill(store, &self.catalog, std::slice::from_ref(target), &options, &mut observe).unwrap()
     }
 
@@ -177,6 +192,11 @@ impl Project {
     /// Every feature of three shops, at moments a minute apart and at edges, as text that shows every bit.
     pub fn answers(&self, store: &Store, target: &Target) -> Vec<String> {
         let cut = OnlineStore::cut(store);
+        self.answers_in(&CutState(&*cut, target.generation.generation), target)
+    }
+
+    /// The same of any state.
+    pub fn answers_in(&self, state: &dyn StateRead, target: &Target) -> Vec<String> {
         let start = EventTime::parse("2023-12-31T23:59:00Z").unwrap().0;
         let minute = 60_000_000;
         let shops: Vec<&str> = vec!["a", "b", "nowhere"];
@@ -184,8 +204,7 @@ impl Project {
         let mut answers = Vec::new();
         for at in (0..160).flat_map(|i| [start + i * minute, start + i * minute + 1, start + i * minute - 1]) {
             let requests: Vec<Request<'_>> = (0..3).map(|i| Request { entity: keys.get(i), at }).collect();
-            let state = CutState(&*cut, target.generation.generation);
-            let features = target.view.read_at(&state, &requests, TimeMode::Event, None).unwrap();
+            let features = target.view.read_at(state, &requests, TimeMode::Event, None).unwrap();
             for (column, statuses) in features.columns.iter().zip(&features.statuses) {
                 let options = FormatOptions::new().with_null("NULL");
                 let text = ArrayFormatter::try_new(column, &options).unwrap();

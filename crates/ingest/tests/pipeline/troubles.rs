@@ -133,7 +133,7 @@ impl Case {
             primary_key: Vec::new(),
             time_zone: Zone::Utc,
         };
-        let text = std::io::Cursor::new(self.questions.join("\n"));
+        let text = std::io::Cursor::new(self.questions.join("\n") + "\n");
         let mut reader = SourceReader::open(&SourceFile::stream("-", text), ReadRequest::new(schema, Format::Ndjson)).unwrap();
         let batch = reader.next_chunk().unwrap().unwrap().batches.remove(0);
         assert_eq!(batch.bad, [], "{}", self.path.display());

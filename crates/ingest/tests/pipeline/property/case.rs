@@ -151,8 +151,8 @@ impl Case {
             return Row::garbage(source, pick(rng, GARBAGE));
         }
         let declared = &self.sources[source];
-        let key = rng.i64(..(count as i64 * 2 / 3).max(1));
-        let version = if declared.version == Version::Column { rng.i64(..4) } else { 0 };
+        let key = rng.i64(0..(count as i64 * 2 / 3).max(1));
+        let version = if declared.version == Version::Column { rng.i64(0..4) } else { 0 };
         let seed = match declared.version {
             Version::Position => rng.u64(..),
             _ if self.has_conflicts && rng.usize(..8) == 0 => rng.u64(..),
@@ -204,7 +204,7 @@ impl Case {
             row.bare(["x", "y"][source], pick(rng, &floats));
         }
         if maybe(rng) {
-            row.bare(["i", "j"][source], if rng.usize(..30) == 0 { i64::MAX - rng.i64(..3) } else { rng.i64(-5..9) });
+            row.bare(["i", "j"][source], if rng.usize(..30) == 0 { i64::MAX - rng.i64(0..3) } else { rng.i64(-5..9) });
         }
         if maybe(rng) {
             row.text("s", pick(rng, &["", "p", "q", "P", "ß", "pp", "7", "a,\"b\"\n"]));
@@ -242,6 +242,11 @@ impl Case {
     /// Whether a log may come in any order, and be part of the history as well.
     pub fn logs_have_no_order(&self) -> bool {
         self.history_has_no_order() && self.read().all(|source| source.lateness.is_none())
+    }
+
+    /// Whether logs may be begun in any order: nothing that decides about their rows is forgotten.
+    pub fn logs_may_take_turns(&self) -> bool {
+        self.history_has_no_order() && self.read().all(|source| source.lateness.is_none() || source.version != Version::None)
     }
 
     /// The sources that the view reads.
