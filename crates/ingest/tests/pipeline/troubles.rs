@@ -110,7 +110,7 @@ impl Case {
         let mut told = String::new();
         for (row, question) in self.questions.iter().enumerate() {
             let value = |(at, field): (usize, &Arc<Field>)| {
-                let text = ArrayFormatter::try_new(&features.columns[at], &options).unwrap().value(row).to_string();
+                let text = ArrayFormatter::try_new(&features.columns[at], &options).unwrap().value(row).to_string().replace('\0', "\\0");
                 let status = features.statuses[at][row];
                 let status = if status == Status::Present { String::new() } else { format!(" {status}") };
                 format!("{}: {text}{status}", field.name())

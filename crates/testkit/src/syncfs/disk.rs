@@ -114,6 +114,13 @@ impl Disk {
         Ok(&mut self.dirs[at])
     }
 
+    /// Takes the safe bytes of a file, if it is there yet, from a copy that was made later.
+    pub(super) fn restore(&mut self, inode: u64, copy: &str) {
+        if let Some(file) = self.files.get_mut(&inode) {
+            file.copy.get_or_insert_with(|| copy.to_owned());
+        }
+    }
+
     fn file(&mut self, inode: u64) -> io::Result<&mut Contents> {
         self.files.get_mut(&inode).ok_or_else(|| invalid(format!("inode {inode} was never named")))
     }
