@@ -60,6 +60,7 @@ fn apply(dir: &Path, catalog: &Catalog, log: &Path) -> f64 {
         format: Format::Ndjson,
         sources: Vec::new(),
         kind: Kind::Stream,
+        beside: Vec::new(),
         until: None,
         batch_rows: BATCH,
         shape: Shape::default(),

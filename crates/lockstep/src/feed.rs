@@ -86,9 +86,10 @@ pub fn run_ingest(
     }
     let mut total = StreamReport { complete: true, ..StreamReport::default() };
     let mut display = Display::new();
-    for file in locate(from, Path::new("."), &Stores::local())? {
+    let files = locate(from, Path::new("."), &Stores::local())?;
+    for file in &files {
         let mut failed = None;
-        let report = ingest_file(store, catalog, &targets, &file, sources, project, stop, &mut |progress| {
+        let report = ingest_file(store, catalog, &targets, (file, &files), sources, project, stop, &mut |progress| {
             display.show(progress);
             if let (Some(answering), Some(_), None) = (&mut answering, progress.watermark, &failed) {
                 failed = answering.come_to(progress.watermark).err();
@@ -126,7 +127,7 @@ fn ingest_file(
     store: &Store,
     catalog: &Catalog,
     targets: &[Target],
-    file: &SourceFile,
+    (file, beside): (&SourceFile, &[SourceFile]),
     sources: &[String],
     project: &Project,
     stop: &Arc<AtomicBool>,
@@ -140,6 +141,7 @@ fn ingest_file(
         format,
         sources: sources.to_vec(),
         kind: Kind::Stream,
+        beside: beside.iter().map(|file| file.name().to_owned()).collect(),
         until: None,
         batch_rows: project.config.batch_rows.get(),
         shape: Shape::default(),

@@ -34,6 +34,10 @@ pub struct FilePosition {
     pub hash: u64,
     /// The partition's own largest event time so far, which decides lateness.
     pub event_time_max: Option<i64>,
+    /// The source's watermark when this partition was begun, where there was one: what its other partitions had passed may have been forgotten by then. Counts
+    /// as an event time that was seen before the first row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<i64>,
     /// Whether the file's end was reached.
     pub complete: bool,
 }

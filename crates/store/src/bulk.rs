@@ -51,6 +51,11 @@ impl Store {
         })?;
         Ok(BulkLoader { store: self, job })
     }
+
+    /// Whether a bulk load of a generation was begun: it takes nothing else until that is done.
+    pub fn bulk_begun(&self, generation: Generation) -> Result<bool, Error> {
+        Ok(self.book().entry(generation)?.bulk.is_some())
+    }
 }
 
 fn refuse_other_job(entry: &Entry, job: JobRecord) -> Result<(), Error> {

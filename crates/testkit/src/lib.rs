@@ -1,4 +1,8 @@
 //! What tests of several crates need, and nothing that ships.
 
+pub mod definitions;
+mod effort;
 #[cfg(target_os = "linux")]
 pub mod syncfs;
+
+pub use effort::effort;

@@ -6,7 +6,7 @@
 //!
 //! The rules are those of POSIX, not of one file system: forcing a file makes its bytes safe but not its name, forcing a
 //! directory makes its names safe. Between the two, names come and go in the order in which they were made in their directory.
-//! Of a file's unforced end any part may be left, and zeros in place of the rest; unforced changes within a file are lost.
+//! Of a file's unforced end any part may be left, or whole writes and zeros in place of the others; unforced changes within a file are lost.
 
 use std::fs;
 use std::io;

@@ -11,7 +11,7 @@
 //!   tombstone where the source has no versions.
 //! - *Lateness.* A row of a log whose event time is before the partition's largest so far less `allowed_lateness` is refused.
 //! - *The largest event time* is moved by every row that is not a dead letter by the above, whatever is then found under its key: a duplicate moves it, and so does a
-//!   conflict. What is refused therefore follows from the log, in every replay, and from no other partition. Tombstones have no event time: they are never refused and
+//!   conflict. A log that is begun when others of its source have come to some watermark has seen that watermark: what they have passed may have been forgotten. What is refused therefore follows from the log, in every replay, and from no other partition after that. Tombstones have no event time: they are never refused and
 //!   move nothing. History is never refused; what it moves is its own partition's.
 //!
 //! # By primary key

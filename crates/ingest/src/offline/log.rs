@@ -6,7 +6,7 @@ use lockstep_transform::catalog::{Catalog, SourcePlan};
 use super::Files;
 use crate::admission::Kind;
 use crate::pipeline::{dialect_of, file_format, schema_of};
-use crate::source::{Chunk, Format, ReadRequest, SourceBatch, SourceFile, SourceReader};
+use crate::source::{Chunk, Format, ReadRequest, SourceBatch, SourceFile, SourceReader, WantedSource};
 
 /// Reads a file and remembers how far it was asked for.
 #[derive(Debug)]
@@ -23,8 +23,15 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the file that `path` names, of which `source` was read up to `position`.
-    pub(super) fn open(catalog: &Catalog, source: &SourcePlan, path: &str, kind: Kind, position: &FilePosition, files: &Files) -> Result<Log, Error> {
+    /// Opens the file that `path` names, of which `source` was read up to `position`, together with other sources.
+    pub(super) fn open(
+        catalog: &Catalog,
+        source: &SourcePlan,
+        together: &[&SourcePlan],
+        (path, kind): (&str, Kind),
+        position: &FilePosition,
+        files: &Files,
+    ) -> Result<Log, Error> {
         let file = files.find(path)?;
         let request = || -> Result<ReadRequest, Error> {
             // A declared format is that of the batch files; a log's name says its own.
@@ -35,11 +42,13 @@ impl Log {
             Ok(request)
         };
         check_position(&file, request()?, position)?;
-        let reader = SourceReader::open(&file, request()?)?;
+        let mut request = request()?;
+        request.sources.extend(together.iter().map(|source| WantedSource { schema: schema_of(source), resume: None }));
+        let reader = SourceReader::open(&file, request)?;
         if let (true, Some(total)) = (position.complete, reader.progress().rows_total.filter(|total| *total != position.rows)) {
             return Err(Error::data(format!("{} was applied to its end, {} rows, and has {total} · restore it", file.name(), position.rows)));
         }
-        Ok(Log { file, reader, chunk: None, read: 0, done: 0, event_time_max: None })
+        Ok(Log { file, reader, chunk: None, read: 0, done: 0, event_time_max: position.begun_at })
     }
 
     /// Passes on the batches that hold rows from where it stands up to row `end`, with the range of rows meant.
@@ -59,7 +68,7 @@ impl Log {
                 self.read += chunk.rows_read;
             }
             let rows = self.done..end.min(self.read);
-            for batch in self.chunk.iter().flat_map(|chunk| &chunk.batches) {
+            for batch in self.chunk.iter().filter_map(|chunk| chunk.batches.first()) {
                 self.event_time_max = take(batch, rows.clone(), self.event_time_max)?;
             }
             self.done = rows.end;

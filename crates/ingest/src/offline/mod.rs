@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use lockstep_model::{Error, EventTime, FilePosition, PartitionId, Position};
 use lockstep_store::{Counters, CutRead, GenerationInfo, Refusal};
-use lockstep_transform::catalog::Catalog;
+use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::changes::StagedChanges;
 use lockstep_transform::oracle::Winners;
 use lockstep_transform::tiles::{self, MemoryState, Shape};
@@ -81,10 +81,12 @@ pub struct Replay<'a> {
     rows: u64,
     /// Rows that the clock put aside.
     ahead: BTreeMap<PartitionId, BTreeSet<u64>>,
+    /// The sources that were read from each partition.
+    together: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl<'a> Replay<'a> {
-    /// Nothing read yet. Of the generation in `cut`, only the rows that its clock put aside are taken over.
+    /// Nothing read yet. Of the generation in `cut`, only the rows that its clock put aside are taken over, and of all which sources were read together.
     ///
     /// # Errors
     /// Where the cut cannot be read.
@@ -110,6 +112,7 @@ impl<'a> Replay<'a> {
             state: MemoryState::default(),
             rows: 0,
             ahead,
+            together: read_together(cut)?,
         })
     }
 
@@ -145,7 +148,8 @@ impl<'a> Replay<'a> {
             None => {
                 let unknown = || Error::internal(format!("no source named `{}`", id.source));
                 let source = self.catalog.sources.get(&id.source).ok_or_else(unknown)?;
-                Log::open(self.catalog, source, path.unwrap_or(&id.partition), kind, position, self.files)?
+                let path = path.unwrap_or(&id.partition);
+                Log::open(self.catalog, source, &self.together(id), (path, kind), position, self.files)?
             }
         };
         if position.rows < log.done() {
@@ -154,6 +158,13 @@ impl<'a> Replay<'a> {
         self.rows += log.read_to(position.rows, |batch, rows, event_time_max| self.batch(batch, id, rows, event_time_max, kind))?;
         self.logs.insert(id.clone(), log);
         Ok(())
+    }
+
+    /// The other sources that a log was read for: where there are several, a row that names none is of none. Files of a history are read for one at a time.
+    fn together(&self, id: &PartitionId) -> Vec<&'a SourcePlan> {
+        let names = self.together.get(&id.partition).into_iter().flatten().filter(|name| **name != id.source);
+        let names = names.filter(|_| history_path(&id.partition).is_none());
+        names.filter_map(|name| self.catalog.sources.get(name)).map(|source| &**source).collect()
     }
 
     fn batch(
@@ -201,6 +212,17 @@ impl<'a> Replay<'a> {
             rows: self.rows,
         })
     }
+}
+
+/// The sources that were read from each partition, into any generation.
+fn read_together(cut: &dyn CutRead) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
+    let mut together: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for info in cut.generations()? {
+        for (id, _) in cut.positions(info.generation)? {
+            together.entry(id.partition).or_default().insert(id.source);
+        }
+    }
+    Ok(together)
 }
 
 /// Builds the state of all entities at once; their keys and event times.

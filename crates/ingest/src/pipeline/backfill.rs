@@ -90,8 +90,8 @@ pub fn backfill(
 ) -> Result<BackfillReport, Error> {
     let files = history_files(catalog, targets, options)?;
     if !begun_incrementally(store, targets)? {
-        let mut history = History::new(targets);
-        match history.read(&files, targets, options, observe)? {
+        let mut history = History::new(targets, memory_bytes(store, targets, options)?);
+        match history.read(&files, catalog, targets, options, observe)? {
             Read::Whole => return history.load(store, targets, options, observe),
             Read::Stopped => return Ok(BackfillReport { stopped: true, ..history.report }),
             Read::TooLarge => drop(history),
@@ -145,6 +145,16 @@ fn begun_incrementally(store: &Store, targets: &[Target]) -> Result<bool, Error>
     Ok(false)
 }
 
+/// What staged changes may take. A bulk load that was begun has to be gone on with, and its history has fitted before.
+fn memory_bytes(store: &Store, targets: &[Target], options: &BackfillOptions) -> Result<usize, Error> {
+    for target in targets {
+        if store.bulk_begun(target.generation.generation)? {
+            return Ok(usize::MAX);
+        }
+    }
+    Ok(options.memory_bytes)
+}
+
 /// How reading a history ended.
 enum Read {
     Whole,
@@ -155,6 +165,8 @@ enum Read {
 /// A history in memory.
 struct History {
     pending: Vec<Pending>,
+    /// Bytes that staged changes may take.
+    memory_bytes: usize,
     /// Per source: what is remembered of its keys.
     keys: BTreeMap<String, MemoryKeyIndex>,
     /// What was read, for the job's fingerprint.
@@ -163,16 +175,26 @@ struct History {
 }
 
 impl History {
-    fn new(targets: &[Target]) -> Self {
+    fn new(targets: &[Target], memory_bytes: usize) -> Self {
         let pending = targets.iter().map(|_| Pending::default()).collect();
-        History { pending, keys: BTreeMap::new(), inputs: String::new(), report: BackfillReport::default() }
+        History { pending, memory_bytes, keys: BTreeMap::new(), inputs: String::new(), report: BackfillReport::default() }
     }
 
-    fn read(&mut self, files: &[HistoryFile], targets: &[Target], options: &BackfillOptions, observe: &mut Observer<'_>) -> Result<Read, Error> {
+    fn read(
+        &mut self,
+        files: &[HistoryFile],
+        catalog: &Catalog,
+        targets: &[Target],
+        options: &BackfillOptions,
+        observe: &mut Observer<'_>,
+    ) -> Result<Read, Error> {
+        // A file may hold the rows of several sources, of which one is read here.
+        let declared: Vec<String> = catalog.sources.keys().cloned().collect();
         for history in files {
             let request = ReadRequest {
                 batch_rows: options.batch_rows,
                 csv: dialect_of(&history.source),
+                declared: declared.clone(),
                 ..ReadRequest::new(schema_of(&history.source), history.format)
             };
             let mut reader = SourceReader::open(&history.file, request)?;
@@ -195,7 +217,7 @@ impl History {
                 if options.stop.load(Ordering::Relaxed) {
                     return Ok(Read::Stopped);
                 }
-                if self.pending.iter().map(|pending| pending.staged.size()).sum::<usize>() > options.memory_bytes {
+                if self.pending.iter().map(|pending| pending.staged.size()).sum::<usize>() > self.memory_bytes {
                     return Ok(Read::TooLarge);
                 }
             }
@@ -367,6 +389,7 @@ fn incrementally(
             format: history.format,
             sources: vec![history.source.name.clone()],
             kind: Kind::History,
+            beside: Vec::new(),
             until: options.until,
             batch_rows: options.batch_rows,
             shape: options.shape,

@@ -21,6 +21,15 @@ pub(super) fn view_watermark(target: &Target, newest: &Newest) -> Option<i64> {
     target.sources.iter().map(|source| watermark(newest, &source.name)).collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
+/// The watermarks of the sources of which keys may have been forgotten, by what a generation's horizon says.
+pub(super) fn forgotten(target: &Target, horizon: &Horizon) -> BTreeMap<String, i64> {
+    let of = |(ordinal, before): &(u16, EventTime)| {
+        let source = target.sources.get(usize::from(*ordinal))?;
+        Some((source.name.clone(), before.0.saturating_add(source.lateness?)))
+    };
+    horizon.keys_before.iter().filter_map(of).collect()
+}
+
 /// The horizon of a generation; `None` while nothing may be forgotten.
 pub(super) fn horizon(target: &Target, newest: &Newest) -> Option<Horizon> {
     let mut horizon = Horizon::default();

@@ -51,8 +51,9 @@ impl Target {
     /// What feeds `generation`, which holds the state of `view`.
     ///
     /// # Errors
-    /// Invalid where a source cannot be admitted.
+    /// Invalid where the generation was made for another definition, and where a source cannot be admitted.
     pub fn new(catalog: &Catalog, view: &Arc<Transformation>, generation: GenerationInfo) -> Result<Target, Error> {
+        generation.expect(view.meaning, view.state)?;
         let sources: Vec<Arc<SourcePlan>> = catalog.sources_of(view).into_iter().cloned().collect();
         let admissions = sources.iter().enumerate().map(|(ordinal, source)| Admission::new(source, ordinal as u16)).collect::<Result<_, _>>()?;
         Ok(Target { retention: catalog.retention(view), view: Arc::clone(view), generation, sources, admissions })

@@ -11,7 +11,7 @@ use lockstep_store::{CutRead, OnlineStore};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::tiles::Shape;
 
-use super::horizon::{Newest, horizon, view_watermark};
+use super::horizon::{Newest, forgotten, horizon, view_watermark};
 use super::step::{Pending, Target, arrivals_of};
 use super::{Observer, Progress, Tally, history_partition};
 use crate::admission::{CutKeys, KeyIndex, Kind, MemoryKeyIndex, PendingKeys};
@@ -25,6 +25,8 @@ pub struct StreamOptions {
     pub sources: Vec<String>,
     /// Whether it is a log, or history that is not bulk-loaded.
     pub kind: Kind,
+    /// The logs that are to be read in one go with this one, itself included or not: nothing is forgotten before each of them was begun.
+    pub beside: Vec<String>,
     /// Only rows that were known before this moment.
     pub until: Option<EventTime>,
     /// Most rows of one commit.
@@ -120,6 +122,8 @@ struct Run<'a> {
     positions: Vec<BTreeMap<String, FilePosition>>,
     /// Per target: the largest event time of each partition of its logs.
     newest: Vec<Newest>,
+    /// Per target: the watermarks of its sources before this run.
+    begun_at: Vec<BTreeMap<String, i64>>,
     pending: Vec<Pending>,
     report: StreamReport,
 }
@@ -136,6 +140,7 @@ impl<'a> Run<'a> {
         let cut = store.cut();
         let mut positions = Vec::with_capacity(targets.len());
         let mut newest = Vec::with_capacity(targets.len());
+        let mut begun_at = Vec::with_capacity(targets.len());
         for target in targets {
             let (mut here, mut all) = (BTreeMap::new(), Newest::new());
             for (id, position) in cut.positions(target.generation.generation)? {
@@ -149,9 +154,10 @@ impl<'a> Run<'a> {
             }
             positions.push(here);
             newest.push(all);
+            begun_at.push(forgotten(target, &cut.horizon(target.generation.generation)?));
         }
         let pending = targets.iter().map(|_| Pending::default()).collect();
-        Ok(Run { store, catalog, targets, file, options, sources, positions, newest, pending, report: StreamReport::default() })
+        Ok(Run { store, catalog, targets, file, options, sources, positions, newest, begun_at, pending, report: StreamReport::default() })
     }
 
     /// Reads each source from where the target that is furthest behind stands.
@@ -212,6 +218,12 @@ impl<'a> Run<'a> {
         watermarks.min().map(EventTime)
     }
 
+    /// Whether every log that is read with this one has been begun: what is old to this one may be news of another.
+    fn all_begun(&self, at: usize) -> bool {
+        let begun = |log: &String| self.newest[at].keys().any(|id| id.partition == *log);
+        self.options.beside.iter().all(begun)
+    }
+
     /// Applies a chunk to all targets in one atomic commit.
     fn apply(&mut self, chunk: &Chunk) -> Result<(), Error> {
         let cut = self.store.cut();
@@ -227,7 +239,7 @@ impl<'a> Run<'a> {
                 for (source, counters) in counters {
                     *self.report.tally.entry((target.view.view.clone(), source)).or_default() += counters;
                 }
-                commit.horizon = horizon(target, &self.newest[at]);
+                commit.horizon = self.all_begun(at).then(|| horizon(target, &self.newest[at])).flatten();
                 commit.history_until = (self.options.kind == Kind::History).then(|| self.options.until.unwrap_or(EventTime::MAX));
                 commits.push(commit);
             }
@@ -252,7 +264,12 @@ impl<'a> Run<'a> {
             let partition = PartitionId { source: source.name.clone(), partition: partition_name(self.file, self.options.kind) };
             let position = self.positions[at].get(&source.name);
             let from = position.map_or(0, |position| position.rows);
-            let mut event_time_max = position.and_then(|position| position.event_time_max);
+            let begun_at = match position {
+                Some(position) => position.begun_at,
+                None if self.options.kind == Kind::History => None,
+                None => self.begun_at[at].get(&source.name).copied(),
+            };
+            let mut event_time_max = position.map_or(begun_at, |position| position.event_time_max);
             if position.is_some_and(|position| *position == batch.position || position.rows > batch.position.rows) {
                 continue;
             }
@@ -277,7 +294,7 @@ impl<'a> Run<'a> {
                 continue;
             }
             moved = true;
-            let position = FilePosition { event_time_max, ..batch.position.clone() };
+            let position = FilePosition { event_time_max, begun_at, ..batch.position.clone() };
             if let Some(time) = event_time_max {
                 self.newest[at].insert(partition.clone(), time);
             }

@@ -277,6 +277,10 @@ fn nullable_field(field: &Field) -> Field {
 fn position_of(before: Option<&FilePosition>, now: &FilePosition) -> FilePosition {
     match before {
         Some(before) if before.rows > now.rows => before.clone(),
-        _ => FilePosition { event_time_max: before.and_then(|before| before.event_time_max), ..now.clone() },
+        _ => FilePosition {
+            event_time_max: before.and_then(|before| before.event_time_max),
+            begun_at: before.and_then(|before| before.begun_at),
+            ..now.clone()
+        },
     }
 }

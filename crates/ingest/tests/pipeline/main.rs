@@ -1,10 +1,21 @@
 //! The pipeline on real files and a real store: whichever way events come in, the answers are the same bits.
 
+#[cfg(target_os = "linux")]
+mod crash;
+#[cfg(target_os = "linux")]
+mod disk;
+mod input;
+mod property;
 mod support;
+mod troubles;
+#[cfg(target_os = "linux")]
+mod work;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use lockstep_ingest::offline::{Files, replay};
+use lockstep_ingest::source::Stores;
 use lockstep_store::CutRead;
 use lockstep_transform::tiles::Shape;
 
@@ -65,6 +76,57 @@ fn a_stream_that_stops_goes_on_where_it_stopped() {
     let stop = Arc::default();
     project.stream(&store, &target, 2, Shape::default(), &stop);
     assert_eq!(store.cut().counters(target.generation.generation).unwrap(), before);
+}
+
+const SHOPS: &str = "
+    CREATE ENTITY shop (shop VARCHAR);
+    CREATE SOURCE sales (id BIGINT PRIMARY KEY, shop VARCHAR, at TIMESTAMP) WITH (event_time = 'at', allowed_lateness = '10 minutes', history = 'all');
+    CREATE FEATURE VIEW takings ENTITY shop AS SELECT shop, count(*) OVER w AS n FROM sales
+    WINDOW w AS (PARTITION BY shop ORDER BY at RANGE UNBOUNDED PRECEDING);";
+
+/// Two logs of one source, of which the second repeats what the first has long passed.
+fn two_logs() -> Project {
+    let row = |id: i64, minute: i64| format!("{{\"id\":{id},\"shop\":\"a\",\"at\":\"2024-01-01T00:{minute:02}:00Z\"}}\n");
+    Project::of(
+        SHOPS,
+        &[("a.ndjson", (row(1, 0) + &row(2, 50)).as_bytes()), ("b.ndjson", (row(3, 0) + &row(1, 0) + &row(3, 0) + &row(4, 45)).as_bytes())],
+    )
+}
+
+#[test]
+fn a_log_that_is_begun_behind_what_is_forgotten_brings_nothing_twice() {
+    let project = two_logs();
+    let (store, target) = project.published();
+    for log in ["a.ndjson", "b.ndjson"] {
+        project.stream_file(log, &store, &target, 1, Shape::default(), &Arc::default());
+        store.compact().unwrap();
+    }
+    let cut = store.cut();
+    let counters = cut.counters(target.generation.generation).unwrap()["sales"];
+    assert_eq!((counters.applied, counters.refused), (3, 3), "{counters:?}");
+    let refused: Vec<(u64, String)> = cut
+        .refusals(target.generation.generation)
+        .map(|refusal| refusal.map(|refusal| (refusal.row, refusal.watermark.to_string())).unwrap())
+        .collect();
+    let watermark = "2024-01-01T00:50:00Z";
+    assert_eq!(refused, [0, 1, 2].map(|row| (row, watermark.to_owned())));
+    let files = Files { base: project.dir().to_owned(), stores: Stores::local() };
+    let replayed = replay(project.catalog(), &target, &cut, &files, Shape::default()).unwrap();
+    assert_eq!(replayed.refusals.len(), 3);
+    assert_eq!(project.answers_in(&replayed.state, &target), project.answers(&store, &target));
+}
+
+#[test]
+fn logs_that_are_read_together_forget_nothing_of_each_other() {
+    let project = two_logs();
+    let (store, target) = project.published();
+    let together = ["a.ndjson", "b.ndjson"].map(str::to_owned);
+    for log in &together {
+        project.stream_together(log, &together, &store, &target);
+        store.compact().unwrap();
+    }
+    let counters = store.cut().counters(target.generation.generation).unwrap()["sales"];
+    assert_eq!((counters.applied, counters.duplicates, counters.refused), (4, 2, 0), "{counters:?}");
 }
 
 #[test]

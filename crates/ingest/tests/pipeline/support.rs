@@ -1,13 +1,12 @@
 //! A project of one view, and the ways in which its events can come in.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::StringArray;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use lockstep_ingest::admission::Kind;
-use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, StreamOptions, StreamReport, Target, backfill, ingest};
+use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, Progress, StreamOptions, StreamReport, Target, backfill, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores};
 use lockstep_model::{Clock, Error, EventTime, StateKey, StateRead, TimeMode};
 use lockstep_store::{Commit, Counters, CutRead, DeadLetter, NewGeneration, OnlineStore, Store, StoreOptions};
@@ -42,7 +41,8 @@ pub struct Outcome {
     pub dead_letters: Vec<DeadLetter>,
 }
 
-struct CutState<'a>(&'a dyn CutRead, lockstep_model::Generation);
+/// The state of one generation in a cut.
+pub struct CutState<'a>(pub &'a dyn CutRead, pub lockstep_model::Generation);
 
 impl StateRead for CutState<'_> {
     fn get_many(&self, keys: &[StateKey], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
@@ -50,10 +50,22 @@ impl StateRead for CutState<'_> {
     }
 }
 
+fn stream_options() -> StreamOptions {
+    StreamOptions {
+        format: Format::Ndjson,
+        sources: Vec::new(),
+        kind: Kind::Stream,
+        beside: Vec::new(),
+        until: None,
+        batch_rows: 8192,
+        shape: Shape::default(),
+        stop: Arc::default(),
+        clock: Arc::new(FixedClock),
+    }
+}
+
 impl Project {
     pub fn new(log: &str) -> Project {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("log.ndjson"), log).unwrap();
         let sql = "
             CREATE ENTITY shop (shop VARCHAR);
             CREATE SOURCE sales (id BIGINT PRIMARY KEY, shop VARCHAR, amount DOUBLE, at TIMESTAMP)
@@ -65,18 +77,37 @@ impl Project {
             WINDOW h AS (PARTITION BY shop ORDER BY at RANGE BETWEEN INTERVAL '20 minutes' PRECEDING AND CURRENT ROW),
                    ever AS (PARTITION BY shop ORDER BY at RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW),
                    two AS (PARTITION BY shop ORDER BY at ROWS BETWEEN 1 PRECEDING AND CURRENT ROW);";
-        let definitions = Definitions::parse(&[definition::SourceFile::new("takings.sql", sql)]).unwrap();
-        Project { dir, catalog: Catalog::compile(definitions).unwrap() }
+        Project::of(sql, &[("log.ndjson", log.as_bytes())])
     }
 
-    fn log(&self) -> PathBuf {
-        self.dir.path().join("log.ndjson")
+    /// A project of these definitions, of which the first view is meant, and these files.
+    pub fn of(sql: &str, files: &[(&str, &[u8])]) -> Project {
+        let dir = tempfile::tempdir().unwrap();
+        let definitions = Definitions::parse(&[definition::SourceFile::new("view.sql", sql)]).unwrap_or_else(|errors| panic!("{}", errors[0]));
+        let project = Project { dir, catalog: Catalog::compile(definitions).unwrap_or_else(|errors| panic!("{}", errors[0])) };
+        files.iter().for_each(|(name, bytes)| project.write(name, bytes));
+        project
+    }
+
+    /// Writes a file below the project's directory.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     pub fn unpublished(&self) -> (Store, Target) {
         let dir = tempfile::TempDir::new_in(self.dir.path()).unwrap().keep();
         let store = Store::open(&dir, StoreOptions::new("test")).unwrap();
-        let view = &self.catalog.views["takings"];
+        let view = &self.catalog.views[0];
         let new = NewGeneration { view: view.view.clone(), version: 1, meaning: view.meaning, state: view.state };
         let generation = store.create_generation(new).unwrap();
         let target = Target::new(&self.catalog, view, generation).unwrap();
@@ -90,17 +121,22 @@ impl Project {
     }
 
     pub fn stream(&self, store: &Store, target: &Target, batch_rows: usize, shape: Shape, stop: &Arc<AtomicBool>) -> StreamReport {
-        let options = StreamOptions {
-            format: Format::Ndjson,
-            sources: Vec::new(),
-            kind: Kind::Stream,
-            until: None,
-            batch_rows,
-            shape,
-            stop: Arc::clone(stop),
-            clock: Arc::new(FixedClock),
-        };
-        ingest(store, &self.catalog, std::slice::from_ref(target), &SourceFile::local(self.log()), &options, &mut |_| {}).unwrap()
+        self.stream_file("log.ndjson", store, target, batch_rows, shape, stop)
+    }
+
+    pub fn stream_file(&self, file: &str, store: &Store, target: &Target, batch_rows: usize, shape: Shape, stop: &Arc<AtomicBool>) -> StreamReport {
+        let options = StreamOptions { batch_rows, shape, stop: Arc::clone(stop), ..stream_options() };
+        self.stream_by(file, store, target, &options)
+    }
+
+    /// Reads one of several logs that are read in one go, which are called by their paths.
+    pub fn stream_together(&self, file: &str, together: &[String], store: &Store, target: &Target) -> StreamReport {
+        let beside = together.iter().map(|file| self.dir.path().join(file).display().to_string()).collect();
+        self.stream_by(file, store, target, &StreamOptions { beside, ..stream_options() })
+    }
+
+    fn stream_by(&self, file: &str, store: &Store, target: &Target, options: &StreamOptions) -> StreamReport {
+        ingest(store, &self.catalog, std::slice::from_ref(target), &SourceFile::local(self.dir.path().join(file)), options, &mut |_| {}).unwrap()
     }
 
     fn options(&self, memory_bytes: usize, stop: bool) -> BackfillOptions {
@@ -119,6 +155,14 @@ impl Project {
 
     pub fn backfill(&self, store: &Store, target: &Target, memory_bytes: usize, stop: bool) -> Result<BackfillReport, Error> {
         backfill(store, &self.catalog, std::slice::from_ref(target), &self.options(memory_bytes, stop), &mut |_| {})
+    }
+
+    /// A backfill that is told to stop at the first progress that `stops` holds of.
+    pub fn stop_at(&self, store: &Store, target: &Target, memory_bytes: usize, mut stops: impl FnMut(&Progress) -> bool) -> BackfillReport {
+        let options = BackfillOptions { threads: 1, ..self.options(memory_bytes, false) };
+        let stop = Arc::clone(&options.stop);
+        let mut observe = |progress: &Progress| stop.store(stops(progress) || stop.load(Ordering::Relaxed), Ordering::Relaxed);
+        backfill(store, &self.catalog, std::slice::from_ref(target), &options, &mut observe).unwrap()
     }
 
     pub fn backfill_until(&self, store: &Store, target: &Target, until: &str) -> Result<BackfillReport, Error> {
@@ -140,7 +184,7 @@ impl Project {
         let generation = target.generation.generation;
         Outcome {
             answers: self.answers(&store, &target),
-            counters: cut.counters(generation).unwrap()["sales"],
+            counters: cut.counters(generation).unwrap().get("sales").copied().unwrap_or_default(),
             dead_letters: cut.dead_letters(generation).collect::<Result<_, _>>().unwrap(),
         }
     }
@@ -148,6 +192,11 @@ impl Project {
     /// Every feature of three shops, at moments a minute apart and at edges, as text that shows every bit.
     pub fn answers(&self, store: &Store, target: &Target) -> Vec<String> {
         let cut = OnlineStore::cut(store);
+        self.answers_in(&CutState(&*cut, target.generation.generation), target)
+    }
+
+    /// The same of any state.
+    pub fn answers_in(&self, state: &dyn StateRead, target: &Target) -> Vec<String> {
         let start = EventTime::parse("2023-12-31T23:59:00Z").unwrap().0;
         let minute = 60_000_000;
         let shops: Vec<&str> = vec!["a", "b", "nowhere"];
@@ -155,8 +204,7 @@ impl Project {
         let mut answers = Vec::new();
         for at in (0..160).flat_map(|i| [start + i * minute, start + i * minute + 1, start + i * minute - 1]) {
             let requests: Vec<Request<'_>> = (0..3).map(|i| Request { entity: keys.get(i), at }).collect();
-            let state = CutState(&*cut, target.generation.generation);
-            let features = target.view.read_at(&state, &requests, TimeMode::Event, None).unwrap();
+            let features = target.view.read_at(state, &requests, TimeMode::Event, None).unwrap();
             for (column, statuses) in features.columns.iter().zip(&features.statuses) {
                 let options = FormatOptions::new().with_null("NULL");
                 let text = ArrayFormatter::try_new(column, &options).unwrap();

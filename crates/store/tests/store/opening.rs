@@ -42,6 +42,27 @@ fn what_is_no_store_is_left_alone() {
 }
 
 #[test]
+fn a_place_where_no_store_can_be_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "not a directory").unwrap();
+    for place in [file.clone(), file.join("below")] {
+        let named = place.display().to_string();
+        assert_says(Store::open(&place, support::options()), ErrorKind::Unavailable, &["cannot ", &named]);
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "not a directory");
+}
+
+/// Nobody may write there, whoever runs this.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_place_that_cannot_be_written_is_told() {
+    for place in ["/proc/self", "/proc/self/store"] {
+        assert_says(Store::open(place, support::options()), ErrorKind::Unavailable, &["cannot ", place]);
+    }
+}
+
+#[test]
 fn damage_is_called_damage() {
     let dir = tempfile::tempdir().unwrap();
     drop(support::open(dir.path()));

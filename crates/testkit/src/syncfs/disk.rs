@@ -48,6 +48,8 @@ struct Contents {
     size: u64,
     /// How much of it is safe.
     forced: u64,
+    /// How long it was after each write since.
+    ends: Vec<u64>,
     /// The copy that has the safe bytes, where they have changed in place since.
     copy: Option<String>,
 }
@@ -71,11 +73,16 @@ impl Disk {
             Line::Gone(path) => self.change(path, |name, _| Change::Remove(name))?,
             Line::Renamed(from, to) => self.rename(from, to)?,
             Line::DirForced(path) => self.dir(path)?.force(),
-            Line::Written(inode, size) | Line::Truncated(inode, size) => self.file(*inode)?.size = *size,
+            Line::Written(inode, size) | Line::Truncated(inode, size) => {
+                let file = self.file(*inode)?;
+                file.size = *size;
+                file.ends.push(*size);
+            }
             Line::Kept(inode, copy) => drop(self.file(*inode)?.copy.get_or_insert_with(|| copy.clone())),
             Line::Forced(inode, size) => {
                 let file = self.file(*inode)?;
                 (file.size, file.forced, file.copy) = (file.size.max(*size), *size, None);
+                file.ends.clear();
             }
             Line::Mark(_) => {}
         }
@@ -112,6 +119,13 @@ impl Disk {
             };
         }
         Ok(&mut self.dirs[at])
+    }
+
+    /// Takes the safe bytes of a file, if it is there yet, from a copy that was made later.
+    pub(super) fn restore(&mut self, inode: u64, copy: &str) {
+        if let Some(file) = self.files.get_mut(&inode) {
+            file.copy.get_or_insert_with(|| copy.to_owned());
+        }
     }
 
     fn file(&mut self, inode: u64) -> io::Result<&mut Contents> {
@@ -187,14 +201,23 @@ impl Survivors {
     }
 
     fn bytes(&mut self, inode: u64, shadow: &Path) -> io::Result<Vec<u8>> {
-        let Contents { size, forced, copy } = self.disk.file(inode)?;
+        let Contents { size, forced, ends, copy } = self.disk.file(inode)?;
         let path = copy.as_ref().map_or_else(|| shadow.join("inodes").join(inode.to_string()), |copy| shadow.join("copies").join(copy));
-        let unforced = size.saturating_sub(*forced);
-        let kept = *forced + self.chance.as_mut().map_or(0, |chance| chance.u64(..=unforced));
         let mut bytes = Vec::new();
-        fs::File::open(path)?.take(kept).read_to_end(&mut bytes)?;
-        if self.chance.as_mut().is_some_and(|chance| chance.u8(..3) == 0) {
-            // The length of a file can reach the disk before its bytes do.
+        let mut file = fs::File::open(path)?;
+        let Some(chance) = &mut self.chance else {
+            file.take(*forced).read_to_end(&mut bytes)?;
+            return Ok(bytes);
+        };
+        // The length of a file can reach the disk before its bytes do. Then these end with a write: they come block by block, and writes are smaller.
+        let is_extended = chance.u8(..3) == 0;
+        let kept = match ends.get(chance.usize(..=ends.len())) {
+            Some(end) if is_extended => (*end).max(*forced),
+            None if is_extended => *forced,
+            _ => *forced + chance.u64(..=size.saturating_sub(*forced)),
+        };
+        (&mut file).take(kept).read_to_end(&mut bytes)?;
+        if is_extended {
             bytes.resize((*size).max(kept) as usize, 0);
         }
         Ok(bytes)

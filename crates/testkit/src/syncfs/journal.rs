@@ -74,8 +74,8 @@ impl Journal {
         self.lines.iter().take(at).try_for_each(|line| disk.apply(line))?;
         // What was forced before the cut and changed in place after it: as it was before that.
         for line in self.lines.iter().skip(at) {
-            if let Line::Kept(..) = line {
-                disk.apply(line)?;
+            if let Line::Kept(inode, copy) = line {
+                disk.restore(*inode, copy);
             }
         }
         disk.lose_power(seed.map(fastrand::Rng::with_seed)).write(&self.shadow, to)

@@ -12,6 +12,7 @@ use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use fastrand::Rng;
 use lockstep_model::TimeMode;
 use lockstep_model::key::Keys;
+use lockstep_testkit::definitions::{Definition, More, pick};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::changes::{SourceChanges, StagedChanges};
 use lockstep_transform::definition::{Definitions, SourceFile};
@@ -19,11 +20,10 @@ use lockstep_transform::oracle::{Kind, Oracle, OracleFeatures, Probes, Winners};
 use lockstep_transform::tiles::{MemoryState, Request, Shape, apply};
 use lockstep_transform::transformation::{Features, Transformation};
 
-use super::definition::Definition;
-
 pub struct Case {
     seed: u64,
     definition: Definition,
+    sql: String,
     /// Per branch.
     winners: Vec<Winners>,
     probes: Probes,
@@ -38,39 +38,20 @@ pub struct Compared(pub BTreeMap<String, usize>);
 
 const KEYS: &[&str] = &["p", "p", "p", "P", "q", "", "none"];
 
-/// Moments around which something happens to clocks, µs.
-const BASES: &[i64] = &[
-    0,
-    1_362_873_600_000_000, // 2013-03-10, New York
-    1_383_436_800_000_000, // 2013-11-03, New York
-    1_365_256_800_000_000, // 2013-04-06 14:00, Lord Howe
-    1_325_152_800_000_000, // 2011-12-29 10:00, Apia
-    1_382_236_000_000_000, // 2013-10-20, São Paulo
-    -86_400_000_000 * 400,
-];
-
-fn pick<T: Copy>(rng: &mut Rng, items: &[T]) -> T {
-    items[rng.usize(..items.len())]
-}
-
 impl Case {
     pub fn new(seed: u64) -> Case {
         let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let definition = Definition::new(&mut rng);
-        let base = pick(&mut rng, BASES);
-        // Steps of which a frame holds some, and steps that calendars see.
-        let step = match definition.edges.as_slice() {
-            [] => pick(&mut rng, &[1, 500_000, 60_000_000, 1_800_000_000, 3_600_000_000]),
-            edges => (pick(&mut rng, edges) / rng.i64(1..9)).max(1),
-        };
+        let sql = definition.sql([More::default(); 2]);
+        let (base, step) = definition.moments(&mut rng);
         let winners: Vec<Winners> = (0..definition.branches).map(|branch| winners(&mut rng, branch, base, step)).collect();
         let probes = probes(&mut rng, &definition, &winners, base, step);
         let shape = Shape { leaf_rows_max: 1 + rng.usize(..5), buffer_rows_max: rng.usize(..6) };
-        Case { seed, definition, winners, probes, shape, arrival: rng.u64(..) }
+        Case { seed, definition, sql, winners, probes, shape, arrival: rng.u64(..) }
     }
 
     pub async fn check(&self, compared: &mut Compared) {
-        let sql = &self.definition.sql;
+        let sql = &self.sql;
         let parsed = Definitions::parse(&[SourceFile::new("v.sql", sql.clone())]);
         let definitions = parsed.unwrap_or_else(|errors| panic!("seed {}: {}\n{sql}", self.seed, errors[0]));
         let catalog = Catalog::compile(definitions).unwrap_or_else(|errors| panic!("seed {}: {}\n{sql}", self.seed, errors[0]));
@@ -116,7 +97,7 @@ impl Case {
         for (index, field) in view.features.fields().iter().enumerate() {
             let (ours, theirs) = (&tiles.columns[index], &oracle.columns[index]);
             let place = format!("seed {}, {mode:?} time, {:?}, feature {}", self.seed, oracle.kinds[index], field.name());
-            assert_eq!(ours.data_type(), theirs.data_type(), "{place}\n{}", self.definition.sql);
+            assert_eq!(ours.data_type(), theirs.data_type(), "{place}\n{}", self.sql);
             for row in 0..self.probes.at.len() {
                 let (our_status, their_status) = (tiles.statuses[index][row], oracle.statuses[index][row]);
                 let (our_value, their_value) = (ours.slice(row, 1), theirs.slice(row, 1));
@@ -127,7 +108,7 @@ impl Case {
                         "{place}, at {} of {}: tiles say {our_status} {our_value:?}, the oracle says {their_status} {their_value:?}\n{}\n{}",
                         self.probes.at[row],
                         keys.join(", "),
-                        self.definition.sql,
+                        self.sql,
                         if std::env::var("ORACLE_SEED").is_ok() { events.join("\n") } else { String::new() },
                     );
                 }

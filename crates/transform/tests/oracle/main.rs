@@ -3,7 +3,6 @@
 //! A failure prints the seed and the definition. `ORACLE_SEED=n` runs that one case, `ORACLE_CASES=n` so many.
 
 mod case;
-mod definition;
 
 use case::{Case, Compared};
 

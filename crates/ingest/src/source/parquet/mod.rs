@@ -67,6 +67,7 @@ impl ParquetReader {
             etag: opened.etag.clone(),
             hash: opened.hash,
             event_time_max: None,
+            begun_at: None,
             complete: false,
         };
         let rows_total = opened.rows();

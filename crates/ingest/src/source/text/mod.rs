@@ -187,6 +187,7 @@ impl TextReader {
             etag: self.etag.clone(),
             hash: self.passed.hash(),
             event_time_max: None,
+            begun_at: None,
             complete,
         }
     }

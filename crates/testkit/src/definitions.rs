@@ -1,18 +1,32 @@
 //! Definitions at random, from a grammar.
+//!
+//! A view `v` of an entity `e`, over source `a` or over `a` and `b`, with every kind of frame, aggregate, filter, key expression and calendar, in any mix. Every
+//! definition compiles; whoever uses it says what else the sources declare, and makes events that fit their columns.
 
 use fastrand::Rng;
 
-/// The text of entity, sources and one view, `v`.
+/// An entity, sources and one view.
 #[derive(Debug)]
 pub struct Definition {
-    pub sql: String,
+    entity: String,
+    view: String,
     /// How many sources the view reads: `a`, or `a` and `b`.
     pub branches: usize,
     /// What makes the entity's first key column of an event's `k`.
-    pub key: &'static str,
+    key: &'static str,
+    /// Whether the entity has a second key column, an event's `g`.
     pub two_keys: bool,
     /// Frame lengths, µs: where edges are worth a look.
     pub edges: Vec<i64>,
+}
+
+/// What a source declares beyond what a view reads of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct More<'a> {
+    /// Columns, each with a comma behind it.
+    pub columns: &'a str,
+    /// Options, each with a comma before it.
+    pub options: &'a str,
 }
 
 const SECOND: i64 = 1_000_000;
@@ -88,13 +102,26 @@ const OTHERS: &[&str] = &[
 const CONDITIONS: &[&str] =
     &["x > 0", "s <> ''", "i % 3 <> 0", "b", "x IS NOT NULL OR i > 2", "s IN ('p', 'q') AND NOT b", "d >= 0.5", "isnan(x)", "7 % i > 1"];
 
+/// Moments around which something happens to clocks, µs.
+const BASES: &[i64] = &[
+    0,
+    1_362_873_600_000_000, // 2013-03-10, New York
+    1_383_436_800_000_000, // 2013-11-03, New York
+    1_365_256_800_000_000, // 2013-04-06 14:00, Lord Howe
+    1_325_152_800_000_000, // 2011-12-29 10:00, Apia
+    1_382_236_000_000_000, // 2013-10-20, São Paulo
+    -86_400_000_000 * 400,
+];
+
 const KEYS: &[&str] = &["k", "k", "lower(k)", "coalesce(k, 'none')"];
 
-fn pick<T: Copy>(rng: &mut Rng, items: &[T]) -> T {
+/// One of some things.
+pub fn pick<T: Copy>(rng: &mut Rng, items: &[T]) -> T {
     items[rng.usize(..items.len())]
 }
 
 impl Definition {
+    /// A definition, the same for the same numbers.
     pub fn new(rng: &mut Rng) -> Definition {
         let two_keys = rng.bool();
         let branches = 1 + rng.usize(..2);
@@ -128,16 +155,41 @@ impl Definition {
             }
         };
         let entity = if two_keys { "k VARCHAR, g INTEGER" } else { "k VARCHAR" };
-        let sql = format!(
-            "CREATE ENTITY e ({entity});\n\
-             CREATE SOURCE a (id BIGINT PRIMARY KEY, k VARCHAR, g INTEGER, x DOUBLE, i BIGINT, s VARCHAR, b BOOLEAN, d DECIMAL(12, 2), t TIMESTAMP) WITH (event_time = 't');\n\
-             CREATE SOURCE b (name VARCHAR, id INTEGER, k VARCHAR, g INTEGER, y DOUBLE, j BIGINT, s VARCHAR, b BOOLEAN, d DECIMAL(12, 2), t TIMESTAMP, PRIMARY KEY (name, id)) WITH (event_time = 't');\n\
-             CREATE FEATURE VIEW v ENTITY e WITH ({}) AS\nSELECT {}\nFROM {from}{condition}\nWINDOW {};",
+        let view = format!(
+            "CREATE FEATURE VIEW v ENTITY e WITH ({}) AS\nSELECT {}\nFROM {from}{condition}\nWINDOW {};",
             options.join(", "),
             items.join(",\n       "),
             named.join(",\n       "),
         );
-        Definition { sql, branches, key, two_keys, edges }
+        Definition { entity: format!("CREATE ENTITY e ({entity});"), view, branches, key, two_keys, edges }
+    }
+
+    /// The text of all of it, both sources included.
+    pub fn sql(&self, [a, b]: [More<'_>; 2]) -> String {
+        let Definition { entity, view, .. } = self;
+        let read = |x: &str, i: &str| format!("k VARCHAR, g INTEGER, {x} DOUBLE, {i} BIGINT, s VARCHAR, b BOOLEAN, d DECIMAL(12, 2), t TIMESTAMP");
+        format!(
+            "{entity}\n\
+             CREATE SOURCE a (id BIGINT PRIMARY KEY, {}{}) WITH (event_time = 't'{});\n\
+             CREATE SOURCE b (name VARCHAR, id INTEGER, {}{}, PRIMARY KEY (name, id)) WITH (event_time = 't'{});\n\
+             {view}",
+            a.columns,
+            read("x", "i"),
+            a.options,
+            b.columns,
+            read("y", "j"),
+            b.options,
+        )
+    }
+
+    /// A moment around which the events of a case may lie, and a step between them: of which a frame holds some, and which calendars see. Both in µs.
+    pub fn moments(&self, rng: &mut Rng) -> (i64, i64) {
+        let base = pick(rng, BASES);
+        let step = match self.edges.as_slice() {
+            [] => pick(rng, &[1, 500_000, 60_000_000, 1_800_000_000, 3_600_000_000]),
+            edges => (pick(rng, edges) / rng.i64(1..9)).max(1),
+        };
+        (base, step)
     }
 
     /// The entity of an event of a branch, by the event's `k`.

@@ -1,0 +1,161 @@
+//! What came of a course, compared in every bit.
+
+use std::collections::BTreeMap;
+
+use arrow::array::Array;
+use lockstep_ingest::offline::{Files, replay};
+use lockstep_ingest::source::{Format, Stores};
+use lockstep_model::{Error, Generation, StateRead, TimeMode};
+use lockstep_store::{Counters, CutRead, DeadLetter, OnlineStore, Refusal};
+use lockstep_transform::tiles::{Request, Shape};
+use lockstep_transform::transformation::Features;
+
+use crate::support::CutState;
+
+use super::case::{Case, Probes, Version};
+use super::course::{Course, Project};
+
+const PROBES: usize = 400;
+
+/// How much was seen of what the test is about.
+#[derive(Debug, Default)]
+pub struct Seen {
+    statuses: BTreeMap<String, usize>,
+    letters: BTreeMap<String, usize>,
+    counters: Counters,
+}
+
+impl Seen {
+    /// Fails where cases say too little.
+    pub fn assert_telling(&self) {
+        let values: usize = self.statuses.values().sum();
+        let present = self.statuses.get("PRESENT").copied().unwrap_or(0);
+        assert!(present * 4 > values, "too few values are there");
+        if super::variable("PIPELINE_SEED").is_none() {
+            let Counters { applied, duplicates, conflicts, refused, dead_lettered, null_keys, superseded, row_errors } = self.counters;
+            for count in [applied, duplicates, conflicts, refused, dead_lettered, null_keys, superseded, row_errors] {
+                assert!(count > 0, "{self:?}");
+            }
+            for reason in ["unreadable", "null_key", "null_event_time", "null_version", "no_availability", "ahead", "tombstone", "conflict"] {
+                assert!(self.letters.contains_key(reason), "no {reason}: {self:?}");
+            }
+        }
+    }
+}
+
+/// Compares the answers of two courses with each other and with what a replay of each says, and their ledgers.
+pub fn compare(case: &Case, (plain, _): (&Project<'_>, &Course), (project, course): (&Project<'_>, &Course), seen: &mut Seen) -> Result<(), String> {
+    let told = |error: Error| error.to_string();
+    let probes = case.probes(PROBES);
+    let (one, other) = (OnlineStore::cut(plain.store()), OnlineStore::cut(project.store()));
+    let horizons = [&one, &other].map(|cut| cut.horizon(generation(plain)).map_err(told));
+    let [readable, more] = horizons.map(|horizon| horizon.map(|horizon| horizon.readable_from.0));
+    let from = readable?.max(more?);
+    for mode in [TimeMode::Event, TimeMode::Known] {
+        let expected = answers(plain, &CutState(&*one, generation(plain)), &probes, from, mode).map_err(told)?;
+        for status in expected.statuses.iter().flatten() {
+            *seen.statuses.entry(status.to_string()).or_default() += 1;
+        }
+        let given = answers(project, &CutState(&*other, generation(project)), &probes, from, mode).map_err(told)?;
+        same(&format!("the answers in {mode:?} time"), project, &probes, from, &expected, &given)?;
+        for (project, cut, what) in [(plain, &one, "the plain course"), (project, &other, "the course")] {
+            let files = Files { base: project.dir().to_owned(), stores: Stores::local() };
+            let replayed = replay(project.catalog, &project.target, &**cut, &files, Shape { leaf_rows_max: 5, buffer_rows_max: 2 }).map_err(told)?;
+            let again = answers(project, &replayed.state, &probes, from, mode).map_err(told)?;
+            same(&format!("the replay of {what} in {mode:?} time"), project, &probes, from, &expected, &again)?;
+            equal(&format!("the refusals of the replay of {what}"), &refusals(&**cut, project), &sorted(replayed.refusals))?;
+        }
+    }
+    ledgers(case, (plain, project), course, seen)
+}
+
+fn generation(project: &Project<'_>) -> Generation {
+    project.target.generation.generation
+}
+
+/// The features of every probe from the moment on from which the state can be read.
+fn answers(project: &Project<'_>, state: &dyn StateRead, probes: &Probes, from: i64, mode: TimeMode) -> Result<Features, Error> {
+    let view = &project.target.view;
+    let keys = view.entity_keys(&probes.keys)?;
+    let requests: Vec<Request<'_>> = probes.at.iter().enumerate().map(|(row, &at)| Request { entity: keys.get(row), at: at.max(from) }).collect();
+    view.read_at(state, &requests, mode, None)
+}
+
+fn same(what: &str, project: &Project<'_>, probes: &Probes, from: i64, expected: &Features, given: &Features) -> Result<(), String> {
+    for (index, field) in project.target.view.features.fields().iter().enumerate() {
+        let (one, other) = (&expected.columns[index], &given.columns[index]);
+        if one.to_data() == other.to_data() && expected.statuses[index] == given.statuses[index] {
+            continue;
+        }
+        for row in 0..one.len() {
+            let (value, theirs) = (one.slice(row, 1), other.slice(row, 1));
+            let (status, their_status) = (expected.statuses[index][row], given.statuses[index][row]);
+            if status != their_status || value.to_data() != theirs.to_data() {
+                let key: Vec<String> = probes.keys.iter().map(|key| format!("{:?}", key.slice(row, 1))).collect();
+                let (name, at) = (field.name(), lockstep_model::EventTime(probes.at[row].max(from)));
+                return Err(format!("{what}: {name} at {at} of {}: {status} {value:?} is {their_status} {theirs:?}", key.join(", ")));
+            }
+        }
+    }
+    if expected.newest == given.newest { Ok(()) } else { Err(format!("{what}: the newest events differ")) }
+}
+
+fn equal<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, given: &T) -> Result<(), String> {
+    if expected == given { Ok(()) } else { Err(format!("{what} differ:\n{expected:?}\nis\n{given:?}")) }
+}
+
+fn sorted(mut refusals: Vec<Refusal>) -> Vec<Refusal> {
+    refusals.sort_by(|a, b| (&a.partition, a.row).cmp(&(&b.partition, b.row)));
+    refusals
+}
+
+fn refusals(cut: &dyn CutRead, project: &Project<'_>) -> Vec<Refusal> {
+    sorted(cut.refusals(generation(project)).collect::<Result<_, _>>().unwrap())
+}
+
+fn dead_letters(cut: &dyn CutRead, project: &Project<'_>) -> Vec<DeadLetter> {
+    cut.dead_letters(generation(project)).collect::<Result<_, _>>().unwrap()
+}
+
+fn ledgers(case: &Case, (plain, project): (&Project<'_>, &Project<'_>), course: &Course, seen: &mut Seen) -> Result<(), String> {
+    let (one, other) = (OnlineStore::cut(plain.store()), OnlineStore::cut(project.store()));
+    equal("the refusals", &refusals(&*one, plain), &refusals(&*other, project))?;
+    let (letters, theirs) = (dead_letters(&*one, plain), dead_letters(&*other, project));
+    let (counters, their_counters) = (one.counters(generation(plain)).unwrap(), other.counters(generation(project)).unwrap());
+    for letter in &letters {
+        *seen.letters.entry(letter.reason.clone()).or_default() += 1;
+    }
+    counters.values().for_each(|&more| seen.counters += more);
+    if course.keeps_order() {
+        equal("the dead letters", &letters, &theirs)?;
+        return equal("the counters", &countable(case, counters), &countable(case, their_counters));
+    }
+    if course.moves_rows {
+        return Ok(());
+    }
+    equal("the dead letters by reason", &by_reason(&letters, course.format), &by_reason(&theirs, course.format))?;
+    let settled = |counters: &BTreeMap<String, Counters>| -> Vec<(String, u64, u64)> {
+        let of = |(source, c): (&String, &Counters)| (source.clone(), c.applied + c.duplicates + c.refused + c.dead_lettered, c.refused);
+        counters.iter().map(of).collect()
+    };
+    equal("the rows settled", &settled(&counters), &settled(&their_counters))
+}
+
+/// The counters that cuts have no part in. The row stage sees a version that is superseded within its batch not at all, and one that is superseded later twice
+/// more, so that it counts NULLs and failures of versioned sources differently.
+fn countable(case: &Case, mut counters: BTreeMap<String, Counters>) -> BTreeMap<String, Counters> {
+    for (name, counters) in &mut counters {
+        if case.sources[usize::from(name == "b")].version != Version::None {
+            (counters.null_keys, counters.row_errors) = (0, 0);
+        }
+    }
+    counters
+}
+
+/// What is told of dead letters wherever they were read. Rows that came in another format have other bytes.
+fn by_reason(letters: &[DeadLetter], format: Format) -> Vec<(&str, &[u8])> {
+    let keeps_bytes = format == Format::Ndjson;
+    let mut told: Vec<_> = letters.iter().map(|letter| (letter.reason.as_str(), if keeps_bytes { letter.bytes.as_slice() } else { &[] })).collect();
+    told.sort_unstable();
+    told
+}
