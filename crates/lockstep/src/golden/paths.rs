@@ -206,6 +206,7 @@ impl<'a> Run<'a> {
             format: Format::Csv,
             sources: vec![source.name.clone()],
             kind: Kind::Stream,
+            beside: Vec::new(),
             until: None,
             batch_rows: self.batch_rows,
             shape: self.shape,
