@@ -22,7 +22,6 @@ use lockstep_transform::transformation::{Features, Transformation};
 
 pub struct Case {
     seed: u64,
-    definition: Definition,
     sql: String,
     /// Per branch.
     winners: Vec<Winners>,
@@ -47,7 +46,7 @@ impl Case {
         let winners: Vec<Winners> = (0..definition.branches).map(|branch| winners(&mut rng, branch, base, step)).collect();
         let probes = probes(&mut rng, &definition, &winners, base, step);
         let shape = Shape { leaf_rows_max: 1 + rng.usize(..5), buffer_rows_max: rng.usize(..6) };
-        Case { seed, definition, sql, winners, probes, shape, arrival: rng.u64(..) }
+        Case { seed, sql, winners, probes, shape, arrival: rng.u64(..) }
     }
 
     pub async fn check(&self, compared: &mut Compared) {
