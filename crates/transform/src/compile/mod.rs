@@ -1,5 +1,6 @@
 //! Compiling a checked view into a [`Transformation`]: the row stage, what tiles keep, the frames, and how a value is finished.
 
+mod apart;
 pub mod canonical;
 mod frames;
 mod planner;
@@ -111,25 +112,33 @@ pub fn compile(view: &ViewInput<'_>) -> Result<Transformation> {
 /// The error of the first feature that does not compile by itself.
 fn blame(view: &ViewInput<'_>) -> Option<CompileError> {
     let ast::SetExpr::Select(select) = view.query.body.as_ref() else { return None };
-    let name = |item: &ast::SelectItem| match item {
-        ast::SelectItem::ExprWithAlias { alias, .. } => Some(normalise(alias)),
-        ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(column)) => Some(normalise(column)),
-        ast::SelectItem::UnnamedExpr(ast::Expr::CompoundIdentifier(parts)) => parts.last().map(normalise),
-        _ => None,
-    };
-    let is_key = |item: &ast::SelectItem| name(item).is_some_and(|name| view.entity.iter().any(|key| *key.name() == name));
+    let is_key = |item: &ast::SelectItem| item_name(item).is_some_and(|name| view.entity.iter().any(|key| *key.name() == name));
     select.projection.iter().filter(|item| !is_key(item)).find_map(|feature| {
         let mut select = select.clone();
         select.projection.retain(|item| is_key(item) || item == feature);
         let query = ast::Query { body: Box::new(ast::SetExpr::Select(select)), ..view.query.clone() };
         let error = compile_query(view, &query).err()?;
-        Some(CompileError { feature: error.feature.or_else(|| name(feature)), ..error })
+        Some(CompileError { feature: error.feature.or_else(|| item_name(feature)), ..error })
     })
+}
+
+/// The name of an item of a SELECT list, where it has one.
+fn item_name(item: &ast::SelectItem) -> Option<String> {
+    match item {
+        ast::SelectItem::ExprWithAlias { alias, .. } => Some(normalise(alias)),
+        ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(column)) => Some(normalise(column)),
+        ast::SelectItem::UnnamedExpr(ast::Expr::CompoundIdentifier(parts)) => parts.last().map(normalise),
+        _ => None,
+    }
 }
 
 fn compile_query(view: &ViewInput<'_>, query: &ast::Query) -> Result<Transformation> {
     let planner = Planner::new(view.sources.iter().map(|(name, source)| (name.as_str(), Arc::clone(&source.schema))), view.limit);
-    let split = split(&planner.plan(query)?)?;
+    let split = match planner.plan(query) {
+        Ok(plan) => split(&plan)?,
+        Err(error) if apart::is_needed(&error) => apart::plan(view, &planner, query)?,
+        Err(error) => return Err(error.into()),
+    };
     let mut compiler = Compiler { view, split: &split, stored: Vec::new(), measures: Vec::new(), frames: Vec::new(), outputs: Vec::new() };
     let schemas = compiler.branch_schemas()?;
     compiler.windows(&schemas)?;
