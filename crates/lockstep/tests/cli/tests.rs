@@ -7,7 +7,7 @@ fn the_tests_of_the_repository_pass() {
     let dir = repository().canonicalize().unwrap().display().to_string();
     let said = Place::empty().run(&["--project", &dir, "test"]);
     assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
-    assert!(said.stdout.contains("fine: 5 tests with"), "{}", said.stdout);
+    assert!(said.stdout.contains("fine: 9 tests with"), "{}", said.stdout);
 }
 
 #[test]
