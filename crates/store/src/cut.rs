@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lockstep_model::{Error, Generation, PartitionId, Position, StateKey, StateRead, state};
+use lockstep_model::{Error, Fingerprint, Generation, PartitionId, Position, StateKey, StateRead, state};
 use rocksdb::{ColumnFamily, DBRawIterator, PrefixRange, ReadOptions, Snapshot};
 use serde::de::DeserializeOwned;
 
@@ -176,6 +176,13 @@ impl CutRead for Cut<'_> {
         let mut known = self.records::<GenerationInfo>("a generation", &Tag::Generation.alone())?;
         known.retain(|info| info.dropped_at.is_none());
         Ok(known)
+    }
+
+    fn version_for(&self, view: &str, meaning: Fingerprint, state: Fingerprint) -> Result<u32, Error> {
+        let mut made = self.records::<GenerationInfo>("a generation", &Tag::Generation.alone())?;
+        made.retain(|info| info.view == view);
+        let same = made.iter().rfind(|info| info.meaning == meaning && info.state == state);
+        Ok(same.map_or_else(|| made.iter().map(|info| info.version).max().unwrap_or(0).saturating_add(1), |info| info.version))
     }
 
     fn refusals(&self, generation: Generation) -> Box<dyn Iterator<Item = Result<Refusal, Error>> + '_> {

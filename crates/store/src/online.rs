@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_model::{Error, Generation, PartitionId, Position, StateKey};
+use lockstep_model::{Error, Fingerprint, Generation, PartitionId, Position, StateKey};
 
 use crate::{Commit, Counters, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, Refusal};
 
@@ -65,6 +65,10 @@ pub trait CutRead: Send + Sync {
 
     /// Generations that were not dropped, published or not, in order of their numbers.
     fn generations(&self) -> Result<Vec<GenerationInfo>, Error>;
+
+    /// The version that a view of this meaning and encoding has, or would have: that of a generation of it, a dropped one included, else one more than the greatest.
+    /// No number comes to mean two things.
+    fn version_for(&self, view: &str, meaning: Fingerprint, state: Fingerprint) -> Result<u32, Error>;
 
     /// Rows that came too late, by partition and row.
     fn refusals(&self, generation: Generation) -> Box<dyn Iterator<Item = Result<Refusal, Error>> + '_>;

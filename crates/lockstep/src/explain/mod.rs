@@ -271,3 +271,61 @@ fn kept_for_ever(catalog: &Catalog, view: &Transformation) -> Option<String> {
     all.map(|source| format!("`{}` declares history = 'all'", source.name))
         .or_else(|| unbounded.map(|source| format!("`{}` declares allowed_lateness = 'unbounded'", source.name)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockstep_transform::definition::{Definitions, SourceFile};
+
+    const SQL: &str = "CREATE ENTITY e (e VARCHAR);
+        CREATE SOURCE s (id BIGINT PRIMARY KEY, e VARCHAR, x DOUBLE, t VARCHAR, n DECIMAL(12, 2), tags VARCHAR[], at TIMESTAMP)
+          WITH (event_time = 'at', available_at = 'append_time', allowed_lateness = '1 hour');
+        CREATE FEATURE VIEW hours ENTITY e AS SELECT e, sum(x) OVER h AS x_h, avg(x) OVER d AS x_d, sum(n) OVER lag AS n_lag, count(*) OVER today AS today FROM s
+        WHERE t <> 'it''s' AND x > 0
+        WINDOW h AS (PARTITION BY e ORDER BY at RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW),
+               d AS (PARTITION BY e ORDER BY at RANGE BETWEEN INTERVAL '30 days' PRECEDING AND CURRENT ROW),
+               lag AS (PARTITION BY e ORDER BY at RANGE BETWEEN INTERVAL '8 days' PRECEDING AND INTERVAL '7 days' PRECEDING),
+               today AS (PARTITION BY e, date_trunc('day', at) ORDER BY at RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);
+        CREATE FEATURE VIEW last ENTITY e WITH (limit = 100) AS SELECT e, avg(x) OVER ten AS x_10, last_value(t) OVER ever AS t, count(DISTINCT t) OVER h AS kinds FROM s
+        WINDOW ten AS (PARTITION BY e ORDER BY at ROWS BETWEEN 9 PRECEDING AND CURRENT ROW),
+               h AS (PARTITION BY e ORDER BY at RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW),
+               ever AS (PARTITION BY e ORDER BY at RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);";
+
+    fn explained(view: &str) -> Explained {
+        let definitions = Definitions::parse(&[SourceFile::new("v.sql", SQL)]).unwrap();
+        let catalog = Catalog::compile(definitions).unwrap();
+        explain(&catalog, &catalog.views[view], None).unwrap()
+    }
+
+    #[test]
+    fn no_read_touches_more_keys_than_is_said() {
+        for view in ["hours", "last"] {
+            let explained = explained(view);
+            let TreeText { ways, newest_rows, .. } = explained.tree;
+            for Estimate { events, read, .. } in &explained.estimates {
+                let most = 2 + ways as u64 * (read.rounds - 1) + newest_rows;
+                assert!(read.keys <= most, "{view}, {events} events: {} keys, at most {most} were said", read.keys);
+            }
+            let longest = explained.estimates.last().unwrap();
+            assert!(longest.read.tiles > 0 && longest.read.events < 1_000, "{view}: {:?}", longest.read);
+            assert!(explained.estimates.is_sorted_by_key(|estimate| estimate.kept_bytes));
+        }
+    }
+
+    #[test]
+    fn a_view_is_told_in_its_own_terms() {
+        let hours = explained("hours");
+        assert_eq!(hours.inputs[0].filter.as_deref(), Some("t != 'it''s' AND x > 0"));
+        assert_eq!((hours.inputs[0].available.as_str(), hours.time), ("when the log takes it", lockstep_model::TimeMode::Known));
+        assert_eq!(hours.retention.as_deref(), Some("30 days 1 hour"));
+        let mut slots: Vec<Option<u64>> = hours.windows.iter().map(|window| window.slot_micros).collect();
+        slots.sort_unstable();
+        assert_eq!(slots, [Some(1 << 28), Some(1 << 36), Some(1 << 36), Some(1 << 40)]);
+        let last = explained("last");
+        assert!(last.retention.is_none() && last.kept_for_ever.unwrap().contains("ROWS BETWEEN 9 PRECEDING"));
+        assert_eq!(
+            last.windows.iter().filter(|window| window.slot_micros.is_none()).map(|window| window.frame.as_str()).collect::<Vec<_>>(),
+            ["ROWS BETWEEN 9 PRECEDING AND CURRENT ROW"]
+        );
+    }
+}

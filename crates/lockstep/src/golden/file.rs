@@ -363,4 +363,32 @@ mod tests {
             assert_eq!(parse(text).unwrap_err().to_string(), wanted);
         }
     }
+
+    #[test]
+    fn no_text_is_too_broken_to_be_told_so() {
+        const PIECES: [&str; 16] =
+            ["\"", ",", " ", "\n", "\n  ", "\t", "=", "--", "\u{a0}", "é", "at ", "rows ", "events ", "NULL", "2024-01-01", "\r\n"];
+        let whole = include_str!("../../template/card_activity.test");
+        let seed = fastrand::u64(..);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (mut good, mut bad) = (0, 0);
+        for _ in 0..3_000 {
+            let mut chars: Vec<char> = whole.chars().collect();
+            for _ in 0..rng.usize(1..4) {
+                let at = rng.usize(..chars.len());
+                let end = (at + rng.usize(..20)).min(chars.len());
+                let piece = PIECES[rng.usize(..PIECES.len())];
+                chars.splice(at..end, piece.chars());
+            }
+            let text: String = chars.into_iter().collect();
+            match parse(&text) {
+                Ok(_) => good += 1,
+                Err(wrong) => {
+                    assert!(wrong.span.end <= text.len() && !wrong.render(lockstep_transform::definition::Style::Plain).is_empty(), "seed {seed}");
+                    bad += 1;
+                }
+            }
+        }
+        assert!(good > 100 && bad > 100, "seed {seed}: {good} and {bad}");
+    }
 }

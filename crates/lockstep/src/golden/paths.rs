@@ -358,7 +358,7 @@ fn cell(piece: Option<&Piece>, dialect: &Dialect) -> String {
     match piece {
         None => dialect.null.clone(),
         Some(piece) if piece.text.is_empty() && !piece.quoted => dialect.null.clone(),
-        Some(piece) if piece.quoted || piece.text.contains(char::from(dialect.delimiter)) => quoted(&piece.text),
+        Some(piece) if piece.quoted || piece.text == dialect.null || piece.text.contains(char::from(dialect.delimiter)) => quoted(&piece.text),
         Some(piece) => piece.text.clone(),
     }
 }

@@ -52,21 +52,18 @@ pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
     let files = project.files()?;
     let catalog = compile(&files).map_err(Wrong)?;
     let store = Store::open(&project.store, project.config.store_options("apply"))?;
-    let (latest, generations) = {
-        let cut = OnlineStore::cut(&store);
-        (cut.definitions()?.map_or(0, |latest| latest.version), cut.generations()?)
-    };
+    let cut = OnlineStore::cut(&store);
+    let (latest, generations) = (cut.definitions()?.map_or(0, |latest| latest.version), cut.generations()?);
     let fingerprint = meaning_of_all(&catalog);
     let new = NewDefinitions { texts: project.texts(&files), fingerprint, by: None, reason: None };
     let applied = store.apply_definitions(latest, new)?;
     let mut views = Vec::with_capacity(catalog.views.len());
     for view in catalog.views.values() {
-        let of_view = || generations.iter().filter(|info| info.view == view.view);
-        let known = of_view().find(|info| info.meaning == view.meaning && info.state == view.state);
+        let known = generations.iter().find(|info| info.view == view.view && info.meaning == view.meaning && info.state == view.state);
         let version = match known {
             Some(info) => info.version,
             None => {
-                let version = of_view().map(|info| info.version).max().unwrap_or(0) + 1;
+                let version = cut.version_for(&view.view, view.meaning, view.state)?;
                 store.create_generation(NewGeneration { view: view.view.clone(), version, meaning: view.meaning, state: view.state })?;
                 version
             }

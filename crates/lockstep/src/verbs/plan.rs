@@ -9,7 +9,7 @@ use clap::Args;
 use lockstep_ingest::pipeline::{file_format, schema_of};
 use lockstep_ingest::source::{ReadRequest, SourceFile, SourceReader, Stores, locate};
 use lockstep_model::Error;
-use lockstep_store::{DefinitionText, GenerationInfo, OnlineStore, Store};
+use lockstep_store::{CutRead, DefinitionText, GenerationInfo, OnlineStore, Store};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::definition::{Origin, Span, View};
 use lockstep_transform::transformation::Transformation;
@@ -133,7 +133,7 @@ pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
     let question = Question { texts: project.texts(&files) };
     let planned = match project.open_applied("plan")? {
         Some((store, catalog)) => answer(&project, &store, &catalog, &question)?,
-        None => plan(&project, &compile(&[]).map_err(Wrong)?, &[], &question)?,
+        None => plan(&project, &compile(&[]).map_err(Wrong)?, None, &question)?,
     };
     context.out.show(&planned)?;
     Ok(Outcome::Fine)
@@ -144,13 +144,18 @@ pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
 /// # Errors
 /// [`Wrong`] where the definitions do not check out; where the store cannot be read.
 pub fn answer(project: &Project, store: &Store, catalog: &Catalog, question: &Question) -> Result<Planned> {
-    plan(project, catalog, &OnlineStore::cut(store).generations()?, question)
+    plan(project, catalog, Some(&*OnlineStore::cut(store)), question)
 }
 
-fn plan(project: &Project, before: &Catalog, generations: &[GenerationInfo], question: &Question) -> Result<Planned> {
+fn plan(project: &Project, before: &Catalog, cut: Option<&dyn CutRead>, question: &Question) -> Result<Planned> {
+    let generations = cut.map_or_else(|| Ok(Vec::new()), CutRead::generations)?;
     let after = compile(&sources_of_texts(&question.texts)).map_err(Wrong)?;
-    let mut views: Vec<PlannedView> = after.views.values().map(|view| planned_view(before, &after, generations, view)).collect();
-    views.extend(before.views.values().filter(|view| !after.views.contains_key(&view.view)).map(|view| gone(before, generations, view)));
+    let mut views = Vec::with_capacity(after.views.len());
+    for view in after.views.values() {
+        let version = cut.map_or(Ok(1), |cut| cut.version_for(&view.view, view.meaning, view.state))?;
+        views.push(planned_view(before, &after, &generations, view, version));
+    }
+    views.extend(before.views.values().filter(|view| !after.views.contains_key(&view.view)).map(|view| gone(before, &generations, view)));
     let mut services: Vec<PlannedService> = Vec::new();
     for (name, service) in &after.services {
         let change = match before.services.get(name) {
@@ -166,7 +171,7 @@ fn plan(project: &Project, before: &Catalog, generations: &[GenerationInfo], que
     Ok(Planned { views, services, backfill })
 }
 
-fn planned_view(before: &Catalog, after: &Catalog, generations: &[GenerationInfo], view: &Transformation) -> PlannedView {
+fn planned_view(before: &Catalog, after: &Catalog, generations: &[GenerationInfo], view: &Transformation, version_after: u32) -> PlannedView {
     let name = &view.view;
     let of_view = || generations.iter().filter(|info| info.view == *name);
     let same = of_view().rfind(|info| info.meaning == view.meaning && info.state == view.state);
@@ -177,12 +182,11 @@ fn planned_view(before: &Catalog, after: &Catalog, generations: &[GenerationInfo
         Some(old) if old.meaning == view.meaning && old.state == view.state => Change::Unchanged,
         Some(_) => Change::Changed,
     };
-    let next = of_view().map(|info| info.version).max().unwrap_or(0) + 1;
     let mut planned = PlannedView {
         view: name.clone(),
         change,
         version_before: old.and_then(version),
-        version_after: Some(same.map_or(next, |info| info.version)),
+        version_after: Some(version_after),
         backfill: !same.is_some_and(GenerationInfo::published),
         features_new: Vec::new(),
         features_changed: Vec::new(),

@@ -39,10 +39,15 @@ fn a_change_is_planned_applied_and_the_old_version_dropped() {
     place.edit("feature_defs/card_activity.sql", "INTERVAL '1 hour' PRECEDING", "INTERVAL '2 hours' PRECEDING");
     place.say("plan");
     place.note("a view and its service go");
+    let last = place.read("feature_defs/card_activity.sql");
     std::fs::remove_file(place.path("feature_defs/card_activity.sql")).unwrap();
     std::fs::remove_file(place.path("feature_defs/fraud_v1.sql")).unwrap();
     place.say("plan");
     place.say("apply");
     place.say("drop card_activity@2");
+    place.note("numbers of versions that were dropped are not used again");
+    place.write("feature_defs/card_activity.sql", last);
+    place.say("plan");
+    place.say("apply");
     place.check("plans");
 }

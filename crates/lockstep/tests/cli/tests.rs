@@ -7,7 +7,7 @@ fn the_tests_of_the_repository_pass() {
     let dir = repository().canonicalize().unwrap().display().to_string();
     let said = Place::empty().run(&["--project", &dir, "test"]);
     assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
-    assert!(said.stdout.contains("fine: 5 tests with"), "{}", said.stdout);
+    assert!(said.stdout.contains("fine: 9 tests with"), "{}", said.stdout);
 }
 
 #[test]
@@ -86,4 +86,48 @@ fn a_moment_whose_state_may_be_gone_is_told_so() {
     place.write("feature_defs/clicked.test", format!("{first}{second}\nat 2024-03-03T12:00:00Z card=c1\n  clicks_1h 1\n"));
     place.say("test clicked");
     place.check("test_gone");
+}
+
+#[test]
+fn corrections_deletes_and_known_time_are_tested_down_both_paths() {
+    let mut place = Place::project();
+    let sql = "CREATE ENTITY \"the shop\" (\"Shop No\" VARCHAR);
+        CREATE SOURCE sales (id BIGINT, \"Shop No\" VARCHAR, amount DECIMAL(12, 2), note VARCHAR, at TIMESTAMP, v BIGINT, PRIMARY KEY (id)) WITH (
+          event_time = 'at', version = 'v', available_at = 'append_time', allowed_lateness = 'unbounded',
+          batch = 'sales.csv', csv_delimiter = ';', csv_null = 'NA');
+        CREATE FEATURE VIEW takings ENTITY \"the shop\" WITH (limit = 5) AS
+        SELECT \"Shop No\", count(*) OVER w AS n, sum(amount) OVER w AS total, last_value(note) OVER w AS \"last note\", array_agg(note) OVER w AS notes
+        FROM sales WINDOW w AS (PARTITION BY \"Shop No\" ORDER BY at RANGE BETWEEN INTERVAL '1 day' PRECEDING AND CURRENT ROW);";
+    place.write("feature_defs/takings.sql", sql);
+    place.write(
+        "feature_defs/takings.test",
+        r#"events sales
+  id, "Shop No", amount, note,       at,                   v, _append_time,         _tombstone
+  1,  a;b,       10.10,  NA,         2024-03-03T10:00:00Z, 1, 2024-03-03T10:00:01Z,
+  2,  a;b,       5,      ,           2024-03-03T11:00:00Z, 1, 2024-03-03T11:00:01Z,
+  -- The second sale was another's, and the first is taken back.
+  2,  c,         6,      "x; ""y""", 2024-03-03T11:00:00Z, 2, 2024-03-03T12:00:00Z,
+  1,  ,          ,       ,           ,                     2, 2024-03-03T13:00:00Z, true
+  -- Too old a version to count.
+  2,  a;b,       7,      late,       2024-03-03T11:00:00Z, 1, 2024-03-03T13:00:01Z,
+
+at 2024-03-03T11:30:00Z "Shop No=a;b"
+  n            2
+  total        15.1
+  "last note"  NULL
+  notes        ["NA", NULL]
+
+at 2024-03-03T12:30:00Z "Shop No=a;b"
+at 2024-03-03T12:30:00Z "Shop No=c"
+at 2024-03-03T13:30:00Z "Shop No=a;b"
+
+time event
+at 2024-03-03T11:30:00Z "Shop No=c"
+"#,
+    );
+    place.say("test takings");
+    place.say("test takings --bless");
+    place.say("test takings");
+    place.note(&place.read("feature_defs/takings.test").replace('\n', "\n# "));
+    place.check("test_corrections");
 }

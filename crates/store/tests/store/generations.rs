@@ -37,6 +37,10 @@ fn a_version_has_one_generation_at_a_time_and_numbers_are_used_once() {
     store.drop_generation(second).unwrap();
     drop(store);
     let store = support::open(dir.path());
+    let made = view("airport_load", 2);
+    let version = |meaning| store.cut().version_for("airport_load", meaning, made.state).unwrap();
+    assert_eq!((version(made.meaning), version(Fingerprint([9; 32]))), (2, 3), "a number that was dropped means what it meant");
+    assert_eq!(store.cut().version_for("other", made.meaning, made.state).unwrap(), 1);
     let third = store.create_generation(view("airport_load", 2)).unwrap().generation;
     assert!(third > second && second > first);
     let known: Vec<_> = store.cut().generations().unwrap().into_iter().map(|info| info.generation).collect();
