@@ -10,6 +10,15 @@ fn the_tests_of_the_repository_pass() {
     assert!(said.stdout.contains("fine: 9 tests with"), "{}", said.stdout);
 }
 
+/// The expected values were made outside Rust, with exact fractions: tests/golden/frames/make.py.
+#[test]
+fn every_frame_with_every_aggregate_comes_to_what_exact_fractions_do() {
+    let dir = repository().join("tests/golden/frames").canonicalize().unwrap().display().to_string();
+    let said = Place::empty().run(&["--project", &dir, "test"]);
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.contains("24,552 values, down both paths"), "{}", said.stdout);
+}
+
 #[test]
 fn the_tests_of_a_new_project_pass() {
     let said = Place::project().run(&["test"]);
