@@ -1,4 +1,5 @@
-//! Random definitions over random rows: whichever way the rows come in, the answers are those of one plain run and of a replay, in every bit.
+//! Random definitions over random rows: whichever way the rows come in, the answers are those of one plain run, of a replay and of the oracle, in
+//! every bit.
 //!
 //! A failure prints the seed, the course and the fewest rows that still fail. `PIPELINE_SEED=n` runs that one case.
 

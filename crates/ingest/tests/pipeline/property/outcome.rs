@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::Array;
-use lockstep_ingest::offline::{Files, replay};
+use arrow::array::{Array, ArrayRef};
+use lockstep_ingest::offline::{Files, Replayed, replay};
 use lockstep_ingest::source::{Format, Stores};
-use lockstep_model::{Error, Generation, StateRead, TimeMode};
+use lockstep_model::{Error, Generation, StateRead, Status, TimeMode};
 use lockstep_store::{Counters, CutRead, DeadLetter, OnlineStore, Refusal};
+use lockstep_transform::oracle::{self, Oracle, OracleFeatures};
 use lockstep_transform::tiles::{Request, Shape};
 use lockstep_transform::transformation::Features;
 
@@ -41,7 +42,7 @@ impl Seen {
     }
 }
 
-/// Compares the answers of two courses with each other and with what a replay of each says, and their ledgers.
+/// Compares the answers of two courses with each other and with what a replay and the oracle say of each, and their ledgers.
 pub fn compare(case: &Case, (plain, _): (&Project<'_>, &Course), (project, course): (&Project<'_>, &Course), seen: &mut Seen) -> Result<(), String> {
     let told = |error: Error| error.to_string();
     let probes = case.probes(PROBES);
@@ -55,12 +56,17 @@ pub fn compare(case: &Case, (plain, _): (&Project<'_>, &Course), (project, cours
             *seen.statuses.entry(status.to_string()).or_default() += 1;
         }
         let given = answers(project, &CutState(&*other, generation(project)), &probes, from, mode).map_err(told)?;
-        same(&format!("the answers in {mode:?} time"), project, &probes, from, &expected, &given)?;
+        if expected.newest != given.newest {
+            return Err(format!("the newest events in {mode:?} time differ"));
+        }
+        same(&format!("the answers in {mode:?} time"), project, &probes, from, &expected, (&given.columns, &given.statuses))?;
         for (project, cut, what) in [(plain, &one, "the plain course"), (project, &other, "the course")] {
             let files = Files { base: project.dir().to_owned(), stores: Stores::local() };
             let replayed = replay(project.catalog, &project.target, &**cut, &files, Shape { leaf_rows_max: 5, buffer_rows_max: 2 }).map_err(told)?;
             let again = answers(project, &replayed.state, &probes, from, mode).map_err(told)?;
-            same(&format!("the replay of {what} in {mode:?} time"), project, &probes, from, &expected, &again)?;
+            same(&format!("the replay of {what} in {mode:?} time"), project, &probes, from, &expected, (&again.columns, &again.statuses))?;
+            let oracle = asked(project, &replayed, &probes, from, mode).map_err(told)?;
+            same(&format!("the oracle of {what} in {mode:?} time"), project, &probes, from, &expected, (&oracle.columns, &oracle.statuses))?;
             equal(&format!("the refusals of the replay of {what}"), &refusals(&**cut, project), &sorted(replayed.refusals))?;
         }
     }
@@ -79,15 +85,30 @@ fn answers(project: &Project<'_>, state: &dyn StateRead, probes: &Probes, from: 
     view.read_at(state, &requests, mode, None)
 }
 
-fn same(what: &str, project: &Project<'_>, probes: &Probes, from: i64, expected: &Features, given: &Features) -> Result<(), String> {
+/// What stock DataFusion says of the view's own SQL over the rows that stand.
+fn asked(project: &Project<'_>, replayed: &Replayed, probes: &Probes, from: i64, mode: TimeMode) -> Result<OracleFeatures, Error> {
+    let oracle = Oracle::new(project.catalog, "v")?;
+    let probes = oracle::Probes { keys: probes.keys.clone(), at: probes.at.iter().map(|&at| at.max(from)).collect() };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async { oracle.load(&replayed.winners).await?.answer(&probes, mode).await })
+}
+
+fn same(
+    what: &str,
+    project: &Project<'_>,
+    probes: &Probes,
+    from: i64,
+    expected: &Features,
+    (columns, statuses): (&[ArrayRef], &[Vec<Status>]),
+) -> Result<(), String> {
     for (index, field) in project.target.view.features.fields().iter().enumerate() {
-        let (one, other) = (&expected.columns[index], &given.columns[index]);
-        if one.to_data() == other.to_data() && expected.statuses[index] == given.statuses[index] {
+        let (one, other) = (&expected.columns[index], &columns[index]);
+        if one.to_data() == other.to_data() && expected.statuses[index] == statuses[index] {
             continue;
         }
         for row in 0..one.len() {
             let (value, theirs) = (one.slice(row, 1), other.slice(row, 1));
-            let (status, their_status) = (expected.statuses[index][row], given.statuses[index][row]);
+            let (status, their_status) = (expected.statuses[index][row], statuses[index][row]);
             if status != their_status || value.to_data() != theirs.to_data() {
                 let key: Vec<String> = probes.keys.iter().map(|key| format!("{:?}", key.slice(row, 1))).collect();
                 let (name, at) = (field.name(), lockstep_model::EventTime(probes.at[row].max(from)));
@@ -95,7 +116,7 @@ fn same(what: &str, project: &Project<'_>, probes: &Probes, from: i64, expected:
             }
         }
     }
-    if expected.newest == given.newest { Ok(()) } else { Err(format!("{what}: the newest events differ")) }
+    Ok(())
 }
 
 fn equal<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, given: &T) -> Result<(), String> {
