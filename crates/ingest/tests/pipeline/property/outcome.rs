@@ -13,7 +13,7 @@ use lockstep_transform::transformation::Features;
 
 use crate::support::CutState;
 
-use super::case::{Case, Probes, Version};
+use super::case::{Case, Probes};
 use super::course::{Course, Project};
 
 const PROBES: usize = 400;
@@ -161,11 +161,11 @@ fn ledgers(case: &Case, (plain, project): (&Project<'_>, &Project<'_>), course: 
     equal("the rows settled", &by_source(&counters), &by_source(&their_counters))
 }
 
-/// The counters that cuts have no part in. The row stage sees a version that is superseded within its batch not at all, and one that is superseded later twice
-/// more, so that it counts NULLs and failures of versioned sources differently.
+/// The counters that cuts have no part in. A row that changes later goes through the row stage once more each time, and one that changes within its batch does
+/// not, so that NULLs and failures are counted differently.
 fn countable(case: &Case, mut counters: BTreeMap<String, Counters>) -> BTreeMap<String, Counters> {
     for (name, counters) in &mut counters {
-        if case.sources[usize::from(name == "b")].version != Version::None {
+        if case.sources[usize::from(name == "b")].changes_rows() {
             (counters.null_keys, counters.row_errors) = (0, 0);
         }
     }
