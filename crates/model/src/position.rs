@@ -38,6 +38,9 @@ pub struct FilePosition {
     /// as an event time that was seen before the first row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun_at: Option<i64>,
+    /// How many partitions of the generation had been begun before it: where rows conflict, the first that came stands.
+    #[serde(default)]
+    pub order: u64,
     /// Whether the file's end was reached.
     pub complete: bool,
 }

@@ -55,9 +55,10 @@ impl OwnerLock {
 }
 
 impl Drop for OwnerLock {
-    /// Leaves no name behind. The lock goes with the file, whether or not the name can be wiped.
+    /// Leaves no name behind. The lock goes with the file, whether or not the name can be wiped; but a process that is being started beside this one holds
+    /// the file open for a moment longer, and would hold a lock that is not given up.
     fn drop(&mut self) {
-        if let Err(error) = self.file.set_len(0) {
+        if let Err(error) = self.file.set_len(0).and(self.file.unlock()) {
             tracing::debug!(%error, "leave the OWNER file as it is");
         }
     }

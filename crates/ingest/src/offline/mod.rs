@@ -135,8 +135,8 @@ impl<'a> Replay<'a> {
 
     fn admit(&mut self, positions: &[(PartitionId, Position)]) -> Result<(), Error> {
         let mut positions: Vec<&(PartitionId, Position)> = positions.iter().collect();
-        // History comes before the logs, as it did.
-        positions.sort_by_key(|(id, _)| history_path(&id.partition).is_none());
+        // History comes before the logs, and each partition when it was begun, as it did.
+        positions.sort_by_key(|(id, Position::File(position))| (history_path(&id.partition).is_none(), position.order));
         positions.into_iter().try_for_each(|(id, Position::File(position))| self.partition(id, position))
     }
 

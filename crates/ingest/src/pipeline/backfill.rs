@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
-use lockstep_model::{Clock, Error, EventTime, Fingerprint, PartitionId, Position};
+use lockstep_model::{Clock, Error, EventTime, FilePosition, Fingerprint, PartitionId, Position};
 use lockstep_store::{BulkJob, BulkLoader, Commit, OnlineStore, Store};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::changes::StagedChanges;
@@ -256,14 +256,15 @@ impl History {
         Ok(())
     }
 
-    fn finish_file(&mut self, history: &HistoryFile, targets: &[Target], partition: &PartitionId, position: Option<lockstep_model::FilePosition>) {
+    fn finish_file(&mut self, history: &HistoryFile, targets: &[Target], partition: &PartitionId, position: Option<FilePosition>) {
         use std::fmt::Write;
         let Some(position) = position else { return };
-        let lockstep_model::FilePosition { rows, size, etag, hash, .. } = &position;
+        let FilePosition { rows, size, etag, hash, .. } = &position;
         let _ = writeln!(self.inputs, "{} {} rows {rows} size {size:?} etag {etag:?} hash {hash:016x}", history.source.name, history.file.name());
         for (target, pending) in targets.iter().zip(&mut self.pending) {
             if target.branches_of(&history.source.name).next().is_some() {
-                pending.positions.push((partition.clone(), Position::File(position.clone())));
+                let order = pending.positions.len() as u64;
+                pending.positions.push((partition.clone(), Position::File(FilePosition { order, ..position.clone() })));
             }
         }
     }

@@ -124,6 +124,8 @@ struct Run<'a> {
     newest: Vec<Newest>,
     /// Per target: the watermarks of its sources before this run.
     begun_at: Vec<BTreeMap<String, i64>>,
+    /// Per target: how many partitions have been begun.
+    begun: Vec<u64>,
     pending: Vec<Pending>,
     report: StreamReport,
 }
@@ -141,9 +143,12 @@ impl<'a> Run<'a> {
         let mut positions = Vec::with_capacity(targets.len());
         let mut newest = Vec::with_capacity(targets.len());
         let mut begun_at = Vec::with_capacity(targets.len());
+        let mut begun = Vec::with_capacity(targets.len());
         for target in targets {
             let (mut here, mut all) = (BTreeMap::new(), Newest::new());
-            for (id, position) in cut.positions(target.generation.generation)? {
+            let known = cut.positions(target.generation.generation)?;
+            begun.push(known.len() as u64);
+            for (id, position) in known {
                 let Position::File(position) = position;
                 if let Some(time) = position.event_time_max {
                     all.insert(id.clone(), time);
@@ -157,7 +162,7 @@ impl<'a> Run<'a> {
             begun_at.push(forgotten(target, &cut.horizon(target.generation.generation)?));
         }
         let pending = targets.iter().map(|_| Pending::default()).collect();
-        Ok(Run { store, catalog, targets, file, options, sources, positions, newest, begun_at, pending, report: StreamReport::default() })
+        Ok(Run { store, catalog, targets, file, options, sources, positions, newest, begun_at, begun, pending, report: StreamReport::default() })
     }
 
     /// Reads each source from where the target that is furthest behind stands.
@@ -294,7 +299,9 @@ impl<'a> Run<'a> {
                 continue;
             }
             moved = true;
-            let position = FilePosition { event_time_max, begun_at, ..batch.position.clone() };
+            let order = position.map(|position| position.order).unwrap_or(self.begun[at]);
+            self.begun[at] += u64::from(position.is_none());
+            let position = FilePosition { event_time_max, begun_at, order, ..batch.position.clone() };
             if let Some(time) = event_time_max {
                 self.newest[at].insert(partition.clone(), time);
             }

@@ -280,6 +280,7 @@ fn position_of(before: Option<&FilePosition>, now: &FilePosition) -> FilePositio
         _ => FilePosition {
             event_time_max: before.and_then(|before| before.event_time_max),
             begun_at: before.and_then(|before| before.begun_at),
+            order: before.map_or(0, |before| before.order),
             ..now.clone()
         },
     }

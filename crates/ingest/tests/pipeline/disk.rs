@@ -11,8 +11,8 @@ use crate::crash::{FAILED, Undisturbed, in_a_child};
 use crate::work::Load;
 
 /// Power cuts and full disks tried of each kind of load.
-const CUTS: usize = 40;
-const FULL: usize = 30;
+const CUTS: usize = 24;
+const FULL: usize = 16;
 
 /// Does the work in `dir/root`, watched.
 fn watched(undisturbed: &Undisturbed, dir: &Path, fault: Fault) -> (Output, Journal) {

@@ -117,6 +117,29 @@ fn a_log_that_is_begun_behind_what_is_forgotten_brings_nothing_twice() {
 }
 
 #[test]
+fn where_rows_conflict_the_first_that_came_stands_in_a_replay_too() {
+    let row = |id: i64, shop: &str| format!("{{\"id\":{id},\"shop\":\"{shop}\",\"at\":\"2024-01-01T00:00:00Z\"}}\n");
+    let files = [("z.ndjson", row(1, "a")), ("y.ndjson", row(1, "b")), ("x.ndjson", row(2, "a")), ("w.ndjson", row(2, "b"))];
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+    let project = Project::of(&SHOPS.replace("history = 'all'", "history = 'all', batch = ['z.ndjson', 'y.ndjson']"), &files);
+    let mut answers = Vec::new();
+    for memory in [usize::MAX, 0] {
+        let (store, target) = project.unpublished();
+        project.backfill(&store, &target, memory, false).unwrap();
+        for log in ["x.ndjson", "w.ndjson"] {
+            project.stream_file(log, &store, &target, 1, Shape::default(), &Arc::default());
+        }
+        let files = Files { base: project.dir().to_owned(), stores: Stores::local() };
+        let replayed = replay(project.catalog(), &target, &store.cut(), &files, Shape::default()).unwrap();
+        assert_eq!(project.answers_in(&replayed.state, &target), project.answers(&store, &target));
+        answers.push(project.answers(&store, &target));
+        let counters = store.cut().counters(target.generation.generation).unwrap()["sales"];
+        assert_eq!((counters.applied, counters.conflicts), (2, 2), "{counters:?}");
+    }
+    assert_eq!(answers[0], answers[1]);
+}
+
+#[test]
 fn logs_that_are_read_together_forget_nothing_of_each_other() {
     let project = two_logs();
     let (store, target) = project.published();

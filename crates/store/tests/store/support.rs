@@ -72,7 +72,17 @@ pub fn partition(name: &str) -> PartitionId {
 }
 
 pub fn rows_done(rows: u64) -> Position {
-    Position::File(FilePosition { rows, bytes: 0, size: None, etag: None, hash: rows, event_time_max: None, begun_at: None, complete: false })
+    Position::File(FilePosition {
+        rows,
+        bytes: 0,
+        size: None,
+        etag: None,
+        hash: rows,
+        event_time_max: None,
+        begun_at: None,
+        order: 0,
+        complete: false,
+    })
 }
 
 /// The `n`-th commit of a run, counted from 1: two heads in different shards, a node, a dedup entry, counters and the position, all saying `n`.

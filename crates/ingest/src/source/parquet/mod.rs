@@ -68,6 +68,7 @@ impl ParquetReader {
             hash: opened.hash,
             event_time_max: None,
             begun_at: None,
+            order: 0,
             complete: false,
         };
         let rows_total = opened.rows();

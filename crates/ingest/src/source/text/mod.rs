@@ -188,6 +188,7 @@ impl TextReader {
             hash: self.passed.hash(),
             event_time_max: None,
             begun_at: None,
+            order: 0,
             complete,
         }
     }

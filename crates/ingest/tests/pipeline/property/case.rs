@@ -58,16 +58,8 @@ pub struct Case {
 pub const FILES: usize = 3;
 pub const LOGS: usize = 2;
 
-const GARBAGE: &[&[u8]] = &[
-    b"not json",
-    b"{\"id\":",
-    b"[1]",
-    b"{\"_source\":\"a\",\"id\":1.5,\"name\":7}",
-    b"{\"k\":\"\xff\xfe\"}",
-    b"{\"_source\":\"nosuch\"}",
-    b"\x00",
-    UNNAMED,
-];
+const GARBAGE: &[&[u8]] =
+    &[b"not json", b"{\"id\":", b"[1]", b"{\"id\":1.5,\"name\":7}", b"{\"k\":\"\xff\xfe\"}", b"{\"_source\":\"nosuch\"}", b"\x00", UNNAMED];
 const NAMES: &[&str] = &["p", "p", "p", "P", "q", "", "none"];
 
 /// A row of the one source that is read, or of none of several.
@@ -101,6 +93,13 @@ impl Source {
         }
         options += pick(rng, &[", history = 'all'", ", history = 'all'", ", history = '1 second'", ""]);
         Source { lateness, version, available, options }
+    }
+}
+
+impl Source {
+    /// Whether what is known of a row may change when more rows come.
+    pub fn changes_rows(&self) -> bool {
+        self.version != Version::None || self.available == Available::AppendTime
     }
 }
 

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::Array;
-use lockstep_ingest::offline::{Files, replay};
+use arrow::array::{Array, ArrayRef};
+use lockstep_ingest::offline::{Files, Replayed, replay};
 use lockstep_ingest::source::{Format, Stores};
-use lockstep_model::{Error, Generation, StateRead, TimeMode};
+use lockstep_model::{Error, Generation, StateRead, Status, TimeMode};
 use lockstep_store::{Counters, CutRead, DeadLetter, OnlineStore, Refusal};
+use lockstep_transform::oracle::{self, Oracle, OracleFeatures};
 use lockstep_transform::tiles::{Request, Shape};
 use lockstep_transform::transformation::Features;
 
 use crate::support::CutState;
 
-use super::case::{Case, Probes, Version};
+use super::case::{Case, Probes};
 use super::course::{Course, Project};
 
 const PROBES: usize = 400;
@@ -31,19 +32,17 @@ impl Seen {
         let values: usize = self.statuses.values().sum();
         let present = self.statuses.get("PRESENT").copied().unwrap_or(0);
         assert!(present * 4 > values, "too few values are there");
-        if super::variable("PIPELINE_SEED").is_none() {
-            let Counters { applied, duplicates, conflicts, refused, dead_lettered, null_keys, superseded, row_errors } = self.counters;
-            for count in [applied, duplicates, conflicts, refused, dead_lettered, null_keys, superseded, row_errors] {
-                assert!(count > 0, "{self:?}");
-            }
-            for reason in ["unreadable", "null_key", "null_event_time", "null_version", "no_availability", "ahead", "tombstone", "conflict"] {
-                assert!(self.letters.contains_key(reason), "no {reason}: {self:?}");
-            }
+        let Counters { applied, duplicates, conflicts, refused, dead_lettered, null_keys, superseded, row_errors } = self.counters;
+        for count in [applied, duplicates, conflicts, refused, dead_lettered, null_keys, superseded, row_errors] {
+            assert!(count > 0, "{self:?}");
+        }
+        for reason in ["unreadable", "null_key", "null_event_time", "null_version", "no_availability", "ahead", "tombstone", "conflict"] {
+            assert!(self.letters.contains_key(reason), "no {reason}: {self:?}");
         }
     }
 }
 
-/// Compares the answers of two courses with each other and with what a replay of each says, and their ledgers.
+/// Compares the answers of two courses with each other and with what a replay and the oracle say of each, and their ledgers.
 pub fn compare(case: &Case, (plain, _): (&Project<'_>, &Course), (project, course): (&Project<'_>, &Course), seen: &mut Seen) -> Result<(), String> {
     let told = |error: Error| error.to_string();
     let probes = case.probes(PROBES);
@@ -57,12 +56,17 @@ pub fn compare(case: &Case, (plain, _): (&Project<'_>, &Course), (project, cours
             *seen.statuses.entry(status.to_string()).or_default() += 1;
         }
         let given = answers(project, &CutState(&*other, generation(project)), &probes, from, mode).map_err(told)?;
-        same(&format!("the answers in {mode:?} time"), project, &probes, from, &expected, &given)?;
+        if expected.newest != given.newest {
+            return Err(format!("the newest events in {mode:?} time differ"));
+        }
+        same(&format!("the answers in {mode:?} time"), project, &probes, from, &expected, (&given.columns, &given.statuses))?;
         for (project, cut, what) in [(plain, &one, "the plain course"), (project, &other, "the course")] {
             let files = Files { base: project.dir().to_owned(), stores: Stores::local() };
             let replayed = replay(project.catalog, &project.target, &**cut, &files, Shape { leaf_rows_max: 5, buffer_rows_max: 2 }).map_err(told)?;
             let again = answers(project, &replayed.state, &probes, from, mode).map_err(told)?;
-            same(&format!("the replay of {what} in {mode:?} time"), project, &probes, from, &expected, &again)?;
+            same(&format!("the replay of {what} in {mode:?} time"), project, &probes, from, &expected, (&again.columns, &again.statuses))?;
+            let oracle = asked(project, &replayed, &probes, from, mode).map_err(told)?;
+            same(&format!("the oracle of {what} in {mode:?} time"), project, &probes, from, &expected, (&oracle.columns, &oracle.statuses))?;
             equal(&format!("the refusals of the replay of {what}"), &refusals(&**cut, project), &sorted(replayed.refusals))?;
         }
     }
@@ -81,15 +85,30 @@ fn answers(project: &Project<'_>, state: &dyn StateRead, probes: &Probes, from: 
     view.read_at(state, &requests, mode, None)
 }
 
-fn same(what: &str, project: &Project<'_>, probes: &Probes, from: i64, expected: &Features, given: &Features) -> Result<(), String> {
+/// What stock DataFusion says of the view's own SQL over the rows that stand.
+fn asked(project: &Project<'_>, replayed: &Replayed, probes: &Probes, from: i64, mode: TimeMode) -> Result<OracleFeatures, Error> {
+    let oracle = Oracle::new(project.catalog, "v")?;
+    let probes = oracle::Probes { keys: probes.keys.clone(), at: probes.at.iter().map(|&at| at.max(from)).collect() };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async { oracle.load(&replayed.winners).await?.answer(&probes, mode).await })
+}
+
+fn same(
+    what: &str,
+    project: &Project<'_>,
+    probes: &Probes,
+    from: i64,
+    expected: &Features,
+    (columns, statuses): (&[ArrayRef], &[Vec<Status>]),
+) -> Result<(), String> {
     for (index, field) in project.target.view.features.fields().iter().enumerate() {
-        let (one, other) = (&expected.columns[index], &given.columns[index]);
-        if one.to_data() == other.to_data() && expected.statuses[index] == given.statuses[index] {
+        let (one, other) = (&expected.columns[index], &columns[index]);
+        if one.to_data() == other.to_data() && expected.statuses[index] == statuses[index] {
             continue;
         }
         for row in 0..one.len() {
             let (value, theirs) = (one.slice(row, 1), other.slice(row, 1));
-            let (status, their_status) = (expected.statuses[index][row], given.statuses[index][row]);
+            let (status, their_status) = (expected.statuses[index][row], statuses[index][row]);
             if status != their_status || value.to_data() != theirs.to_data() {
                 let key: Vec<String> = probes.keys.iter().map(|key| format!("{:?}", key.slice(row, 1))).collect();
                 let (name, at) = (field.name(), lockstep_model::EventTime(probes.at[row].max(from)));
@@ -97,7 +116,7 @@ fn same(what: &str, project: &Project<'_>, probes: &Probes, from: i64, expected:
             }
         }
     }
-    if expected.newest == given.newest { Ok(()) } else { Err(format!("{what}: the newest events differ")) }
+    Ok(())
 }
 
 fn equal<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, given: &T) -> Result<(), String> {
@@ -126,6 +145,8 @@ fn ledgers(case: &Case, (plain, project): (&Project<'_>, &Project<'_>), course: 
         *seen.letters.entry(letter.reason.clone()).or_default() += 1;
     }
     counters.values().for_each(|&more| seen.counters += more);
+    let settled = |c: &Counters| c.applied + c.duplicates + c.refused + c.dead_lettered;
+    equal("the rows and what became of them", &(case.rows.len() as u64), &counters.values().map(settled).sum())?;
     if course.keeps_order() {
         equal("the dead letters", &letters, &theirs)?;
         return equal("the counters", &countable(case, counters), &countable(case, their_counters));
@@ -134,18 +155,17 @@ fn ledgers(case: &Case, (plain, project): (&Project<'_>, &Project<'_>), course: 
         return Ok(());
     }
     equal("the dead letters by reason", &by_reason(&letters, course.format), &by_reason(&theirs, course.format))?;
-    let settled = |counters: &BTreeMap<String, Counters>| -> Vec<(String, u64, u64)> {
-        let of = |(source, c): (&String, &Counters)| (source.clone(), c.applied + c.duplicates + c.refused + c.dead_lettered, c.refused);
-        counters.iter().map(of).collect()
+    let by_source = |counters: &BTreeMap<String, Counters>| -> Vec<(String, u64)> {
+        counters.iter().map(|(source, counters)| (source.clone(), settled(counters))).collect()
     };
-    equal("the rows settled", &settled(&counters), &settled(&their_counters))
+    equal("the rows settled", &by_source(&counters), &by_source(&their_counters))
 }
 
-/// The counters that cuts have no part in. The row stage sees a version that is superseded within its batch not at all, and one that is superseded later twice
-/// more, so that it counts NULLs and failures of versioned sources differently.
+/// The counters that cuts have no part in. A row that changes later goes through the row stage once more each time, and one that changes within its batch does
+/// not, so that NULLs and failures are counted differently.
 fn countable(case: &Case, mut counters: BTreeMap<String, Counters>) -> BTreeMap<String, Counters> {
     for (name, counters) in &mut counters {
-        if case.sources[usize::from(name == "b")].version != Version::None {
+        if case.sources[usize::from(name == "b")].changes_rows() {
             (counters.null_keys, counters.row_errors) = (0, 0);
         }
     }
