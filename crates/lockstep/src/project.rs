@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use lockstep_model::Error;
-use lockstep_store::{DefinitionText, OnlineStore, Store};
+use lockstep_store::DefinitionText;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{Definitions, Diagnostic, SourceFile};
 
@@ -74,28 +74,6 @@ impl Project {
     pub fn texts(&self, files: &[SourceFile]) -> Vec<DefinitionText> {
         let below = |name: &str| Path::new(name).strip_prefix(&self.dir).map_or_else(|_| name.to_owned(), |path| path.display().to_string());
         files.iter().map(|file| DefinitionText { path: below(&file.name), text: file.text.clone() }).collect()
-    }
-
-    /// Opens the store with the definitions that were applied to it. Makes none.
-    ///
-    /// # Errors
-    /// Unavailable where another process owns the store, NotFound where there is none or nothing was applied.
-    pub fn open(&self, verb: &str) -> Result<(Store, Catalog)> {
-        Ok(self.open_applied(verb)?.ok_or_else(|| nothing_applied(&self.store))?)
-    }
-
-    /// As [`Self::open`], or nothing where nothing was applied.
-    ///
-    /// # Errors
-    /// Unavailable where another process owns the store.
-    pub fn open_applied(&self, verb: &str) -> Result<Option<(Store, Catalog)>> {
-        if !self.store.exists() {
-            return Ok(None);
-        }
-        let store = Store::open(&self.store, self.config.store_options(verb))?;
-        let Some(applied) = OnlineStore::cut(&store).definitions()? else { return Ok(None) };
-        let catalog = compile(&sources_of_texts(&applied.applied.texts)).map_err(Wrong)?;
-        Ok(Some((store, catalog)))
     }
 
     /// The definitions, compiled.
