@@ -27,6 +27,8 @@ pub trait Question: Serialize + DeserializeOwned {
     /// Whether the store is another afterwards, so that a question is not asked twice where the first may have been answered. Such a question tells of no
     /// progress once it has changed anything.
     const WRITES: bool = false;
+    /// Whether the store is made where it is not there.
+    const MAKES_STORE: bool = false;
     /// What is answered.
     type Answer: Serialize + DeserializeOwned;
 
@@ -76,7 +78,11 @@ impl Context {
         let display = RefCell::new(Display::new());
         let mut patience = Patience::default();
         let answer = loop {
-            let taken = match Held::claim(self.project()?, Q::VERB)? {
+            let project = self.project()?;
+            if !Q::MAKES_STORE && !project.store.exists() {
+                return Err(project.nothing_applied().into());
+            }
+            let taken = match Held::claim(project, Q::VERB)? {
                 Ok(held) => {
                     let tell = |text: &str| {
                         display.borrow_mut().step(text);
@@ -107,7 +113,11 @@ impl Context {
     pub fn own(&self, verb: &str) -> Result<Held> {
         let mut patience = Patience::default();
         loop {
-            match Held::claim(self.project()?, verb)? {
+            let project = self.project()?;
+            if !project.store.exists() {
+                return Err(project.nothing_applied().into());
+            }
+            match Held::claim(project, verb)? {
                 Ok(held) => return Ok(held),
                 Err(taken) if is_passing(&taken) && patience.wait() => {}
                 Err(taken) => return Err(Error::from(taken).into()),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use lockstep_ingest::pipeline::Target;
-use lockstep_model::{Clock, Error, Generation, SystemClock};
+use lockstep_model::{Clock, Generation, SystemClock};
 use lockstep_serve::admin::{Description, Progress, Server};
 use lockstep_store::{Claim, OnlineStore, Store, Taken};
 use lockstep_transform::catalog::Catalog;
@@ -33,22 +33,28 @@ impl Owned {
     /// The definitions that were applied to the store last, compiled.
     ///
     /// # Errors
-    /// NotFound where none were; [`Wrong`] where this release has something against them.
+    /// NotFound where none were; as [`Self::applied`].
     pub fn catalog(&self) -> Result<Arc<Catalog>> {
-        let applied = OnlineStore::cut(&self.store).definitions()?.ok_or_else(|| {
-            Error::not_found(format!("no definitions were applied to {} · run `lockstep apply` first", self.project.store.display()))
-        })?;
+        Ok(self.applied()?.ok_or_else(|| self.project.nothing_applied())?)
+    }
+
+    /// As [`Self::catalog`], for whoever can do without.
+    ///
+    /// # Errors
+    /// [`Wrong`] where this release has something against the definitions.
+    pub fn applied(&self) -> Result<Option<Arc<Catalog>>> {
+        let Some(applied) = OnlineStore::cut(&self.store).definitions()? else { return Ok(None) };
         // Kept while it compiles, so that many questions at once compile once.
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((version, catalog)) = &*compiled
             && *version == applied.version
         {
-            return Ok(Arc::clone(catalog));
+            return Ok(Some(Arc::clone(catalog)));
         }
         let files: Vec<SourceFile> = applied.applied.texts.into_iter().map(|text| SourceFile::new(text.path, text.text)).collect();
         let catalog = Arc::new(compile(&files).map_err(Wrong)?);
         *compiled = Some((applied.version, Arc::clone(&catalog)));
-        Ok(catalog)
+        Ok(Some(catalog))
     }
 
     /// Keeps other changes of definitions and generations away until it is dropped, and says which generations this process feeds: they are not to be dropped.

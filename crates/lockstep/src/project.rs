@@ -76,6 +76,11 @@ impl Project {
         files.iter().map(|file| DefinitionText { path: below(&file.name), text: file.text.clone() }).collect()
     }
 
+    /// The error of a store that is not there yet, or holds nothing.
+    pub fn nothing_applied(&self) -> Error {
+        Error::not_found(format!("no definitions were applied to {} · run `lockstep apply` first", self.store.display()))
+    }
+
     /// The definitions, compiled.
     ///
     /// # Errors

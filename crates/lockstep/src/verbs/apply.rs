@@ -71,6 +71,7 @@ pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
 impl ask::Question for Question {
     const VERB: &'static str = "apply";
     const WRITES: bool = true;
+    const MAKES_STORE: bool = true;
     type Answer = Applied;
 
     /// Appends the definitions and makes a generation for each view that is new. Safe beside whatever the owner does: that goes on with the generations that
