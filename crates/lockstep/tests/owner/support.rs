@@ -72,8 +72,7 @@ impl Project {
         let dir = root.path().join(path);
         fs::create_dir_all(&dir).unwrap();
         let project = Project { _root: root, dir };
-        ["init", "apply", "backfill"].map(|verb| project.run(&[verb]).fine());
-        project
+        project.run_all(&["init", "apply", "backfill"])
     }
 
     /// A project with so much history that it takes a while to verify.
@@ -84,8 +83,12 @@ impl Project {
         let line = |i: u32| format!("{i},c{},shoes,DE,{}.5,2024-03-0{}T{:02}:{:02}:{:02}Z\n", i % 50, i % 97, 1 + i % 7, i % 23, i % 59, i % 57);
         let lines: String = (0..100_000).map(line).collect();
         fs::write(project.dir.join("data/payments.csv"), format!("payment_id,card,merchant,country,amount,paid_at\n{lines}")).unwrap();
-        ["apply", "backfill"].map(|verb| project.run(&[verb]).fine());
-        project
+        project.run_all(&["apply", "backfill"])
+    }
+
+    fn run_all(self, verbs: &[&str]) -> Self {
+        verbs.iter().for_each(|verb| drop(self.run(&[verb]).fine()));
+        self
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
