@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 
 use crate::owned::{Held, Owned};
 use crate::progress::Display;
+use crate::project::Project;
+use crate::requests;
 use crate::verbs::{Context, apply, get, verify};
 
 /// How long to try when an owner comes, goes or does not answer.
@@ -43,7 +45,7 @@ pub trait Question: Serialize + DeserializeOwned {
 type Answerer = fn(&Owned, &str, &Progress<'_>) -> Result<String>;
 
 /// Every verb that asks.
-const ANSWERS: &[(&str, Answerer)] = &[of::<apply::Question>(), of::<get::Question>(), of::<verify::Question>()];
+const ANSWERS: &[(&str, Answerer)] = &[of::<apply::Question>(), of::<get::Question>(), of::<requests::Question>(), of::<verify::Question>()];
 
 const fn of<Q: Question>() -> (&'static str, Answerer) {
     (Q::VERB, answer_json::<Q>)
@@ -110,14 +112,13 @@ impl Context {
     ///
     /// # Errors
     /// Unavailable where another process owns it, which it names; where the store cannot be opened.
-    pub fn own(&self, verb: &str) -> Result<Held> {
+    pub fn own(&self, project: &Project, verb: &str) -> Result<Held> {
         let mut patience = Patience::default();
         loop {
-            let project = self.project()?;
             if !project.store.exists() {
                 return Err(project.nothing_applied().into());
             }
-            match Held::claim(project, verb)? {
+            match Held::claim(project.clone(), verb)? {
                 Ok(held) => return Ok(held),
                 Err(taken) if is_passing(&taken) && patience.wait() => {}
                 Err(taken) => return Err(Error::from(taken).into()),

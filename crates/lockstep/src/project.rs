@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::failure::Wrong;
 
 /// A project, with the command line's say over its settings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Project {
     /// Its directory; paths in definitions start here.
     pub dir: PathBuf,
