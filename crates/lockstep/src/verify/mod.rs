@@ -68,8 +68,7 @@ pub fn verify(catalog: &Catalog, cut: &dyn CutRead, targets: &[Target], options:
     let probes_a_view = options.values / features.max(1);
     let mut views = Vec::with_capacity(targets.len());
     for target in targets {
-        progress(&format!("verifying {}", target.view.view))?;
-        views.push(view(catalog, cut, target, probes_a_view, None, options)?);
+        views.push(view(catalog, cut, target, probes_a_view, None, options, progress)?);
     }
     Ok(Verified::new(views))
 }
@@ -82,7 +81,10 @@ fn view(
     probes_most: usize,
     more: Option<Probe>,
     options: &VerifyOptions,
+    progress: &Progress<'_>,
 ) -> Result<ViewReport> {
+    let name = &target.view.view;
+    progress(&format!("reading the inputs of {name} again"))?;
     let generation = target.generation.generation;
     let online = CutState { cut, generation };
     let replayed = replay(catalog, target, cut, &options.files, OTHER_SHAPE)?;
@@ -91,9 +93,10 @@ fn view(
     probes.extend(more.filter(|probe| probe.entity < replayed.entities.len()));
     let mode = options.time.unwrap_or_else(|| catalog.time_mode(&target.view));
 
+    progress(&format!("walking through the state of {name}"))?;
     let state = state::check(target, cut, &online, &replayed, &horizon)?;
-    let answers = oracle::answers(catalog, target, &replayed, &probes, mode, options.oracle_rows)?;
+    let answers = oracle::answers(catalog, target, &replayed, &probes, mode, options.oracle_rows, progress)?;
     let mut report = ViewReport::new(target, mode, &replayed, state.report, &answers);
-    compare::compare(&mut report, target, (&online, &replayed), &probes, mode, &answers, &state.faults)?;
+    compare::compare(&mut report, target, (&online, &replayed), &probes, mode, (&answers, &state.faults), progress)?;
     Ok(report)
 }

@@ -1,5 +1,9 @@
 //! What people see is the same whoever answers.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+
 use crate::support::{Ended, Project, wait_for};
 
 const AT: &str = "2024-03-08T12:00:00Z";
@@ -17,14 +21,38 @@ const CASES: &[&[&str]] = &[
     &["get", "fraud_v2", "card=c1", "--json"],
     &["get", "fraud_v1", "card=c1", "amuont=250"],
     &["get", "fraud_v1", "amount=much"],
+    &["get", "fraud_v1", "--from", "requests.ndjson", "--as-of", AT],
+    &["get", "fraud_v1", "--from", "requests.ndjson", "--json", "--keep", "kept", "--as-of", AT],
+    &["get", "fraud_v2", "--from", "requests.ndjson"],
+    &["get", "card_activity", "--from", "requests.csv"],
+    &["get", "card_activity", "--from", "bad.ndjson"],
     &["verify"],
     &["verify", "--values", "100", "--seed", "7", "--json"],
+    &["verify", "--served", "kept"],
+    &["verify", "--served", "feature_defs"],
+    &["verify", "--self-test"],
     &["apply"],
     &["apply", "--json"],
     &["check"],
 ];
 
+/// Requests of 3 cards: one says no moment, one is no request.
+fn write_requests(project: &Project) {
+    let requests = "{\"card\":\"c1\",\"amount\":0.1,\"country\":\"FR\",\"request_time\":\"2024-03-07T10:00:00.000001Z\"}\n\
+                    {\"card\":\"c2\",\"amount\":7}\n{\"card\":\"nobody\",\"amount\":1e300,\"request_time\":\"2024-03-08\"}\n";
+    fs::write(project.dir.join("requests.ndjson"), requests).unwrap();
+    fs::write(project.dir.join("requests.csv"), "card,request_time\nc1,2024-03-08T12:00:00Z\n").unwrap();
+    fs::write(project.dir.join("bad.ndjson"), "{\"card\":[7]}\n").unwrap();
+}
+
+/// What `--keep` kept.
+fn kept(project: &Project) -> BTreeMap<OsString, Vec<u8>> {
+    let files = fs::read_dir(project.dir.join("kept")).unwrap().map(|entry| entry.unwrap());
+    files.map(|file| (file.file_name(), fs::read(file.path()).unwrap())).collect()
+}
+
 fn outcomes(project: &Project) -> Vec<Ended> {
+    write_requests(project);
     CASES.iter().map(|args| project.run(args)).collect()
 }
 
@@ -40,6 +68,7 @@ fn with_and_without_an_owner() {
     let (alone, beside) = (Project::new(), Project::new());
     let mut owner = beside.owner();
     compare(&alone, &beside);
+    assert!(!kept(&alone).is_empty() && kept(&alone) == kept(&beside));
 
     // A log that came through standard input: `verify` cannot read it again, and says so.
     let payments = alone.new_payments();
