@@ -9,7 +9,7 @@ use lockstep_ingest::admission::Kind;
 use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, StreamOptions, StreamReport, Tally, Target, backfill, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores, locate};
 use lockstep_model::{EventTime, SystemClock};
-use lockstep_store::{OnlineStore, Store};
+use lockstep_store::{CutRead, OnlineStore, Store};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::Shape;
 use schemars::JsonSchema;
@@ -23,8 +23,8 @@ use crate::project::Project;
 use crate::text::counted;
 
 /// The newest generation of each view of the catalog, published or not; views that were not applied are left out.
-pub fn targets(store: &Store, catalog: &Catalog, published: bool) -> Result<Vec<Target>> {
-    let generations = OnlineStore::cut(store).generations()?;
+pub fn targets(cut: &dyn CutRead, catalog: &Catalog, published: bool) -> Result<Vec<Target>> {
+    let generations = cut.generations()?;
     let mut targets = Vec::new();
     for view in catalog.views.values() {
         let same = |info: &&lockstep_store::GenerationInfo| info.view == view.view && info.meaning == view.meaning && info.state == view.state;
@@ -44,7 +44,7 @@ pub fn run_backfill(owned: &Owned, views: &[String], until: Option<EventTime>, s
         bail!("no feature view named `{unknown}` · views: {}", known.join(", "));
     }
     let chosen = owned.feed(|| {
-        let mut chosen = targets(store, catalog, false)?;
+        let mut chosen = targets(&*OnlineStore::cut(store), catalog, false)?;
         chosen.retain(|target| views.is_empty() || views.contains(&target.view.view));
         Ok(chosen)
     })?;
@@ -78,7 +78,7 @@ pub fn run_ingest(
 ) -> Result<StreamReport> {
     let Owned { project, store, .. } = owned;
     let catalog = &*owned.catalog()?;
-    let targets = owned.feed(|| targets(store, catalog, true))?;
+    let targets = owned.feed(|| targets(&*OnlineStore::cut(store), catalog, true))?;
     if targets.is_empty() {
         bail!("no view has published state · run `lockstep apply` and `lockstep backfill` first");
     }

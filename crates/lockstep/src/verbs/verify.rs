@@ -134,16 +134,16 @@ impl ask::Question for Question {
 
     fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Answer> {
         let catalog = &*owned.catalog()?;
-        let targets = feed::targets(&owned.store, catalog, true)?;
+        let cut = OnlineStore::cut(&owned.store);
+        let targets = feed::targets(&*cut, catalog, true)?;
         let files = Files { base: owned.project.dir.clone(), stores: Stores::local() };
         let options = |moments: &Moments| {
             let Moments { values, seed, time, oracle_rows } = *moments;
             VerifyOptions { values, seed, time, oracle_rows, files: files.clone() }
         };
-        let cut = || OnlineStore::cut(&owned.store);
         Ok(match &self.how {
-            How::All(moments) => Answer::All(verify(catalog, &*cut(), &targets, &options(moments), progress)?),
-            How::Served(kept) => Answer::Served(verify_served(catalog, &*cut(), &targets, &files, &kept::read(kept)?, progress)?),
+            How::All(moments) => Answer::All(verify(catalog, &*cut, &targets, &options(moments), progress)?),
+            How::Served(kept) => Answer::Served(verify_served(catalog, &*cut, &targets, &files, &kept::read(kept)?, progress)?),
             How::SelfTest(moments) => {
                 let copied = owned.project.config.store_options("verify --self-test");
                 Answer::SelfTest(self_test(catalog, &owned.store, copied, &targets, &options(moments), progress)?)

@@ -93,7 +93,7 @@ fn clients_that_leave_or_talk_nonsense_do_not_disturb() {
     let project = Project::with_much_history();
     let mut owner = project.owner();
     // Left in the middle of its question.
-    let mut long = project.command(&["verify", "--values", "20000000"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut long = project.command(&["verify", "--values", "5000000"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     thread::sleep(Duration::from_millis(150));
     long.kill().unwrap();
     long.wait().unwrap();
@@ -162,7 +162,7 @@ fn questions_do_not_keep_an_ingester_out() {
 fn an_owner_that_is_told_to_end_does_not_wait_for_long_questions() {
     let project = Project::with_much_history();
     let mut owner = project.owner();
-    let mut long = project.command(&["verify", "--values", "20000000"]);
+    let mut long = project.command(&["verify", "--values", "5000000"]);
     let long = long.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     thread::sleep(Duration::from_millis(100));
     owner.signal("TERM");
@@ -173,6 +173,18 @@ fn an_owner_that_is_told_to_end_does_not_wait_for_long_questions() {
     // Who asked goes on by itself.
     let verified = Ended::from(long.wait_with_output().unwrap());
     assert!(verified.status == Some(0) || verified.err.contains("standard input cannot be read again"), "{verified:?}");
+}
+
+#[test]
+fn who_asks_goes_on_alone_where_the_owner_is_killed() {
+    let project = Project::with_much_history();
+    let verify = &["verify", "--values", "300000", "--json"];
+    let alone = project.run(verify).fine();
+    let owner = project.owner();
+    let asked = project.command(verify).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    thread::sleep(Duration::from_millis(300));
+    owner.kill();
+    assert_eq!(Ended::from(asked.wait_with_output().unwrap()).fine(), alone);
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub mod proto {
 pub const PROTOCOL: u32 = 1;
 
 /// Most bytes of a question.
-const QUESTION_BYTES_MAX: usize = 64 << 20;
+const QUESTION_BYTES_MAX: usize = 256 << 20;
 /// Most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
 /// Bytes of one part of an answer, well below what gRPC takes as one message.
