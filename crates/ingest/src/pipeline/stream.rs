@@ -88,13 +88,14 @@ pub fn ingest(
     Ok(run.report)
 }
 
-/// How often a run that waits for its input looks whether it is to stop.
+/// How often a run that waits for its input looks whether it is to stop, and how often it looks for the chunk under way then.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LAST_LOOKS: u32 = 20;
 
 /// An input that is read on a thread of its own: parsing one chunk goes on while the one before is applied.
 struct Reading {
     chunks: Receiver<Result<(Chunk, Option<u64>), Error>>,
-    thread: thread::JoinHandle<()>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Reading {
@@ -113,27 +114,39 @@ impl Reading {
                 }
             }
         });
-        Reading { chunks, thread }
+        Reading { chunks, thread: Some(thread) }
     }
 
-    /// The next chunk, and the bytes of the input where they are known; `None` at the end, or when told to stop. The thread is not waited for then, since it may be
-    /// reading a pipe that nobody writes to.
-    fn next(&self, stop: &AtomicBool) -> Option<Result<(Chunk, Option<u64>), Error>> {
-        loop {
+    /// What comes next. Told to stop, it waits for the chunk under way, but not for ever: the thread may be reading a pipe that nobody writes to.
+    fn next(&mut self, stop: &AtomicBool) -> Result<Next, Error> {
+        let mut last_looks = 0;
+        while last_looks < LAST_LOOKS {
             match self.chunks.recv_timeout(LOOK_EVERY) {
-                Ok(chunk) => return Some(chunk),
-                Err(RecvTimeoutError::Timeout) if !stop.load(Ordering::Relaxed) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+                Ok(chunk) => return chunk.map(|(chunk, bytes_total)| Next::Chunk(chunk, bytes_total)),
+                Err(RecvTimeoutError::Timeout) => last_looks += u32::from(stop.load(Ordering::Relaxed)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(self.end()),
             }
         }
+        Ok(Next::Nothing)
     }
 
-    /// Ends at the end of the input. A panic of the reader must not look like one.
-    fn finish(self) {
-        if let Err(panic) = self.thread.join() {
+    /// The reader has ended. That it panicked must not look like the end of the input.
+    fn end(&mut self) -> Next {
+        if let Some(Err(panic)) = self.thread.take().map(thread::JoinHandle::join) {
             std::panic::resume_unwind(panic);
         }
+        Next::End
     }
+}
+
+/// What comes next from an input.
+enum Next {
+    /// A chunk, and the bytes of the input where they are known.
+    Chunk(Chunk, Option<u64>),
+    /// Its end.
+    End,
+    /// Nothing in time, and the run is to stop.
+    Nothing,
 }
 
 struct Run<'a> {
@@ -218,11 +231,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn drain(&mut self, reading: Reading, observe: &mut Observer<'_>) -> Result<(), Error> {
+    fn drain(&mut self, mut reading: Reading, observe: &mut Observer<'_>) -> Result<(), Error> {
         let stop = &*self.options.stop;
         let mut progress = Progress { stage: format!("reading {}", self.file.name()), ..Progress::default() };
-        while let Some(chunk) = reading.next(stop) {
-            let (chunk, bytes_total) = chunk?;
+        loop {
+            let (chunk, bytes_total) = match reading.next(stop)? {
+                Next::Chunk(chunk, bytes_total) => (chunk, bytes_total),
+                Next::End => {
+                    self.report.complete = true;
+                    break;
+                }
+                Next::Nothing => break,
+            };
             self.apply(&chunk)?;
             progress.rows += chunk.rows_read;
             progress.bytes += chunk.bytes_read;
@@ -235,10 +255,6 @@ impl<'a> Run<'a> {
             }
         }
         self.report.watermark = self.watermark();
-        if !stop.load(Ordering::Relaxed) {
-            reading.finish();
-            self.report.complete = true;
-        }
         self.store.sync()
     }
 
