@@ -15,7 +15,7 @@ use crate::owned::{Held, Owned};
 use crate::progress::Display;
 use crate::project::Project;
 use crate::requests;
-use crate::verbs::{Context, apply, get, verify};
+use crate::verbs::{Context, apply, dead_letters, drop, explain, get, plan, refusals, status, verify};
 
 /// How long to try when an owner comes, goes or does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,7 +45,18 @@ pub trait Question: Serialize + DeserializeOwned {
 type Answerer = fn(&Owned, &str, &Progress<'_>) -> Result<String>;
 
 /// Every verb that asks.
-const ANSWERS: &[(&str, Answerer)] = &[of::<apply::Question>(), of::<get::Question>(), of::<requests::Question>(), of::<verify::Question>()];
+const ANSWERS: &[(&str, Answerer)] = &[
+    of::<plan::Question>(),
+    of::<apply::Question>(),
+    of::<explain::Question>(),
+    of::<requests::Question>(),
+    of::<get::Question>(),
+    of::<verify::Question>(),
+    of::<status::Question>(),
+    of::<dead_letters::Question>(),
+    of::<refusals::Question>(),
+    of::<drop::Question>(),
+];
 
 const fn of<Q: Question>() -> (&'static str, Answerer) {
     (Q::VERB, answer_json::<Q>)

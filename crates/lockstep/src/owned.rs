@@ -10,11 +10,10 @@ use lockstep_model::{Clock, Generation, SystemClock};
 use lockstep_serve::admin::{Description, Progress, Server};
 use lockstep_store::{Claim, OnlineStore, Store, Taken};
 use lockstep_transform::catalog::Catalog;
-use lockstep_transform::definition::SourceFile;
 
 use crate::ask;
 use crate::failure::{self, Wrong};
-use crate::project::{Project, compile};
+use crate::project::{Project, compile, sources_of_texts};
 
 /// A project whose store this process has open. Shared by the verb that it runs and by the questions of others.
 #[derive(Debug)]
@@ -51,8 +50,7 @@ impl Owned {
         {
             return Ok(Some(Arc::clone(catalog)));
         }
-        let files: Vec<SourceFile> = applied.applied.texts.into_iter().map(|text| SourceFile::new(text.path, text.text)).collect();
-        let catalog = Arc::new(compile(&files).map_err(Wrong)?);
+        let catalog = Arc::new(compile(&sources_of_texts(&applied.applied.texts)).map_err(Wrong)?);
         *compiled = Some((applied.version, Arc::clone(&catalog)));
         Ok(Some(catalog))
     }

@@ -103,10 +103,6 @@ pub fn sources_of_texts(texts: &[DefinitionText]) -> Vec<SourceFile> {
     texts.iter().map(|text| SourceFile::new(text.path.clone(), text.text.clone())).collect()
 }
 
-fn nothing_applied(store: &Path) -> Error {
-    Error::not_found(format!("no definitions were applied to {} · run `lockstep apply` first", store.display()))
-}
-
 fn nearest_project(from: &Path) -> Option<PathBuf> {
     let absolute = fs::canonicalize(from).ok()?;
     let depth = absolute.ancestors().position(|dir| dir.join(config::FILE).is_file())?;

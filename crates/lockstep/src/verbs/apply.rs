@@ -7,7 +7,6 @@ use clap::Args;
 use lockstep_serve::admin::Progress;
 use lockstep_store::{DefinitionText, GenerationInfo, NewDefinitions, NewGeneration, OnlineStore, Store};
 use lockstep_transform::catalog::meaning_of_all;
-use lockstep_transform::definition::SourceFile;
 use lockstep_transform::transformation::Transformation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,7 @@ use crate::ask;
 use crate::failure::{Outcome, Wrong};
 use crate::output::{Paint, Report};
 use crate::owned::Owned;
-use crate::project::compile;
+use crate::project::{compile, sources_of_texts};
 
 /// Apply the definitions to the store
 ///
@@ -77,8 +76,7 @@ impl ask::Question for Question {
     /// Appends the definitions and makes a generation for each view that is new. Safe beside whatever the owner does: that goes on with the generations that
     /// it began with, and nobody sees a new one before it is backfilled.
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Applied> {
-        let files: Vec<SourceFile> = self.texts.iter().map(|text| SourceFile::new(&*text.path, &*text.text)).collect();
-        let catalog = compile(&files).map_err(Wrong)?;
+        let catalog = compile(&sources_of_texts(&self.texts)).map_err(Wrong)?;
         let _alone = owned.change();
         let (latest, generations) = {
             let cut = OnlineStore::cut(&owned.store);
