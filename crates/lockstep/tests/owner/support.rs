@@ -81,7 +81,7 @@ impl Project {
         let project = Project { dir: root.path().to_owned(), _root: root };
         project.run(&["init"]).fine();
         let line = |i: u32| format!("{i},c{},shoes,DE,{}.5,2024-03-0{}T{:02}:{:02}:{:02}Z\n", i % 50, i % 97, 1 + i % 7, i % 23, i % 59, i % 57);
-        let lines: String = (0..100_000).map(line).collect();
+        let lines: String = (0..30_000).map(line).collect();
         fs::write(project.dir.join("data/payments.csv"), format!("payment_id,card,merchant,country,amount,paid_at\n{lines}")).unwrap();
         project.run_all(&["apply", "backfill"])
     }

@@ -178,7 +178,7 @@ fn an_owner_that_is_told_to_end_does_not_wait_for_long_questions() {
 #[test]
 fn who_asks_goes_on_alone_where_the_owner_is_killed() {
     let project = Project::with_much_history();
-    let verify = &["verify", "--values", "300000", "--json"];
+    let verify = &["verify", "--values", "100000", "--json"];
     let alone = project.run(verify).fine();
     let owner = project.owner();
     let asked = project.command(verify).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
