@@ -43,7 +43,7 @@ impl<'a> Answering<'a> {
     /// # Errors
     /// As [`requests::read`]; Invalid where a request has no moment.
     pub fn new(store: &'a dyn OnlineStore, catalog: Arc<Catalog>, name: &str, from: &str, keep: PathBuf) -> Result<Answering<'a>> {
-        let requests = requests::read(&catalog, name, from)?;
+        let requests = requests::read(name, &requests::columns(&catalog, name)?, from)?;
         if let Some(row) = requests.moments.iter().position(Option::is_none) {
             let message = format!("row {} of {from} has no `{}` · requests are answered as the log comes to their moment", row + 1, requests::MOMENT);
             return Err(lockstep_model::Error::invalid(message).into());

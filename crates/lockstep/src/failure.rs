@@ -3,8 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use lockstep_model::ErrorKind;
-use lockstep_transform::definition::{Diagnostic, DiagnosticJson};
+use lockstep_model::{Error, ErrorKind};
+use lockstep_transform::definition::{Diagnostic, DiagnosticJson, Style};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -74,13 +74,23 @@ pub fn kind_name(kind: ErrorKind) -> &'static str {
     }
 }
 
+fn kind(error: &anyhow::Error) -> ErrorKind {
+    error.downcast_ref::<Error>().map_or(ErrorKind::Invalid, Error::kind)
+}
+
+/// An error as another process is told it.
+pub fn as_told(error: &anyhow::Error) -> Error {
+    let wrong: &[Diagnostic] = error.downcast_ref::<Wrong>().map_or(&[], |wrong| &wrong.0);
+    let shown: String = wrong.iter().map(|diagnostic| format!("\n\n{}", diagnostic.render(Style::Plain))).collect();
+    Error::new(kind(error), message(error) + &shown)
+}
+
 /// Says on standard error what went wrong.
 pub fn report(error: &anyhow::Error, out: &Output) -> ExitCode {
     let wrong: &[Diagnostic] = error.downcast_ref::<Wrong>().map_or(&[], |wrong| &wrong.0);
     if out.json {
-        let kind = error.downcast_ref::<lockstep_model::Error>().map_or(ErrorKind::Invalid, |error| error.kind());
         let diagnostics = wrong.iter().map(DiagnosticJson::from).collect();
-        let json = ErrorJson { kind: kind_name(kind), message: message(error), diagnostics };
+        let json = ErrorJson { kind: kind_name(kind(error)), message: message(error), diagnostics };
         out.say(&serde_json::to_string(&json).unwrap_or_else(|_| message(error)));
     } else if wrong.is_empty() {
         out.say(&format!("{} {}", out.err().red("error:"), message(error)));

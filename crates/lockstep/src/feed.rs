@@ -9,7 +9,7 @@ use lockstep_ingest::admission::Kind;
 use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, StreamOptions, StreamReport, Tally, Target, backfill, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores, locate};
 use lockstep_model::{EventTime, SystemClock};
-use lockstep_store::{OnlineStore, Store};
+use lockstep_store::{CutRead, OnlineStore, Store};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::Shape;
 use schemars::JsonSchema;
@@ -17,13 +17,14 @@ use serde::Serialize;
 
 use crate::answering::Answering;
 use crate::output::{Paint, Report};
+use crate::owned::Owned;
 use crate::progress::Display;
 use crate::project::Project;
 use crate::text::counted;
 
 /// The newest generation of each view of the catalog, published or not; views that were not applied are left out.
-pub fn targets(store: &Store, catalog: &Catalog, published: bool) -> Result<Vec<Target>> {
-    let generations = OnlineStore::cut(store).generations()?;
+pub fn targets(cut: &dyn CutRead, catalog: &Catalog, published: bool) -> Result<Vec<Target>> {
+    let generations = cut.generations()?;
     let mut targets = Vec::new();
     for view in catalog.views.values() {
         let same = |info: &&lockstep_store::GenerationInfo| info.view == view.view && info.meaning == view.meaning && info.state == view.state;
@@ -35,20 +36,18 @@ pub fn targets(store: &Store, catalog: &Catalog, published: bool) -> Result<Vec<
 }
 
 /// Backfills every generation that is not published, or those of `views`.
-pub fn run_backfill(
-    store: &Store,
-    catalog: &Catalog,
-    project: &Project,
-    views: &[String],
-    until: Option<EventTime>,
-    stop: &Arc<AtomicBool>,
-) -> Result<BackfillReport> {
-    let mut chosen = targets(store, catalog, false)?;
+pub fn run_backfill(owned: &Owned, views: &[String], until: Option<EventTime>, stop: &Arc<AtomicBool>) -> Result<BackfillReport> {
+    let Owned { project, store, .. } = owned;
+    let catalog = &*owned.catalog()?;
     if let Some(unknown) = views.iter().find(|name| !catalog.views.contains_key(name.as_str())) {
         let known: Vec<&str> = catalog.views.keys().map(String::as_str).collect();
         bail!("no feature view named `{unknown}` · views: {}", known.join(", "));
     }
-    chosen.retain(|target| views.is_empty() || views.contains(&target.view.view));
+    let chosen = owned.feed(|| {
+        let mut chosen = targets(&*OnlineStore::cut(store), catalog, false)?;
+        chosen.retain(|target| views.is_empty() || views.contains(&target.view.view));
+        Ok(chosen)
+    })?;
     if chosen.is_empty() {
         return Ok(BackfillReport::default());
     }
@@ -71,16 +70,15 @@ pub fn run_backfill(
 
 /// Applies a log, or standard input (`-`), to every published generation.
 pub fn run_ingest(
-    store: &Store,
-    catalog: &Catalog,
-    project: &Project,
+    owned: &Owned,
     from: &str,
     sources: &[String],
-    answering: Option<&mut Answering<'_>>,
+    mut answering: Option<&mut Answering<'_>>,
     stop: &Arc<AtomicBool>,
 ) -> Result<StreamReport> {
-    let mut answering = answering;
-    let targets = targets(store, catalog, true)?;
+    let Owned { project, store, .. } = owned;
+    let catalog = &*owned.catalog()?;
+    let targets = owned.feed(|| targets(&*OnlineStore::cut(store), catalog, true))?;
     if targets.is_empty() {
         bail!("no view has published state · run `lockstep apply` and `lockstep backfill` first");
     }

@@ -5,6 +5,7 @@
 //! written under another name, forced to the disk and then renamed: one that ends in `.parquet` is whole.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
+
+use crate::bytes::Bytes;
 
 /// Name of the metadata.
 const READ_FROM: &str = "lockstep.read_from";
@@ -120,49 +123,90 @@ impl Kept {
         Ok(RecordBatch::try_from_iter(columns)?)
     }
 
+    /// The file that keeps the answers.
+    ///
+    /// # Errors
+    /// Where they cannot be encoded.
+    pub fn file(&self) -> Result<KeptFile> {
+        let batch = self.batch()?;
+        let read_from = KeyValue::new(READ_FROM.to_owned(), serde_json::to_string(&self.from)?);
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![read_from])).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties))?;
+        writer.write(&batch)?;
+        let first = self.numbers.first().copied().unwrap_or_default();
+        Ok(KeptFile { name: format!("answers-{:020}-{first:010}.parquet", self.rows_applied()), bytes: Bytes(writer.into_inner()?) })
+    }
+
     /// Writes the answers into a directory.
     ///
     /// # Errors
     /// Where it cannot be written.
     pub fn write(&self, dir: &Path) -> Result<PathBuf> {
+        self.file()?.write(dir)
+    }
+}
+
+/// A file of answers: what a directory holds, and what questions and answers carry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptFile {
+    /// Its name in the directory.
+    pub name: String,
+    /// What is in it: Parquet.
+    pub bytes: Bytes,
+}
+
+impl KeptFile {
+    /// Writes the file into a directory.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<PathBuf> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        let first = self.numbers.first().copied().unwrap_or_default();
-        let path = dir.join(format!("answers-{:020}-{first:010}.parquet", self.rows_applied()));
+        let path = dir.join(&self.name);
         let unfinished = path.with_extension("unfinished");
-        self.write_to(&unfinished).with_context(|| format!("write {}", unfinished.display()))?;
+        let write = || -> std::io::Result<()> {
+            let mut file = File::create(&unfinished)?;
+            file.write_all(&self.bytes.0)?;
+            file.sync_all()
+        };
+        write().with_context(|| format!("write {}", unfinished.display()))?;
         fs::rename(&unfinished, &path).with_context(|| format!("rename {}", unfinished.display()))?;
         File::open(dir)?.sync_all()?;
         Ok(path)
     }
 
-    fn write_to(&self, path: &Path) -> Result<()> {
-        let batch = self.batch()?;
-        let read_from = KeyValue::new(READ_FROM.to_owned(), serde_json::to_string(&self.from)?);
-        let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![read_from])).build();
-        let mut writer = ArrowWriter::try_new(File::create(path)?, batch.schema(), Some(properties))?;
-        writer.write(&batch)?;
-        writer.into_inner()?.sync_all()?;
-        Ok(())
+    fn read(&self) -> Result<Vec<Kept>> {
+        let no_answers = || Error::data(format!("{} is no file of kept answers · take it out of the directory", self.name));
+        Ok(decode(&self.bytes).with_context(|| format!("read {}", self.name))?.ok_or_else(no_answers)?)
     }
 }
 
-/// The answers that a directory keeps, in the order of the positions they were read at.
+/// The files of answers that a directory keeps, by name.
 ///
 /// # Errors
-/// NotFound where there are none; Data where a file is no file of answers.
-pub fn read(dir: &Path) -> Result<Vec<Kept>> {
-    let mut all = Vec::new();
-    for path in files(dir)? {
-        let no_answers = || Error::data(format!("{} is no file of kept answers · take it out of the directory", path.display()));
-        all.extend(read_file(&path).with_context(|| format!("read {}", path.display()))?.ok_or_else(no_answers)?);
-    }
-    if all.is_empty() {
+/// NotFound where there are none; where one cannot be read.
+pub fn files(dir: &Path) -> Result<Vec<KeptFile>> {
+    let read = |path: &PathBuf| -> Result<KeptFile> {
+        let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        Ok(KeptFile { name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(), bytes: Bytes(bytes) })
+    };
+    let files: Vec<KeptFile> = paths(dir)?.iter().map(read).collect::<Result<_>>()?;
+    if files.is_empty() {
         return Err(Error::not_found(format!(
             "{} keeps no answers · `lockstep get … --keep DIR` or `ingest --answer … --keep DIR` keeps them",
             dir.display()
         ))
         .into());
     }
+    Ok(files)
+}
+
+/// The answers in files, in the order of the positions they were read at.
+///
+/// # Errors
+/// Data where a file is no file of answers.
+pub fn read(files: &[KeptFile]) -> Result<Vec<Kept>> {
+    let mut all: Vec<Kept> = files.iter().map(KeptFile::read).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
     all.sort_by_key(Kept::rows_applied);
     Ok(all)
 }
@@ -170,15 +214,15 @@ pub fn read(dir: &Path) -> Result<Vec<Kept>> {
 /// The numbers of the requests that a directory keeps answers to, if it is there.
 ///
 /// # Errors
-/// As [`read`], but for a directory that keeps none.
+/// As [`files`] and [`read`], but for a directory that keeps none.
 pub fn numbers(dir: &Path) -> Result<Vec<u64>> {
-    if !dir.is_dir() || files(dir)?.is_empty() {
+    if !dir.is_dir() || paths(dir)?.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(read(dir)?.into_iter().flat_map(|kept| kept.numbers).collect())
+    Ok(read(&files(dir)?)?.into_iter().flat_map(|kept| kept.numbers).collect())
 }
 
-fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+fn paths(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))?;
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     let mut files: Vec<PathBuf> = paths.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "parquet")).collect();
@@ -187,8 +231,8 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The answers in one file; `None` where it is none of ours.
-fn read_file(path: &Path) -> Result<Option<Vec<Kept>>> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
+fn decode(bytes: &Bytes) -> Result<Option<Vec<Kept>>> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::copy_from_slice(&bytes.0))?;
     let metadata = builder.metadata().file_metadata().key_value_metadata();
     let read_from = metadata.and_then(|all| all.iter().find(|pair| pair.key == READ_FROM)).and_then(|pair| pair.value.clone());
     let Some(read_from) = read_from else { return Ok(None) };

@@ -4,6 +4,8 @@
 //! [`cli`] says what can be asked, a module of [`verbs`] answers each, and [`output`] is how everything is shown.
 
 mod answering;
+mod ask;
+mod bytes;
 mod cli;
 mod config;
 mod diff;
@@ -14,6 +16,7 @@ mod golden;
 mod kept;
 mod ledger;
 mod output;
+mod owned;
 mod progress;
 mod project;
 mod requests;

@@ -53,6 +53,25 @@ impl Display {
         }
     }
 
+    /// Says what is being done, where nobody knows how much of it there is.
+    #[allow(clippy::disallowed_methods, reason = "as above")]
+    pub fn step(&mut self, text: &str) {
+        match &self.bar {
+            Some(bar) => {
+                if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+                    bar.set_style(style);
+                }
+                bar.set_message(text.to_owned());
+                bar.tick();
+            }
+            None if self.last_line.elapsed() >= LINE_EVERY => {
+                self.last_line = Instant::now();
+                let _ = writeln!(std::io::stderr(), "{text}");
+            }
+            None => {}
+        }
+    }
+
     /// Takes the bar away.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {

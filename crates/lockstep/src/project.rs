@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use lockstep_model::Error;
-use lockstep_store::{DefinitionText, OnlineStore, Store};
+use lockstep_store::DefinitionText;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{Definitions, Diagnostic, SourceFile};
 
@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::failure::Wrong;
 
 /// A project, with the command line's say over its settings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Project {
     /// Its directory; paths in definitions start here.
     pub dir: PathBuf,
@@ -76,26 +76,9 @@ impl Project {
         files.iter().map(|file| DefinitionText { path: below(&file.name), text: file.text.clone() }).collect()
     }
 
-    /// Opens the store with the definitions that were applied to it. Makes none.
-    ///
-    /// # Errors
-    /// Unavailable where another process owns the store, NotFound where there is none or nothing was applied.
-    pub fn open(&self, verb: &str) -> Result<(Store, Catalog)> {
-        Ok(self.open_applied(verb)?.ok_or_else(|| nothing_applied(&self.store))?)
-    }
-
-    /// As [`Self::open`], or nothing where nothing was applied.
-    ///
-    /// # Errors
-    /// Unavailable where another process owns the store.
-    pub fn open_applied(&self, verb: &str) -> Result<Option<(Store, Catalog)>> {
-        if !self.store.exists() {
-            return Ok(None);
-        }
-        let store = Store::open(&self.store, self.config.store_options(verb))?;
-        let Some(applied) = OnlineStore::cut(&store).definitions()? else { return Ok(None) };
-        let catalog = compile(&sources_of_texts(&applied.applied.texts)).map_err(Wrong)?;
-        Ok(Some((store, catalog)))
+    /// The error of a store that is not there yet, or holds nothing.
+    pub fn nothing_applied(&self) -> Error {
+        Error::not_found(format!("no definitions were applied to {} · run `lockstep apply` first", self.store.display()))
     }
 
     /// The definitions, compiled.
@@ -118,10 +101,6 @@ pub fn compile(files: &[SourceFile]) -> Result<Catalog, Vec<Diagnostic>> {
 /// Definitions as the store keeps them, as files.
 pub fn sources_of_texts(texts: &[DefinitionText]) -> Vec<SourceFile> {
     texts.iter().map(|text| SourceFile::new(text.path.clone(), text.text.clone())).collect()
-}
-
-fn nothing_applied(store: &Path) -> Error {
-    Error::not_found(format!("no definitions were applied to {} · run `lockstep apply` first", store.display()))
 }
 
 fn nearest_project(from: &Path) -> Option<PathBuf> {

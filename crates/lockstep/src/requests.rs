@@ -10,9 +10,14 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit, Time
 use lockstep_ingest::source::zone::Zone;
 use lockstep_ingest::source::{Format, ReadRequest, SourceReader, SourceSchema, Stores, locate};
 use lockstep_model::{Error, EventTime};
+use lockstep_serve::admin::Progress;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::sql_name;
+use serde::{Deserialize, Serialize};
 
+use crate::ask;
+use crate::bytes::Rows;
+use crate::owned::Owned;
 use crate::text::did_you_mean;
 
 /// The column of a file of requests that gives the moment of each.
@@ -56,13 +61,30 @@ pub fn one(catalog: &Catalog, name: &str, given: &[(String, String)]) -> Result<
     Ok(RecordBatch::try_new_with_options(Arc::new(nullable(&columns)), values, &options)?)
 }
 
-/// The requests in the files that `from` names, in Parquet, CSV or NDJSON.
+/// What [`columns`] are, of a store.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// A feature service or a feature view.
+    pub name: String,
+}
+
+impl ask::Question for Question {
+    const VERB: &'static str = "get --from";
+    /// No rows of these columns.
+    type Answer = Rows;
+
+    fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Rows> {
+        let columns = columns(&*owned.catalog()?, &self.name)?;
+        Ok(Rows(RecordBatch::new_empty(Arc::new(Schema::new(columns)))))
+    }
+}
+
+/// The requests for `name`, which is asked with `columns`, in the files that `from` names: Parquet, CSV or NDJSON.
 ///
 /// # Errors
-/// As [`columns`]; NotFound where there is no such file; Invalid where a row cannot be read.
-pub fn read(catalog: &Catalog, name: &str, from: &str) -> Result<Requests> {
-    let columns = columns(catalog, name)?;
-    let schema = with_moment(name, &columns)?;
+/// NotFound where there is no such file; Invalid where a row cannot be read.
+pub fn read(name: &str, columns: &Fields, from: &str) -> Result<Requests> {
+    let schema = with_moment(name, columns)?;
     let mut batches = Vec::new();
     for file in locate(from, Path::new("."), &Stores::local())? {
         let format = Format::of(file.name()).or_else(|| (file.name() == "-").then_some(Format::Ndjson));

@@ -6,6 +6,7 @@ use schemars::{Schema, schema_for};
 use crate::config::Config;
 use crate::failure::ErrorJson;
 use crate::verbs;
+use crate::verify::Verified;
 
 /// A schema and what it describes.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ pub fn all() -> Vec<Named> {
         Named { name: "exported", about: "lockstep dead-letters export --json", schema: schema_for!(verbs::dead_letters::Exported) },
         Named { name: "refusals", about: "lockstep refusals list --json", schema: schema_for!(verbs::refusals::Refusals) },
         Named { name: "drop", about: "lockstep drop --json", schema: schema_for!(verbs::drop::Dropped) },
+        Named { name: "verify", about: "lockstep verify --json", schema: schema_for!(Verified) },
         Named { name: "columns", about: "lockstep schema --service or --view, with --json", schema: schema_for!(verbs::schema::Columns) },
     ]);
     all

@@ -60,5 +60,5 @@ pub use generation::{GenerationInfo, NewGeneration};
 pub use key_entry::KeyEntryHeader;
 pub use online::{CutRead, OnlineStore};
 pub use options::{StoreOptions, SyncPolicy};
-pub use owner::{Owner, read_owner};
-pub use store::Store;
+pub use owner::{Owner, Taken, read_owner};
+pub use store::{Claim, Store};

@@ -1,8 +1,9 @@
 //! One process owns a store: an advisory lock, and beside it who holds it.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lockstep_model::{Error, EventTime};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,37 @@ pub fn read_owner(dir: &Path) -> Option<Owner> {
     serde_json::from_slice(&fs::read(dir.join(FILE)).ok()?).ok()
 }
 
+/// A store that another process owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Who owns it; absent where they have not said so yet.
+    pub owner: Option<Owner>,
+}
+
+impl Taken {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Taken { dir: dir.to_owned(), owner: read_owner(dir) }
+    }
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the store at {} has an owner already", self.dir.display())?;
+        match &self.owner {
+            Some(Owner { verb, pid, host, started_at }) => write!(f, " · `lockstep {verb}`, process {pid} on {host}, since {started_at}"),
+            None => write!(f, " · another process, which has not said its name yet"),
+        }
+    }
+}
+
+impl From<Taken> for Error {
+    fn from(taken: Taken) -> Self {
+        Error::unavailable(format!("{taken} · stop it, or wait until it ends"))
+    }
+}
+
 /// The lock; the operating system frees it when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct OwnerLock {
@@ -36,21 +68,21 @@ pub(crate) struct OwnerLock {
 }
 
 impl OwnerLock {
-    /// Takes the store at `dir` for `verb`, or says who has it.
-    pub(crate) fn take(dir: &Path, verb: &str, now: EventTime) -> Result<Self, Error> {
+    /// Takes the store at `dir` for `verb`; `None` where another process has it.
+    pub(crate) fn take(dir: &Path, verb: &str, now: EventTime) -> Result<Option<Self>, Error> {
         let path = dir.join(FILE);
         let doing = "take the store";
         let failed = |error| explain::io(&path, doing, error);
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(taken(dir)),
+            Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let owner = Owner { verb: verb.to_owned(), pid: std::process::id(), host: host(), started_at: now };
         let text = serde_json::to_vec(&owner).map_err(|error| Error::internal(error.to_string()))?;
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&text)).map_err(failed)?;
-        Ok(OwnerLock { file })
+        Ok(Some(OwnerLock { file }))
     }
 }
 
@@ -62,14 +94,6 @@ impl Drop for OwnerLock {
             tracing::debug!(%error, "leave the OWNER file as it is");
         }
     }
-}
-
-fn taken(dir: &Path) -> Error {
-    let who = match read_owner(dir) {
-        Some(Owner { verb, pid, host, started_at }) => format!("`lockstep {verb}`, process {pid} on {host}, since {started_at}"),
-        None => "another process, which has not said its name yet".to_owned(),
-    };
-    Error::unavailable(format!("the store at {} has an owner already · {who} · stop it, or ask it with `--server`", dir.display()))
 }
 
 fn host() -> String {

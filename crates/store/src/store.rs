@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::book::Book;
 use crate::expiry::Expiry;
 use crate::layout::{DEAD_LETTERS, KEYS, META, REFUSALS, STATE};
-use crate::owner::OwnerLock;
+use crate::owner::{OwnerLock, Taken};
 use crate::tuning::{self, Memory};
 use crate::{CrashPlan, CrashPoint, Cut, Epoch, OnlineStore, StoreOptions, SyncPolicy};
 use crate::{explain, format};
@@ -37,13 +37,32 @@ pub struct Store {
     _owner: OwnerLock,
 }
 
+/// What came of claiming a store.
+#[derive(Debug)]
+pub enum Claim {
+    /// It is this process's, and open.
+    Owned(Box<Store>),
+    /// It is another's.
+    Taken(Taken),
+}
+
 impl Store {
     /// Opens the store in `dir`, which is created if it is not there. Fails as Unavailable where another process owns the store, as
     /// Invalid where its format is newer than this release reads, as Data where it is damaged.
     pub fn open(dir: impl Into<PathBuf>, options: StoreOptions) -> Result<Self, Error> {
+        match Store::claim(dir, options)? {
+            Claim::Owned(store) => Ok(*store),
+            Claim::Taken(taken) => Err(taken.into()),
+        }
+    }
+
+    /// As [`Self::open`], for whoever can do with another process owning the store.
+    pub fn claim(dir: impl Into<PathBuf>, options: StoreOptions) -> Result<Claim, Error> {
         let dir = dir.into();
         create_dir(&dir)?;
-        let owner = OwnerLock::take(&dir, &options.verb, options.clock.now())?;
+        let Some(owner) = OwnerLock::take(&dir, &options.verb, options.clock.now())? else {
+            return Ok(Claim::Taken(Taken::new(&dir)));
+        };
         format::check_or_mark(&dir, dir.join(DATABASE).exists())?;
         clean_bulk(&dir)?;
 
@@ -53,7 +72,7 @@ impl Store {
         let bulk_tables = [STATE, KEYS].map(|name| tuning::tables(name, &options, &memory));
         let store = Store { db, dir, options, expiry, bulk_tables, book: Mutex::default(), _owner: owner };
         store.start()?;
-        Ok(store)
+        Ok(Claim::Owned(Box::new(store)))
     }
 
     /// Reads the book and starts a new epoch. What recovery found is on the disk by now, so that its rules can be enforced.

@@ -1,10 +1,11 @@
 //! The stream: a log in a file or on standard input, applied chunk by chunk, each chunk one atomic commit with its positions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use lockstep_model::{Clock, Error, EventTime, FilePosition, Generation, PartitionId, Position, StateKey, StateRead};
 use lockstep_store::{CutRead, OnlineStore};
@@ -82,32 +83,70 @@ pub fn ingest(
     observe: &mut Observer<'_>,
 ) -> Result<StreamReport, Error> {
     let mut run = Run::new(store, catalog, targets, file, options)?;
-    let request = run.request()?;
-    let bytes_total = Mutex::new(None);
-    thread::scope(|scope| {
+    let reading = Reading::start(file.clone(), run.request()?);
+    run.drain(reading, observe)?;
+    Ok(run.report)
+}
+
+/// How often a run that waits for its input looks whether it is to stop, and how often it looks for the chunk under way then.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LAST_LOOKS: u32 = 20;
+
+/// An input that is read on a thread of its own: parsing one chunk goes on while the one before is applied.
+struct Reading {
+    chunks: Receiver<Result<(Chunk, Option<u64>), Error>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Reading {
+    fn start(file: SourceFile, request: ReadRequest) -> Self {
         let (sender, chunks) = sync_channel(2);
-        let total = &bytes_total;
-        // Parsing one chunk goes on while the one before is applied.
-        scope.spawn(move || {
-            let reader = SourceReader::open(file, request);
-            let mut reader = match reader {
+        let thread = thread::spawn(move || {
+            let mut reader = match SourceReader::open(&file, request) {
                 Ok(reader) => reader,
                 Err(error) => return drop(sender.send(Err(error))),
             };
             while let Some(chunk) = reader.next_chunk().transpose() {
-                if let Ok(mut total) = total.lock() {
-                    *total = reader.progress().bytes_total;
-                }
                 let failed = chunk.is_err();
                 // The receiver goes when the run is told to stop.
-                if sender.send(chunk).is_err() || failed {
+                if sender.send(chunk.map(|chunk| (chunk, reader.progress().bytes_total))).is_err() || failed {
                     return;
                 }
             }
         });
-        run.drain(chunks, &bytes_total, observe)
-    })?;
-    Ok(run.report)
+        Reading { chunks, thread: Some(thread) }
+    }
+
+    /// What comes next. Told to stop, it waits for the chunk under way, but not for ever: the thread may be reading a pipe that nobody writes to.
+    fn next(&mut self, stop: &AtomicBool) -> Result<Next, Error> {
+        let mut last_looks = 0;
+        while last_looks < LAST_LOOKS {
+            match self.chunks.recv_timeout(LOOK_EVERY) {
+                Ok(chunk) => return chunk.map(|(chunk, bytes_total)| Next::Chunk(chunk, bytes_total)),
+                Err(RecvTimeoutError::Timeout) => last_looks += u32::from(stop.load(Ordering::Relaxed)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(self.end()),
+            }
+        }
+        Ok(Next::Nothing)
+    }
+
+    /// The reader has ended. That it panicked must not look like the end of the input.
+    fn end(&mut self) -> Next {
+        if let Some(Err(panic)) = self.thread.take().map(thread::JoinHandle::join) {
+            std::panic::resume_unwind(panic);
+        }
+        Next::End
+    }
+}
+
+/// What comes next from an input.
+enum Next {
+    /// A chunk, and the bytes of the input where they are known.
+    Chunk(Chunk, Option<u64>),
+    /// Its end.
+    End,
+    /// Nothing in time, and the run is to stop.
+    Nothing,
 }
 
 struct Run<'a> {
@@ -197,24 +236,30 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn drain(&mut self, chunks: Receiver<Result<Chunk, Error>>, bytes_total: &Mutex<Option<u64>>, observe: &mut Observer<'_>) -> Result<(), Error> {
+    fn drain(&mut self, mut reading: Reading, observe: &mut Observer<'_>) -> Result<(), Error> {
+        let stop = &*self.options.stop;
         let mut progress = Progress { stage: format!("reading {}", self.file.name()), ..Progress::default() };
-        for chunk in chunks {
-            let chunk = chunk?;
+        loop {
+            let (chunk, bytes_total) = match reading.next(stop)? {
+                Next::Chunk(chunk, bytes_total) => (chunk, bytes_total),
+                Next::End => {
+                    self.report.complete = true;
+                    break;
+                }
+                Next::Nothing => break,
+            };
             self.apply(&chunk)?;
             progress.rows += chunk.rows_read;
             progress.bytes += chunk.bytes_read;
-            progress.bytes_total = bytes_total.lock().map_or(None, |total| *total);
+            progress.bytes_total = bytes_total;
             progress.watermark = self.watermark();
             observe(&progress);
             self.report.rows = progress.rows;
-            if self.options.stop.load(Ordering::Relaxed) {
-                self.report.watermark = progress.watermark;
-                return self.store.sync();
+            if stop.load(Ordering::Relaxed) {
+                break;
             }
         }
         self.report.watermark = self.watermark();
-        self.report.complete = true;
         self.store.sync()
     }
 

@@ -4,15 +4,19 @@ use std::fmt::Write;
 
 use anyhow::Result;
 use clap::Args;
-use lockstep_store::{NewDefinitions, NewGeneration, OnlineStore, Store};
+use lockstep_serve::admin::Progress;
+use lockstep_store::{DefinitionText, GenerationInfo, NewDefinitions, NewGeneration, OnlineStore, Store};
 use lockstep_transform::catalog::meaning_of_all;
+use lockstep_transform::transformation::Transformation;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Context;
+use crate::ask;
 use crate::failure::{Outcome, Wrong};
 use crate::output::{Paint, Report};
-use crate::project::compile;
+use crate::owned::Owned;
+use crate::project::{compile, sources_of_texts};
 
 /// Apply the definitions to the store
 ///
@@ -21,8 +25,15 @@ use crate::project::compile;
 #[derive(Debug, Args)]
 pub struct Arguments {}
 
+/// What to apply.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// The definitions.
+    pub texts: Vec<DefinitionText>,
+}
+
 /// What was applied.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Applied {
     /// Number of the set of definitions in this store, from 1.
     pub version: u64,
@@ -33,7 +44,7 @@ pub struct Applied {
 }
 
 /// What became of a view.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AppliedView {
     /// The view.
     pub view: String,
@@ -50,28 +61,46 @@ pub struct AppliedView {
 pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
     let project = context.project()?;
     let files = project.files()?;
-    let catalog = compile(&files).map_err(Wrong)?;
-    let store = Store::open(&project.store, project.config.store_options("apply"))?;
-    let cut = OnlineStore::cut(&store);
-    let (latest, generations) = (cut.definitions()?.map_or(0, |latest| latest.version), cut.generations()?);
-    let fingerprint = meaning_of_all(&catalog);
-    let new = NewDefinitions { texts: project.texts(&files), fingerprint, by: None, reason: None };
-    let applied = store.apply_definitions(latest, new)?;
-    let mut views = Vec::with_capacity(catalog.views.len());
-    for view in catalog.views.values() {
-        let known = generations.iter().find(|info| info.view == view.view && info.meaning == view.meaning && info.state == view.state);
-        let version = match known {
-            Some(info) => info.version,
-            None => {
-                let version = cut.version_for(&view.view, view.meaning, view.state)?;
-                store.create_generation(NewGeneration { view: view.view.clone(), version, meaning: view.meaning, state: view.state })?;
-                version
-            }
-        };
-        views.push(AppliedView { view: view.view.clone(), version, new: known.is_none() });
-    }
-    context.out.show(&Applied { version: applied.version, fingerprint: fingerprint.to_string(), views })?;
+    // Here, too: what is wrong is said of the files as they are seen from here.
+    compile(&files).map_err(Wrong)?;
+    context.out.show(&context.ask(&Question { texts: project.texts(&files) })?)?;
     Ok(Outcome::Fine)
+}
+
+impl ask::Question for Question {
+    const VERB: &'static str = "apply";
+    const WRITES: bool = true;
+    const MAKES_STORE: bool = true;
+    type Answer = Applied;
+
+    /// Appends the definitions and makes a generation for each view that is new. Safe beside whatever the owner does: that goes on with the generations that
+    /// it began with, and nobody sees a new one before it is backfilled.
+    fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Applied> {
+        let catalog = compile(&sources_of_texts(&self.texts)).map_err(Wrong)?;
+        let _alone = owned.change();
+        let cut = OnlineStore::cut(&owned.store);
+        let latest = cut.definitions()?.map_or(0, |latest| latest.version);
+        let fingerprint = meaning_of_all(&catalog);
+        let new = NewDefinitions { texts: self.texts.clone(), fingerprint, by: None, reason: None };
+        let applied = owned.store.apply_definitions(latest, new)?;
+        let views = catalog.views.values().map(|view| apply_view(&owned.store, &*cut, view)).collect::<Result<Vec<_>>>()?;
+        Ok(Applied { version: applied.version, fingerprint: fingerprint.to_string(), views })
+    }
+}
+
+/// Makes a generation for a view, unless one of those there are means the same.
+fn apply_view(store: &Store, cut: &dyn CutRead, view: &Transformation) -> Result<AppliedView> {
+    let same = |info: &GenerationInfo| info.view == view.view && info.meaning == view.meaning && info.state == view.state;
+    let known = cut.generations()?.into_iter().find(same);
+    let version = match &known {
+        Some(info) => info.version,
+        None => {
+            let version = cut.version_for(&view.view, view.meaning, view.state)?;
+            store.create_generation(NewGeneration { view: view.view.clone(), version, meaning: view.meaning, state: view.state })?;
+            version
+        }
+    };
+    Ok(AppliedView { view: view.view.clone(), version, new: known.is_none() })
 }
 
 impl Report for Applied {

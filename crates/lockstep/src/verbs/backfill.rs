@@ -27,9 +27,8 @@ pub struct Arguments {
 /// # Errors
 /// Where an input cannot be read or the store cannot be written.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let project = context.project()?;
-    let (store, catalog) = project.open("backfill")?;
-    let report = feed::run_backfill(&store, &catalog, &project, &arguments.views, arguments.until, &feed::stop_on_signals()?)?;
+    let held = context.own(&context.project()?, "backfill")?;
+    let report = feed::run_backfill(&held, &arguments.views, arguments.until, &feed::stop_on_signals()?)?;
     context.out.show(&feed::Backfilled::from(report))?;
     Ok(Outcome::Fine)
 }

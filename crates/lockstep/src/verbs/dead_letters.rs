@@ -11,15 +11,17 @@ use clap::{Args, Subcommand};
 use lockstep_ingest::pipeline::history_path;
 use lockstep_ingest::source::{Format, SOURCE_MEMBER};
 use lockstep_model::Error;
-use lockstep_store::{DeadLetter, OnlineStore, Store};
-use lockstep_transform::catalog::Catalog;
+use lockstep_serve::admin::Progress;
+use lockstep_store::{DeadLetter, OnlineStore};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use crate::ask;
 use crate::failure::Outcome;
 use crate::ledger::{self, Entry, Wanted};
 use crate::output::{Paint, Report};
+use crate::owned::Owned;
 use crate::project::Project;
 use crate::text::counted;
 
@@ -140,8 +142,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     };
     let wanted = Wanted { source: which.source.clone(), view: which.view.clone(), limit };
     let question = Question { wanted, reason: which.reason.clone() };
-    let (store, catalog) = project.open("dead-letters")?;
-    let letters = answer(&project, &store, &catalog, &question)?;
+    let letters = context.ask(&question)?;
     match &arguments.action {
         Action::List { .. } => context.out.show(&letters)?,
         Action::Export { file, .. } => context.out.show(&export(&project, file, &letters.letters)?)?,
@@ -149,16 +150,18 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
-/// The dead letters of a store.
-///
-/// # Errors
-/// As [`run`].
-pub fn answer(_: &Project, store: &Store, catalog: &Catalog, question: &Question) -> Result<DeadLetters> {
-    let cut = OnlineStore::cut(store);
-    let keep = |letter: &DeadLetter| question.reason.as_ref().is_none_or(|reason| *reason == letter.reason);
-    let place = |letter: &DeadLetter| (letter.partition.clone(), letter.row);
-    let found = ledger::read(&*cut, catalog, &question.wanted, |cut, generation| cut.dead_letters(generation), place, keep)?;
-    Ok(DeadLetters { letters: found.entries.into_iter().map(Letter::from).collect(), more: found.more })
+impl ask::Question for Question {
+    const VERB: &'static str = "dead-letters";
+    type Answer = DeadLetters;
+
+    fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<DeadLetters> {
+        let (store, catalog) = (&owned.store, &*owned.catalog()?);
+        let cut = OnlineStore::cut(store);
+        let keep = |letter: &DeadLetter| self.reason.as_ref().is_none_or(|reason| *reason == letter.reason);
+        let place = |letter: &DeadLetter| (letter.partition.clone(), letter.row);
+        let found = ledger::read(&*cut, catalog, &self.wanted, |cut, generation| cut.dead_letters(generation), place, keep)?;
+        Ok(DeadLetters { letters: found.entries.into_iter().map(Letter::from).collect(), more: found.more })
+    }
 }
 
 impl From<Entry<DeadLetter>> for Letter {

@@ -3,15 +3,16 @@
 use anyhow::Result;
 use clap::Args;
 use lockstep_model::Error;
-use lockstep_store::{OnlineStore, Store};
-use lockstep_transform::catalog::Catalog;
+use lockstep_serve::admin::Progress;
+use lockstep_store::OnlineStore;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use crate::ask;
 use crate::failure::Outcome;
 use crate::output::{Paint, Report};
-use crate::project::Project;
+use crate::owned::Owned;
 
 /// Remove an old version of a view
 ///
@@ -51,33 +52,40 @@ pub struct Dropped {
 /// Drops a version of a view.
 ///
 /// # Errors
-/// NotFound where there is no such version; Invalid where it is the one that the applied definitions mean.
+/// NotFound where there is no such version; Invalid where it is the one that the applied definitions mean; Unavailable where the owner of the store feeds it.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let project = context.project()?;
-    let (store, catalog) = project.open("drop")?;
     let (view, version) = arguments.version.clone();
-    context.out.show(&answer(&project, &store, &catalog, &Question { view, version })?)?;
+    context.out.show(&context.ask(&Question { view, version })?)?;
     Ok(Outcome::Fine)
 }
 
-/// Drops a version of a view from a store.
-///
-/// # Errors
-/// As [`run`].
-pub fn answer(_: &Project, store: &Store, catalog: &Catalog, question: &Question) -> Result<Dropped> {
-    let Question { view, version } = question;
-    let generations = OnlineStore::cut(store).generations()?;
-    let Some(info) = generations.iter().find(|info| info.view == *view && info.version == *version) else {
-        let known: Vec<String> = generations.iter().map(|info| format!("{}@{}", info.view, info.version)).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        return Err(Error::not_found(format!("the store has no `{view}@{version}` · there are: {known}")).into());
-    };
-    if catalog.views.get(view).is_some_and(|view| view.meaning == info.meaning && view.state == info.state) {
-        let message = format!("`{view}@{version}` is what the applied definitions mean · apply others first, without it or with a changed `{view}`");
-        return Err(Error::invalid(message).into());
+impl ask::Question for Question {
+    const VERB: &'static str = "drop";
+    const WRITES: bool = true;
+    type Answer = Dropped;
+
+    fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Dropped> {
+        let fed = owned.change();
+        let (store, catalog) = (&owned.store, &*owned.catalog()?);
+        let Question { view, version } = self;
+        let generations = OnlineStore::cut(store).generations()?;
+        let Some(info) = generations.iter().find(|info| info.view == *view && info.version == *version) else {
+            let known: Vec<String> = generations.iter().map(|info| format!("{}@{}", info.view, info.version)).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(Error::not_found(format!("the store has no `{view}@{version}` · there are: {known}")).into());
+        };
+        if catalog.views.get(view).is_some_and(|view| view.meaning == info.meaning && view.state == info.state) {
+            let message =
+                format!("`{view}@{version}` is what the applied definitions mean · apply others first, without it or with a changed `{view}`");
+            return Err(Error::invalid(message).into());
+        }
+        if fed.contains(&info.generation) {
+            let message = format!("`{view}@{version}` is being fed by the owner of the store, process {} · stop that first", std::process::id());
+            return Err(Error::unavailable(message).into());
+        }
+        store.drop_generation(info.generation)?;
+        Ok(Dropped { view: view.clone(), version: *version, generation: info.generation.0 })
     }
-    store.drop_generation(info.generation)?;
-    Ok(Dropped { view: view.clone(), version: *version, generation: info.generation.0 })
 }
 
 impl Report for Dropped {

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use anyhow::Result;
 use clap::Args;
 use lockstep_model::{Clock, Error, EventTime, Fingerprint, SystemClock};
-use lockstep_store::{OnlineStore, Store};
+use lockstep_serve::admin::Progress;
+use lockstep_store::OnlineStore;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::{Request, Survey, survey};
 use lockstep_transform::transformation::Transformation;
@@ -14,10 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use super::schema::unknown;
 use super::{Context, get};
+use crate::ask;
 use crate::explain::explain;
 use crate::failure::Outcome;
 use crate::output::{Paint, Report};
-use crate::project::Project;
+use crate::owned::Owned;
 use crate::requests;
 use crate::text::{age, bytes, counted, grouped};
 use crate::touched::{self, WindowRead};
@@ -123,10 +125,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     }
     let at = arguments.as_of.unwrap_or_else(|| SystemClock.now());
     let question = Question { view: view.view.clone(), meaning: view.meaning, state: view.state, entity: arguments.entity.clone(), at };
-    let measured = match project.open_applied("explain")? {
-        Some((store, applied)) => Some(answer(&project, &store, &applied, &question)?),
-        None => None,
-    };
+    let measured = if project.store.exists() { context.ask(&question)? } else { None };
     let missing = measured.as_ref().is_none_or(|measured| measured.entity.is_none());
     if !arguments.entity.is_empty() && missing {
         let message =
@@ -137,23 +136,25 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
-/// Measures a view in a store.
-///
-/// # Errors
-/// Where the store cannot be read.
-pub fn answer(_: &Project, store: &Store, catalog: &Catalog, question: &Question) -> Result<Measured> {
-    let cut = OnlineStore::cut(store);
-    let same =
-        |info: &&lockstep_store::GenerationInfo| info.view == question.view && info.meaning == question.meaning && info.state == question.state;
-    let Some(info) = cut.generations()?.iter().rfind(same).cloned() else { return Ok(Measured::default()) };
-    let state = CutState { cut: &*cut, generation: info.generation };
-    let view = catalog.views.get(&question.view).filter(|view| view.meaning == question.meaning);
-    let entity = match view {
-        Some(view) if !question.entity.is_empty() && info.published() => Some(entity(catalog, view, &state, question)?),
-        _ => None,
-    };
-    let usage = usage(&*cut, info.generation, KEYS_MAX)?;
-    Ok(Measured { version: Some(info.version), published: info.published(), usage, entity })
+impl ask::Question for Question {
+    const VERB: &'static str = "explain";
+    type Answer = Option<Measured>;
+
+    fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Option<Measured>> {
+        let store = &owned.store;
+        let Some(catalog) = &owned.applied()? else { return Ok(None) };
+        let cut = OnlineStore::cut(store);
+        let same = |info: &&lockstep_store::GenerationInfo| info.view == self.view && info.meaning == self.meaning && info.state == self.state;
+        let Some(info) = cut.generations()?.iter().rfind(same).cloned() else { return Ok(Some(Measured::default())) };
+        let state = CutState { cut: &*cut, generation: info.generation };
+        let view = catalog.views.get(&self.view).filter(|view| view.meaning == self.meaning);
+        let entity = match view {
+            Some(view) if !self.entity.is_empty() && info.published() => Some(entity(catalog, view, &state, self)?),
+            _ => None,
+        };
+        let usage = usage(&*cut, info.generation, KEYS_MAX)?;
+        Ok(Some(Measured { version: Some(info.version), published: info.published(), usage, entity }))
+    }
 }
 
 fn entity(catalog: &Catalog, view: &Transformation, state: &CutState<'_>, question: &Question) -> Result<EntityMeasured> {

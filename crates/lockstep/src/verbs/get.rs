@@ -1,23 +1,27 @@
 //! `get`: the features of an entity, now or at a moment.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Result;
 use arrow::array::Array;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
 use lockstep_model::{Clock, EventTime, FilledBy, Status, SystemClock, TimeMode};
+use lockstep_serve::admin::Progress;
 use lockstep_serve::{Lookup, LookupRequest, Served};
 use lockstep_store::OnlineStore;
+use lockstep_transform::catalog::Catalog;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::verify::Time;
+use crate::ask;
+use crate::bytes::Rows;
 use crate::failure::Outcome;
-use crate::kept::Kept;
+use crate::kept::{Kept, KeptFile};
 use crate::output::{Paint, Report};
+use crate::owned::Owned;
 use crate::requests::{self, Requests};
 use crate::table::{Align, Cell, Table};
 use crate::text::age;
@@ -67,7 +71,7 @@ pub fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 /// The features of one request.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Got {
     /// What was asked.
     pub name: String,
@@ -80,12 +84,10 @@ pub struct Got {
     /// What they came from, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explained: Option<Explained>,
-    #[serde(skip)]
-    at_micros: i64,
 }
 
 /// One value.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Feature {
     /// Its name.
     pub name: String,
@@ -97,8 +99,6 @@ pub struct Feature {
     pub filled_by: FilledBy,
     /// Time of the newest event of the least fresh view it reads.
     pub event_time: Option<String>,
-    #[serde(skip)]
-    event_micros: Option<i64>,
 }
 
 /// Looks features up.
@@ -106,50 +106,114 @@ pub struct Feature {
 /// # Errors
 /// NotFound for an unknown name, Invalid for columns that the request does not have or values that are not of their type.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let project = context.project()?;
-    let (store, catalog) = project.open("get")?;
-    let at = arguments.as_of.unwrap_or_else(|| SystemClock.now());
-    let requests = match &arguments.from {
-        Some(from) => requests::read(&catalog, &arguments.name, from)?,
-        None => Requests { rows: requests::one(&catalog, &arguments.name, &arguments.columns)?, moments: vec![None] },
-    };
-    let moments: Vec<i64> = requests.moments.iter().map(|moment| moment.unwrap_or(at.0)).collect();
-    let cut = OnlineStore::cut(&store);
-    let served = Served::new(Arc::new(catalog), &*cut)?;
-    let mut answers = Vec::with_capacity(moments.len());
-    for first in (0..moments.len()).step_by(BATCH) {
-        let count = BATCH.min(moments.len() - first);
-        let (rows, moments) = (requests.rows.slice(first, count), &moments[first..first + count]);
-        let time = arguments.time.map(TimeMode::from);
-        let request = LookupRequest { name: &arguments.name, rows: &rows, moments, time, explain: arguments.explain };
-        let lookup = served.lookup(&*cut, &request)?;
-        answers.extend(got(&arguments.name, moments, &lookup)?);
-        if let Some(dir) = &arguments.keep {
-            let numbers = (first as u64..(first + count) as u64).collect();
-            Kept::new(&arguments.name, &*cut, &lookup, numbers, moments.to_vec(), rows)?.write(dir)?;
+    let Arguments { name, columns, as_of, time, from, keep, explain } = arguments;
+    let given = match from {
+        Some(from) => {
+            let Rows(none) = context.ask(&requests::Question { name: name.clone() })?;
+            let Requests { rows, moments } = requests::read(name, none.schema().fields(), from)?;
+            Given::Rows { rows: Rows(rows), moments }
         }
+        None => Given::Columns(columns.clone()),
+    };
+    let at = as_of.unwrap_or_else(|| SystemClock.now());
+    let question = Question { name: name.clone(), given, at, time: time.map(TimeMode::from), keep: keep.is_some(), explain: *explain };
+    let Answer { answers, kept } = context.ask(&question)?;
+    for (file, dir) in kept.iter().zip(keep.iter().cycle()) {
+        file.write(dir)?;
     }
-    match (&arguments.from, answers.as_slice()) {
+    match (from, answers.as_slice()) {
         (None, [answer]) => context.out.show(answer)?,
         _ => context.out.show(&Many(answers))?,
     }
     Ok(Outcome::Fine)
 }
 
+/// What to look up.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// A feature service or a feature view.
+    pub name: String,
+    /// What it is asked with.
+    pub given: Given,
+    /// The moment of requests that say none.
+    pub at: EventTime,
+    /// Which clock counts events.
+    pub time: Option<TimeMode>,
+    /// Whether the answers are to be kept.
+    pub keep: bool,
+    /// Whether to tell what each value came from.
+    pub explain: bool,
+}
+
+/// What a service or view is asked with.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Given {
+    /// One request, as text.
+    Columns(Vec<(String, String)>),
+    /// Many.
+    Rows {
+        /// The columns it is asked with.
+        rows: Rows,
+        /// The moment of each, µs, where it says one.
+        moments: Vec<Option<i64>>,
+    },
+}
+
+impl Given {
+    fn requests(&self, catalog: &Catalog, name: &str) -> Result<Requests> {
+        Ok(match self {
+            Given::Columns(columns) => Requests { rows: requests::one(catalog, name, columns)?, moments: vec![None] },
+            Given::Rows { rows, moments } => Requests { rows: rows.0.clone(), moments: moments.clone() },
+        })
+    }
+}
+
+/// What was found.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// One for each request.
+    pub answers: Vec<Got>,
+    /// The same to be kept, if that was asked for.
+    pub kept: Vec<KeptFile>,
+}
+
+impl ask::Question for Question {
+    const VERB: &'static str = "get";
+    type Answer = Answer;
+
+    fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Answer> {
+        let Question { name, given, at, time, keep, explain } = self;
+        let catalog = owned.catalog()?;
+        let requests = given.requests(&catalog, name)?;
+        let moments: Vec<i64> = requests.moments.iter().map(|moment| moment.unwrap_or(at.0)).collect();
+        let cut = OnlineStore::cut(&owned.store);
+        let served = Served::new(catalog, &*cut)?;
+        let (mut answers, mut kept) = (Vec::with_capacity(moments.len()), Vec::new());
+        for first in (0..moments.len()).step_by(BATCH) {
+            progress(&format!("{first} of {} requests answered", moments.len()))?;
+            let count = BATCH.min(moments.len() - first);
+            let (rows, moments) = (requests.rows.slice(first, count), &moments[first..first + count]);
+            let lookup = served.lookup(&*cut, &LookupRequest { name, rows: &rows, moments, time: *time, explain: *explain })?;
+            answers.extend(got(name, moments, &lookup)?);
+            if *keep {
+                let numbers = (first as u64..(first + count) as u64).collect();
+                kept.push(Kept::new(name, &*cut, &lookup, numbers, moments.to_vec(), rows)?.file()?);
+            }
+        }
+        Ok(Answer { answers, kept })
+    }
+}
+
 /// The answers of a lookup, one for each request.
 fn got(name: &str, moments: &[i64], lookup: &Lookup) -> Result<Vec<Got>> {
     let options = FormatOptions::new();
     let formatters = lookup.columns.iter().map(|column| ArrayFormatter::try_new(column, &options)).collect::<Result<Vec<_>, _>>()?;
-    let feature = |index: usize, row: usize| {
-        let event_micros = lookup.event_times[index][row];
-        Feature {
-            name: lookup.schema.field(index).name().clone(),
-            value: lookup.columns[index].is_valid(row).then(|| formatters[index].value(row).to_string()),
-            status: lookup.statuses[index][row],
-            filled_by: lookup.filled_by[index][row],
-            event_time: event_micros.map(|time| EventTime(time).to_string()),
-            event_micros,
-        }
+    let feature = |index: usize, row: usize| Feature {
+        name: lookup.schema.field(index).name().clone(),
+        value: lookup.columns[index].is_valid(row).then(|| formatters[index].value(row).to_string()),
+        status: lookup.statuses[index][row],
+        filled_by: lookup.filled_by[index][row],
+        event_time: lookup.event_times[index][row].map(|time| EventTime(time).to_string()),
     };
     let answer = |(row, &at): (usize, &i64)| Got {
         name: name.to_owned(),
@@ -157,7 +221,6 @@ fn got(name: &str, moments: &[i64], lookup: &Lookup) -> Result<Vec<Got>> {
         time: lookup.time,
         features: (0..lookup.columns.len()).map(|index| feature(index, row)).collect(),
         explained: touched::explained(lookup, row),
-        at_micros: at,
     };
     Ok(moments.iter().enumerate().map(answer).collect())
 }
@@ -197,7 +260,7 @@ impl Report for Got {
                 FilledBy::LastKnownGood => format!("{} (last known good)", feature.status),
             };
             let status = if feature.status == Status::Present { Cell::from(status) } else { Cell::painted(status, |paint, text| paint.yellow(text)) };
-            let age = feature.event_micros.map(|time| age(self.at_micros.saturating_sub(time))).unwrap_or_default();
+            let age = feature.event_time.as_ref().and_then(|time| between(time, &self.at)).map(age).unwrap_or_default();
             let value = feature.value.clone().unwrap_or_else(|| "NULL".to_owned());
             let event_time = feature.event_time.clone().unwrap_or_default();
             table.row([feature.name.as_str().into(), value.into(), status, event_time.into(), age.into()]);
@@ -205,4 +268,9 @@ impl Report for Got {
         let explained = self.explained.as_ref().map(|explained| explained.text(paint)).unwrap_or_default();
         format!("{} at {}\n{}{explained}", paint.bold(&self.name), self.at, table.render(paint))
     }
+}
+
+/// The time between two moments, µs.
+fn between(from: &str, to: &str) -> Option<i64> {
+    Some(EventTime::parse(to).ok()?.0.saturating_sub(EventTime::parse(from).ok()?.0))
 }

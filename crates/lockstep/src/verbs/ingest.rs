@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
@@ -50,14 +49,13 @@ fn named_file(text: &str) -> Result<(String, String), String> {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let mut project = context.project()?;
     project.config.batch_rows = arguments.batch_rows.unwrap_or(project.config.batch_rows);
-    let (store, catalog) = project.open("ingest")?;
-    let catalog = Arc::new(catalog);
+    let held = context.own(&project, "ingest")?;
     let mut answering = match (&arguments.answer, &arguments.keep) {
-        (Some((name, requests)), Some(keep)) => Some(Answering::new(&store, Arc::clone(&catalog), name, requests, keep.clone())?),
+        (Some((name, requests)), Some(keep)) => Some(Answering::new(&held.store, held.catalog()?, name, requests, keep.clone())?),
         _ => None,
     };
     let stop = feed::stop_on_signals()?;
-    let report = feed::run_ingest(&store, &catalog, &project, &arguments.from, &arguments.source, answering.as_mut(), &stop)?;
+    let report = feed::run_ingest(&held, &arguments.from, &arguments.source, answering.as_mut(), &stop)?;
     let answered = answering.map(|answering| answering.answered);
     context.out.show(&feed::Ingested { answered, ..feed::Ingested::from(report) })?;
     Ok(Outcome::Fine)

@@ -9,7 +9,8 @@ use clap::Args;
 use lockstep_ingest::pipeline::{file_format, schema_of};
 use lockstep_ingest::source::{ReadRequest, SourceFile, SourceReader, Stores, locate};
 use lockstep_model::Error;
-use lockstep_store::{CutRead, DefinitionText, GenerationInfo, OnlineStore, Store};
+use lockstep_serve::admin::Progress;
+use lockstep_store::{CutRead, DefinitionText, GenerationInfo, OnlineStore};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::definition::{Origin, Span, View};
 use lockstep_transform::transformation::Transformation;
@@ -17,9 +18,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use crate::ask;
 use crate::diff::{self, Line, diff};
 use crate::failure::{Outcome, Wrong};
 use crate::output::{Paint, Report};
+use crate::owned::Owned;
 use crate::project::{Project, compile, sources_of_texts};
 use crate::text::{bytes, counted, grouped};
 
@@ -131,20 +134,24 @@ pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
     let files = project.files()?;
     compile(&files).map_err(Wrong)?;
     let question = Question { texts: project.texts(&files) };
-    let planned = match project.open_applied("plan")? {
-        Some((store, catalog)) => answer(&project, &store, &catalog, &question)?,
-        None => plan(&project, &compile(&[]).map_err(Wrong)?, None, &question)?,
-    };
+    let planned = if project.store.exists() { context.ask(&question)? } else { plan(&project, &nothing()?, None, &question)? };
     context.out.show(&planned)?;
     Ok(Outcome::Fine)
 }
 
-/// Compares definitions with those applied to a store.
-///
-/// # Errors
-/// [`Wrong`] where the definitions do not check out; where the store cannot be read.
-pub fn answer(project: &Project, store: &Store, catalog: &Catalog, question: &Question) -> Result<Planned> {
-    plan(project, catalog, Some(&*OnlineStore::cut(store)), question)
+impl ask::Question for Question {
+    const VERB: &'static str = "plan";
+    type Answer = Planned;
+
+    fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Planned> {
+        let applied = owned.applied()?.map_or_else(|| nothing().map(Arc::new), Ok)?;
+        plan(&owned.project, &applied, Some(&*OnlineStore::cut(&owned.store)), self)
+    }
+}
+
+/// What is applied to a store that is not there.
+fn nothing() -> Result<Catalog> {
+    Ok(compile(&[]).map_err(Wrong)?)
 }
 
 fn plan(project: &Project, before: &Catalog, cut: Option<&dyn CutRead>, question: &Question) -> Result<Planned> {

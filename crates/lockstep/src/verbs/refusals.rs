@@ -4,16 +4,17 @@ use std::fmt::Write;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use lockstep_store::{OnlineStore, Refusal, Store};
-use lockstep_transform::catalog::Catalog;
+use lockstep_serve::admin::Progress;
+use lockstep_store::{OnlineStore, Refusal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use crate::ask;
 use crate::failure::Outcome;
 use crate::ledger::{self, Entry, Wanted};
 use crate::output::{Paint, Report};
-use crate::project::Project;
+use crate::owned::Owned;
 use crate::text::counted;
 
 /// Show rows that came too late to be taken
@@ -84,22 +85,22 @@ pub struct RefusedRow {
 /// NotFound for an unknown source or view; where the store cannot be read.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let Action::List { source, view, limit } = &arguments.action;
-    let project = context.project()?;
-    let (store, catalog) = project.open("refusals")?;
     let wanted = Wanted { source: source.clone(), view: view.clone(), limit: *limit };
-    context.out.show(&answer(&project, &store, &catalog, &Question { wanted })?)?;
+    context.out.show(&context.ask(&Question { wanted })?)?;
     Ok(Outcome::Fine)
 }
 
-/// The refusals of a store.
-///
-/// # Errors
-/// As [`run`].
-pub fn answer(_: &Project, store: &Store, catalog: &Catalog, question: &Question) -> Result<Refusals> {
-    let cut = OnlineStore::cut(store);
-    let place = |refusal: &Refusal| (refusal.partition.clone(), refusal.row);
-    let found = ledger::read(&*cut, catalog, &question.wanted, |cut, generation| cut.refusals(generation), place, |_| true)?;
-    Ok(Refusals { refusals: found.entries.into_iter().map(RefusedRow::from).collect(), more: found.more })
+impl ask::Question for Question {
+    const VERB: &'static str = "refusals";
+    type Answer = Refusals;
+
+    fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Refusals> {
+        let (store, catalog) = (&owned.store, &*owned.catalog()?);
+        let cut = OnlineStore::cut(store);
+        let place = |refusal: &Refusal| (refusal.partition.clone(), refusal.row);
+        let found = ledger::read(&*cut, catalog, &self.wanted, |cut, generation| cut.refusals(generation), place, |_| true)?;
+        Ok(Refusals { refusals: found.entries.into_iter().map(RefusedRow::from).collect(), more: found.more })
+    }
 }
 
 impl From<Entry<Refusal>> for RefusedRow {

@@ -9,15 +9,17 @@ use anyhow::Result;
 use clap::Args;
 use lockstep_ingest::pipeline::history_path;
 use lockstep_model::{EventTime, PartitionId, Position};
-use lockstep_store::{Counters, CutRead, GenerationInfo, OnlineStore, Store};
+use lockstep_serve::admin::Progress;
+use lockstep_store::{Counters, CutRead, GenerationInfo, OnlineStore};
 use lockstep_transform::catalog::Catalog;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use crate::ask;
 use crate::failure::Outcome;
 use crate::output::{Paint, Report};
-use crate::project::Project;
+use crate::owned::Owned;
 use crate::table::{Align, Table};
 use crate::text::{bytes, counted, grouped};
 use crate::usage::{Usage, usage};
@@ -135,28 +137,28 @@ pub struct PartitionStatus {
 /// # Errors
 /// NotFound where there is none; where it cannot be read.
 pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
-    let project = context.project()?;
-    let (store, catalog) = project.open("status")?;
-    context.out.show(&answer(&project, &store, &catalog, &Question::default())?)?;
+    context.out.show(&context.ask(&Question::default())?)?;
     Ok(Outcome::Fine)
 }
 
-/// The status of a store.
-///
-/// # Errors
-/// Where it cannot be read.
-pub fn answer(_: &Project, store: &Store, catalog: &Catalog, _: &Question) -> Result<StoreStatus> {
-    let cut = OnlineStore::cut(store);
-    let definitions = cut.definitions()?;
-    let views = cut.generations()?.iter().map(|info| version(catalog, &*cut, info)).collect::<Result<_>>()?;
-    Ok(StoreStatus {
-        store: store.dir().display().to_string(),
-        disk_bytes: size_of(store.dir()),
-        definitions: definitions.as_ref().map_or(0, |definitions| definitions.version),
-        fingerprint: definitions.as_ref().map(|definitions| definitions.applied.fingerprint.to_string()).unwrap_or_default(),
-        applied_at: definitions.map(|definitions| definitions.applied_at.to_string()).unwrap_or_default(),
-        views,
-    })
+impl ask::Question for Question {
+    const VERB: &'static str = "status";
+    type Answer = StoreStatus;
+
+    fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<StoreStatus> {
+        let (store, catalog) = (&owned.store, &*owned.catalog()?);
+        let cut = OnlineStore::cut(store);
+        let definitions = cut.definitions()?;
+        let views = cut.generations()?.iter().map(|info| version(catalog, &*cut, info)).collect::<Result<_>>()?;
+        Ok(StoreStatus {
+            store: store.dir().display().to_string(),
+            disk_bytes: size_of(store.dir()),
+            definitions: definitions.as_ref().map_or(0, |definitions| definitions.version),
+            fingerprint: definitions.as_ref().map(|definitions| definitions.applied.fingerprint.to_string()).unwrap_or_default(),
+            applied_at: definitions.map(|definitions| definitions.applied_at.to_string()).unwrap_or_default(),
+            views,
+        })
+    }
 }
 
 /// Bytes of the files of a directory. A file that goes while they are counted is left out.

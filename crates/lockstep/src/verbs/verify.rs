@@ -7,13 +7,17 @@ use clap::{Args, ValueEnum};
 use lockstep_ingest::offline::Files;
 use lockstep_ingest::source::Stores;
 use lockstep_model::TimeMode;
+use lockstep_serve::admin::Progress;
 use lockstep_store::OnlineStore;
+use serde::{Deserialize, Serialize};
 
 use super::Context;
+use crate::ask;
 use crate::failure::Outcome;
 use crate::feed;
-use crate::progress::Display;
-use crate::verify::{VerifyOptions, self_test, verify, verify_served};
+use crate::kept::{self, KeptFile};
+use crate::owned::Owned;
+use crate::verify::{SelfTested, ServedReport, Verified, VerifyOptions, self_test, verify, verify_served};
 
 /// Compute everything that the store says again from the inputs, and compare it bit by bit
 ///
@@ -65,27 +69,85 @@ impl From<Time> for TimeMode {
 /// # Errors
 /// Where the store or an input cannot be read.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let project = context.project()?;
-    let (store, catalog) = project.open("verify")?;
-    let targets = feed::targets(&store, &catalog, true)?;
-    let files = Files { base: project.dir.clone(), stores: Stores::local() };
-    if let Some(dir) = &arguments.served {
-        let report = verify_served(&catalog, &*OnlineStore::cut(&store), &targets, &files, dir)?;
-        context.out.show(&report)?;
-        return Ok(Outcome::of(report.differ == 0));
+    let Arguments { values, seed, time, oracle_rows, served, self_test } = arguments;
+    let how = match served {
+        Some(dir) => How::Served(kept::files(dir)?),
+        None => {
+            let moments = Moments { values: *values, seed: *seed, time: time.map(TimeMode::from), oracle_rows: *oracle_rows };
+            if *self_test { How::SelfTest(moments) } else { How::All(moments) }
+        }
+    };
+    let (shown, held) = match context.ask(&Question { how })? {
+        Answer::All(report) => (context.out.show(&report), report.agrees()),
+        Answer::Served(report) => (context.out.show(&report), report.differ == 0),
+        Answer::SelfTest(report) => (context.out.show(&report), report.all_noticed()),
+    };
+    shown?;
+    Ok(Outcome::of(held))
+}
+
+/// What to verify.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// What, and how.
+    pub how: How,
+}
+
+/// What to verify, and how.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum How {
+    /// Everything that the store says.
+    All(Moments),
+    /// Answers that were kept.
+    Served(Vec<KeptFile>),
+    /// Whether damage is noticed.
+    SelfTest(Moments),
+}
+
+/// At which moments.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Moments {
+    /// How many values to compare, about.
+    pub values: usize,
+    /// Decides the random ones.
+    pub seed: u64,
+    /// Which clock counts events.
+    pub time: Option<TimeMode>,
+    /// How many rows the oracle may look at, per view.
+    pub oracle_rows: usize,
+}
+
+/// What was found.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Of everything that the store says.
+    All(Verified),
+    /// Of answers that were kept.
+    Served(ServedReport),
+    /// Of damage.
+    SelfTest(SelfTested),
+}
+
+impl ask::Question for Question {
+    const VERB: &'static str = "verify";
+    type Answer = Answer;
+
+    fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Answer> {
+        let catalog = &*owned.catalog()?;
+        let cut = OnlineStore::cut(&owned.store);
+        let targets = feed::targets(&*cut, catalog, true)?;
+        let files = Files { base: owned.project.dir.clone(), stores: Stores::local() };
+        let options = |moments: &Moments| {
+            let Moments { values, seed, time, oracle_rows } = *moments;
+            VerifyOptions { values, seed, time, oracle_rows, files: files.clone() }
+        };
+        Ok(match &self.how {
+            How::All(moments) => Answer::All(verify(catalog, &*cut, &targets, &options(moments), progress)?),
+            How::Served(kept) => Answer::Served(verify_served(catalog, &*cut, &targets, &files, &kept::read(kept)?, progress)?),
+            How::SelfTest(moments) => {
+                let copied = owned.project.config.store_options("verify --self-test");
+                Answer::SelfTest(self_test(catalog, &owned.store, copied, &targets, &options(moments), progress)?)
+            }
+        })
     }
-    let Arguments { values, seed, oracle_rows, .. } = *arguments;
-    let options = VerifyOptions { values, seed, time: arguments.time.map(TimeMode::from), oracle_rows, files };
-    if arguments.self_test {
-        let report = self_test(&catalog, &store, project.config.store_options("verify --self-test"), &targets, &options)?;
-        context.out.show(&report)?;
-        return Ok(Outcome::of(report.all_noticed()));
-    }
-    let mut display = Display::new();
-    let cut = OnlineStore::cut(&store);
-    let report = verify(&catalog, &*cut, &targets, &options, &mut |progress| display.show(progress));
-    display.finish();
-    let report = report?;
-    context.out.show(&report)?;
-    Ok(Outcome::of(report.agrees()))
 }

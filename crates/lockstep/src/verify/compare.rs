@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef};
 use lockstep_ingest::offline::Replayed;
 use lockstep_ingest::pipeline::Target;
 use lockstep_model::{Error, StateRead, Status, TimeMode};
+use lockstep_serve::admin::Progress;
 use lockstep_transform::tiles::Request;
 use lockstep_transform::tiles::audit::Fault;
 use lockstep_transform::transformation::Features;
@@ -28,12 +29,13 @@ pub(super) fn compare(
     (online, replayed): (&dyn StateRead, &Replayed),
     probes: &[Probe],
     mode: TimeMode,
-    oracle: &Answers,
-    faults: &Faults,
+    (oracle, faults): (&Answers, &Faults),
+    progress: &Progress<'_>,
 ) -> Result<(), Error> {
     let view = &*target.view;
     let empty = view.read_at(online, &[Request { entity: &[], at: 0 }], mode, None)?;
     for first in (0..probes.len()).step_by(BATCH) {
+        progress(&format!("comparing {}, {first} of {} moments", view.view, probes.len()))?;
         let batch = &probes[first..probes.len().min(first + BATCH)];
         let requests: Vec<Request<'_>> = batch.iter().map(|probe| Request { entity: &replayed.entities[probe.entity].0, at: probe.at }).collect();
         let online = view.read_at(online, &requests, mode, None);

@@ -14,8 +14,9 @@ mod state;
 
 use anyhow::Result;
 use lockstep_ingest::offline::{Files, replay};
-use lockstep_ingest::pipeline::{Progress, Target};
+use lockstep_ingest::pipeline::Target;
 use lockstep_model::{Error, Generation, StateKey, StateRead, TimeMode};
+use lockstep_serve::admin::Progress;
 use lockstep_store::CutRead;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::Shape;
@@ -23,8 +24,8 @@ use lockstep_transform::tiles::Shape;
 pub use compare::same;
 pub use probes::Probe;
 pub use report::{Verified, ViewReport};
-pub use selftest::self_test;
-pub use served::verify_served;
+pub use selftest::{SelfTested, self_test};
+pub use served::{ServedReport, verify_served};
 
 /// How much to compare.
 #[derive(Debug, Clone)]
@@ -61,20 +62,13 @@ impl StateRead for CutState<'_> {
 /// Verifies views, one after the other.
 ///
 /// # Errors
-/// Where the store or an input cannot be read, or an input is no longer the one that was applied.
-pub fn verify(
-    catalog: &Catalog,
-    cut: &dyn CutRead,
-    targets: &[Target],
-    options: &VerifyOptions,
-    observe: &mut dyn FnMut(&Progress),
-) -> Result<Verified> {
+/// Where the store or an input cannot be read, or an input is no longer the one that was applied; as `progress` has.
+pub fn verify(catalog: &Catalog, cut: &dyn CutRead, targets: &[Target], options: &VerifyOptions, progress: &Progress<'_>) -> Result<Verified> {
     let features: usize = targets.iter().map(|target| target.view.features.fields().len()).sum();
     let probes_a_view = options.values / features.max(1);
     let mut views = Vec::with_capacity(targets.len());
     for target in targets {
-        observe(&Progress { stage: format!("verifying {}", target.view.view), ..Progress::default() });
-        views.push(view(catalog, cut, target, probes_a_view, None, options)?);
+        views.push(view(catalog, cut, target, probes_a_view, None, options, progress)?);
     }
     Ok(Verified::new(views))
 }
@@ -87,7 +81,10 @@ fn view(
     probes_most: usize,
     more: Option<Probe>,
     options: &VerifyOptions,
+    progress: &Progress<'_>,
 ) -> Result<ViewReport> {
+    let name = &target.view.view;
+    progress(&format!("reading the inputs of {name} again"))?;
     let generation = target.generation.generation;
     let online = CutState { cut, generation };
     let replayed = replay(catalog, target, cut, &options.files, OTHER_SHAPE)?;
@@ -96,9 +93,10 @@ fn view(
     probes.extend(more.filter(|probe| probe.entity < replayed.entities.len()));
     let mode = options.time.unwrap_or_else(|| catalog.time_mode(&target.view));
 
+    progress(&format!("walking through the state of {name}"))?;
     let state = state::check(target, cut, &online, &replayed, &horizon)?;
-    let answers = oracle::answers(catalog, target, &replayed, &probes, mode, options.oracle_rows)?;
+    let answers = oracle::answers(catalog, target, &replayed, &probes, mode, options.oracle_rows, progress)?;
     let mut report = ViewReport::new(target, mode, &replayed, state.report, &answers);
-    compare::compare(&mut report, target, (&online, &replayed), &probes, mode, &answers, &state.faults)?;
+    compare::compare(&mut report, target, (&online, &replayed), &probes, mode, (&answers, &state.faults), progress)?;
     Ok(report)
 }

@@ -1,14 +1,20 @@
 //! The third opinion: stock DataFusion over the view's own SQL.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use lockstep_ingest::offline::Replayed;
 use lockstep_ingest::pipeline::Target;
-use lockstep_model::{TimeMode, key};
+use lockstep_model::{Error, TimeMode, key};
+use lockstep_serve::admin::Progress;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::oracle::{CallText, Kind, Oracle, OracleFeatures, Probes};
 use lockstep_transform::transformation::Transformation;
 
 use super::Probe;
+
+/// How often whoever waits is told that the oracle is at it.
+const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// What the oracle says at some of the probes.
 pub(super) struct Answers {
@@ -29,11 +35,12 @@ pub(super) fn answers(
     probes: &[Probe],
     mode: TimeMode,
     rows_most: usize,
+    progress: &Progress<'_>,
 ) -> Result<Answers> {
     let view = &*target.view;
     let oracle = Oracle::new(catalog, &view.view)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    runtime.block_on(async {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let answers = async {
         let loaded = oracle.load(&replayed.winners).await?;
         let kind = loaded.kind(mode);
         let step = match kind {
@@ -48,7 +55,24 @@ pub(super) fn answers(
         let at = asked.iter().map(|&probe| probes[probe].at).collect();
         let features = loaded.answer(&Probes { keys, at }, mode).await?;
         Ok(Answers { rows, features, kind, windows: oracle.windows_of_features() })
+    };
+    let doing = format!("asking the oracle of {}", view.view);
+    runtime.block_on(async {
+        tokio::select! {
+            answers = answers => answers,
+            unwanted = unwanted(&doing, progress) => Err(unwanted.into()),
+        }
     })
+}
+
+/// Ends once nobody wants the answer any more.
+async fn unwanted(doing: &str, progress: &Progress<'_>) -> Error {
+    loop {
+        if let Err(error) = progress(doing) {
+            return error;
+        }
+        tokio::time::sleep(TELL_EVERY).await;
+    }
 }
 
 /// How many rows all probes see through the longest frame, about.

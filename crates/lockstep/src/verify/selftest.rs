@@ -1,11 +1,13 @@
 //! `verify --self-test`: a copy of the store is damaged in one place after the other, and verify must notice each.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use lockstep_ingest::offline::{Replayed, replay};
 use lockstep_ingest::pipeline::{Target, history_path};
 use lockstep_model::{Error, PartitionId, Position, StateKey, StateWrite, key};
+use lockstep_serve::admin::Progress;
 use lockstep_store::{Commit, KeyWrite, OnlineStore, Store, StoreOptions};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::fault::{Damage, damage};
@@ -42,11 +44,22 @@ pub struct Noticed {
     pub says: String,
 }
 
+/// There is one copy: self-tests of one process take turns.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Damages a copy of `store`, next to it on the disk.
 ///
 /// # Errors
 /// Where the copy cannot be made, or an input cannot be read.
-pub fn self_test(catalog: &Catalog, store: &Store, options: StoreOptions, targets: &[Target], verify: &VerifyOptions) -> Result<SelfTested> {
+pub fn self_test(
+    catalog: &Catalog,
+    store: &Store,
+    options: StoreOptions,
+    targets: &[Target],
+    verify: &VerifyOptions,
+    progress: &Progress<'_>,
+) -> Result<SelfTested> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let copy = Copy::of(store)?;
     let damaged = Store::open(&copy.0, options)?;
     let mut test = Test { catalog, store: &damaged, verify, damages: Vec::new() };
@@ -57,6 +70,7 @@ pub fn self_test(catalog: &Catalog, store: &Store, options: StoreOptions, target
     // The cheapest first: each damage is put where it can be.
     targets.sort_by_key(|(_, replayed)| replayed.rows);
     for kind in [Damage::Event, Damage::Tile, Damage::Ulp, Damage::Key] {
+        progress(&format!("damaging: {}", name(kind)))?;
         test.state(kind, &targets)?;
     }
     test.primary_key(&targets)?;
@@ -176,8 +190,9 @@ impl Test<'_> {
         Ok(())
     }
 
+    /// What verify finds. It is not to be broken off: that would look like damage noticed.
     fn look(&self, target: &Target, more: Option<Probe>) -> Result<ViewReport> {
-        super::view(self.catalog, &*OnlineStore::cut(self.store), target, 500, more, self.verify)
+        super::view(self.catalog, &*OnlineStore::cut(self.store), target, 500, more, self.verify, &|_| Ok(()))
     }
 
     fn note(&mut self, damage: &str, place: String, noticed: Result<ViewReport>) {

@@ -1,12 +1,11 @@
 //! `verify --served`: answers that were kept, computed again from the inputs up to the positions they were read at.
 
-use std::path::Path;
-
 use anyhow::Result;
 use arrow::array::{Array, ArrayRef};
 use lockstep_ingest::offline::{Files, Replay};
 use lockstep_ingest::pipeline::Target;
 use lockstep_model::{Error, EventTime, StateRead};
+use lockstep_serve::admin::Progress;
 use lockstep_store::CutRead;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::Request;
@@ -15,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OTHER_SHAPE;
 use super::report::shown;
-use crate::kept::{self, Kept};
+use crate::kept::Kept;
 use crate::output::{Paint, Report};
 use crate::text::grouped;
 
@@ -50,16 +49,23 @@ struct Again {
     filled_by: Vec<Vec<String>>,
 }
 
-/// Computes every answer in `dir` again, the inputs read once, from the earliest positions to the latest.
+/// Computes every answer again, in their order, the inputs read once, from the earliest positions to the latest.
 ///
 /// # Errors
 /// Invalid where answers came from other versions than those of the store; as reading the inputs does.
-pub fn verify_served(catalog: &Catalog, cut: &dyn CutRead, targets: &[Target], files: &Files, dir: &Path) -> Result<ServedReport> {
-    let all = kept::read(dir)?;
+pub fn verify_served(
+    catalog: &Catalog,
+    cut: &dyn CutRead,
+    targets: &[Target],
+    files: &Files,
+    all: &[Kept],
+    progress: &Progress<'_>,
+) -> Result<ServedReport> {
     let mut replays: Vec<Option<Replay<'_>>> = targets.iter().map(|_| None).collect();
     let mut report = ServedReport::default();
     let (mut range, mut read_at) = (None::<(i64, i64)>, None);
-    for kept in &all {
+    for kept in all {
+        progress(&format!("{} kept answers computed again", report.answers))?;
         for view in &kept.from.views {
             let at = targets.iter().position(|target| target.generation.generation == view.generation && target.view.view == view.view);
             let at = at.ok_or_else(|| {

@@ -1,0 +1,187 @@
+//! Asking: by this process where it can own the store, else by the one that does.
+
+use std::cell::RefCell;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use lockstep_model::Error;
+use lockstep_serve::admin::{AskError, Client, Progress};
+use lockstep_store::Taken;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::owned::{Held, Owned};
+use crate::progress::Display;
+use crate::project::Project;
+use crate::requests;
+use crate::verbs::{Context, apply, dead_letters, drop, explain, get, plan, refusals, status, verify};
+
+/// How long to try when an owner comes, goes or does not answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The first and the longest pause between two tries.
+const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
+
+/// What a verb asks about a store. It holds whatever the owner needs: files that the command line names are read, and written, by who asks.
+pub trait Question: Serialize + DeserializeOwned {
+    /// The verb.
+    const VERB: &'static str;
+    /// Whether the store is another afterwards, so that a question is not asked twice where the first may have been answered. Such a question tells of no
+    /// progress once it has changed anything.
+    const WRITES: bool = false;
+    /// Whether the store is made where it is not there.
+    const MAKES_STORE: bool = false;
+    /// What is answered.
+    type Answer: Serialize + DeserializeOwned;
+
+    /// Answers from an open store, while others may be writing to it: everything is read from one cut.
+    ///
+    /// # Errors
+    /// The verb's own; and that of `progress`, which wants the work to end.
+    fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Self::Answer>;
+}
+
+/// Answers a question to one verb, both as JSON.
+type Answerer = fn(&Owned, &str, &Progress<'_>) -> Result<String>;
+
+/// Every verb that asks.
+const ANSWERS: &[(&str, Answerer)] = &[
+    of::<plan::Question>(),
+    of::<apply::Question>(),
+    of::<explain::Question>(),
+    of::<requests::Question>(),
+    of::<get::Question>(),
+    of::<verify::Question>(),
+    of::<status::Question>(),
+    of::<dead_letters::Question>(),
+    of::<refusals::Question>(),
+    of::<drop::Question>(),
+];
+
+const fn of<Q: Question>() -> (&'static str, Answerer) {
+    (Q::VERB, answer_json::<Q>)
+}
+
+fn answer_json<Q: Question>(owned: &Owned, question: &str, progress: &Progress<'_>) -> Result<String> {
+    let unreadable = |error| Error::invalid(format!("this is no question to `lockstep {}`: {error}", Q::VERB));
+    let question: Q = serde_json::from_str(question).map_err(unreadable)?;
+    Ok(serde_json::to_string(&question.answer(owned, progress)?)?)
+}
+
+/// Answers a question to `verb`, both as JSON.
+///
+/// # Errors
+/// Unavailable for a verb that this release does not know; the verb's own.
+pub fn answer(owned: &Owned, verb: &str, question: &str, progress: &Progress<'_>) -> Result<String> {
+    let Some((_, answer)) = ANSWERS.iter().find(|(known, _)| *known == verb) else {
+        let release = env!("CARGO_PKG_VERSION");
+        let advice = "stop the owner, or have it run the same release";
+        return Err(Error::unavailable(format!("the owner of the store, lockstep {release}, does not know `lockstep {verb}` · {advice}")).into());
+    };
+    answer(owned, question, progress)
+}
+
+impl Context {
+    /// Has a question answered, by this process or by the owner of the store. The answer takes the same way from either, so that it is the same.
+    ///
+    /// # Errors
+    /// The verb's own; Unavailable where there is an owner that does not answer.
+    pub fn ask<Q: Question>(&self, question: &Q) -> Result<Q::Answer> {
+        let question = serde_json::to_string(question)?;
+        let display = RefCell::new(Display::new());
+        let mut patience = Patience::default();
+        let answer = loop {
+            let project = self.project()?;
+            if !Q::MAKES_STORE && !project.store.exists() {
+                return Err(project.nothing_applied().into());
+            }
+            let taken = match Held::claim(project, Q::VERB)? {
+                Ok(held) => {
+                    let tell = |text: &str| {
+                        display.borrow_mut().step(text);
+                        Ok(())
+                    };
+                    break answer(&held, Q::VERB, &question, &tell);
+                }
+                Err(taken) => taken,
+            };
+            match ask_owner(&taken, Q::VERB, &question, &mut |text| display.borrow_mut().step(text)) {
+                Ok(answer) => break Ok(answer),
+                Err(AskError::Failed(error)) => break Err(error.into()),
+                Err(AskError::Ended { begun: true, why }) if Q::WRITES => break Err(unfinished(Q::VERB, &taken, &why).into()),
+                Err(AskError::Ended { why, .. }) if !patience.wait() => break Err(silent(&taken, &why).into()),
+                Err(AskError::Ended { .. }) => {}
+            }
+        };
+        display.borrow().finish();
+        let unreadable =
+            |error| Error::internal(format!("the owner's answer cannot be read · {error} · ask with the owner's release, or stop the owner"));
+        Ok(serde_json::from_str(&answer?).map_err(unreadable)?)
+    }
+
+    /// Owns the store for `verb` and answers others until it is dropped. Waits a little for an owner that only answers a question.
+    ///
+    /// # Errors
+    /// Unavailable where another process owns it, which it names; where the store cannot be opened.
+    pub fn own(&self, project: &Project, verb: &str) -> Result<Held> {
+        let mut patience = Patience::default();
+        loop {
+            if !project.store.exists() {
+                return Err(project.nothing_applied().into());
+            }
+            match Held::claim(project.clone(), verb)? {
+                Ok(held) => return Ok(held),
+                Err(taken) if is_passing(&taken) && patience.wait() => {}
+                Err(taken) => return Err(Error::from(taken).into()),
+            }
+        }
+    }
+}
+
+fn ask_owner(taken: &Taken, verb: &str, question: &str, progress: &mut dyn FnMut(&str)) -> Result<String, AskError> {
+    Client::connect(&taken.dir)?.ask(verb, question.to_owned(), progress)
+}
+
+/// Whether an owner is one that asks a question, and will be gone when it is answered.
+fn is_passing(taken: &Taken) -> bool {
+    taken.owner.as_ref().is_none_or(|owner| ANSWERS.iter().any(|(verb, _)| *verb == owner.verb))
+}
+
+fn silent(taken: &Taken, why: &str) -> Error {
+    Error::unavailable(format!("{taken} · it does not answer: {why} · stop it, or wait until it ends"))
+}
+
+fn unfinished(verb: &str, taken: &Taken, why: &str) -> Error {
+    Error::unavailable(format!("{taken} · it ended while it answered: {why} · whether it was done is not known; run `lockstep {verb}` again"))
+}
+
+/// How long to go on trying.
+#[derive(Debug, Default)]
+struct Patience {
+    until: Option<Instant>,
+    pause: Duration,
+}
+
+impl Patience {
+    /// Waits before another try; false where it was tried for long enough.
+    #[allow(clippy::disallowed_methods, reason = "how long to wait for another process; nothing is computed from it")]
+    fn wait(&mut self) -> bool {
+        let now = Instant::now();
+        let until = *self.until.get_or_insert(now + PATIENCE);
+        self.pause = (self.pause * 2).clamp(PAUSES[0], PAUSES[1]);
+        sleep(self.pause);
+        now < until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_questions_are_of_one_verb() {
+        let mut verbs: Vec<&str> = ANSWERS.iter().map(|(verb, _)| *verb).collect();
+        verbs.sort_unstable();
+        assert!(verbs.is_sorted_by(|a, b| a < b), "{verbs:?}");
+    }
+}

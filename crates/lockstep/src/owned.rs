@@ -1,0 +1,116 @@
+//! The store that this process owns, and answers others about.
+
+use std::collections::BTreeSet;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Result;
+use lockstep_ingest::pipeline::Target;
+use lockstep_model::{Clock, Generation, SystemClock};
+use lockstep_serve::admin::{Description, Progress, Server};
+use lockstep_store::{Claim, OnlineStore, Store, Taken};
+use lockstep_transform::catalog::Catalog;
+
+use crate::ask;
+use crate::failure::{self, Wrong};
+use crate::project::{Project, compile, sources_of_texts};
+
+/// A project whose store this process has open. Shared by the verb that it runs and by the questions of others.
+#[derive(Debug)]
+pub struct Owned {
+    /// The project.
+    pub project: Project,
+    /// Its store.
+    pub store: Store,
+    /// The applied definitions compiled last, and their version.
+    compiled: Mutex<Option<(u64, Arc<Catalog>)>>,
+    /// What [`Self::change`] guards.
+    fed: Mutex<BTreeSet<Generation>>,
+}
+
+impl Owned {
+    /// The definitions that were applied to the store last, compiled.
+    ///
+    /// # Errors
+    /// NotFound where none were; as [`Self::applied`].
+    pub fn catalog(&self) -> Result<Arc<Catalog>> {
+        Ok(self.applied()?.ok_or_else(|| self.project.nothing_applied())?)
+    }
+
+    /// As [`Self::catalog`], for whoever can do without.
+    ///
+    /// # Errors
+    /// [`Wrong`] where this release has something against the definitions.
+    pub fn applied(&self) -> Result<Option<Arc<Catalog>>> {
+        let Some(applied) = OnlineStore::cut(&self.store).definitions()? else { return Ok(None) };
+        // Kept while it compiles, so that many questions at once compile once.
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((version, catalog)) = &*compiled
+            && *version == applied.version
+        {
+            return Ok(Some(Arc::clone(catalog)));
+        }
+        let catalog = Arc::new(compile(&sources_of_texts(&applied.applied.texts)).map_err(Wrong)?);
+        *compiled = Some((applied.version, Arc::clone(&catalog)));
+        Ok(Some(catalog))
+    }
+
+    /// Keeps other changes of definitions and generations away until it is dropped, and says which generations this process feeds: they are not to be dropped.
+    pub fn change(&self) -> MutexGuard<'_, BTreeSet<Generation>> {
+        self.fed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Chooses what this process feeds from now on.
+    ///
+    /// # Errors
+    /// As `choose` has.
+    pub fn feed(&self, choose: impl FnOnce() -> Result<Vec<Target>>) -> Result<Vec<Target>> {
+        let mut fed = self.change();
+        let targets = choose()?;
+        fed.extend(targets.iter().map(|target| target.generation.generation));
+        Ok(targets)
+    }
+}
+
+/// An [`Owned`] that is open to the questions of other processes until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    /// First, so that the store is closed once nobody reads it any more.
+    _server: Option<Server>,
+    owned: Arc<Owned>,
+}
+
+impl Held {
+    /// Opens the store of a project for `verb`; who has it where another process does.
+    ///
+    /// # Errors
+    /// Where it cannot be opened.
+    pub fn claim(project: Project, verb: &str) -> Result<Result<Held, Taken>> {
+        Ok(match Store::claim(&project.store, project.config.store_options(verb))? {
+            Claim::Owned(store) => Ok(Held::new(project, *store, verb)),
+            Claim::Taken(taken) => Err(taken),
+        })
+    }
+
+    fn new(project: Project, store: Store, verb: &str) -> Held {
+        let owned = Arc::new(Owned { project, store, compiled: Mutex::default(), fed: Mutex::default() });
+        let asked = Arc::clone(&owned);
+        let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
+            ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))
+        };
+        let owner = Description::new(verb, owned.project.store.display().to_string(), SystemClock.now());
+        let server = Server::start(&owned.project.store, owner, Arc::new(answer));
+        if let Err(error) = &server {
+            tracing::warn!(%error, "nobody else can ask about the store until this ends");
+        }
+        Held { _server: server.ok(), owned }
+    }
+}
+
+impl Deref for Held {
+    type Target = Owned;
+
+    fn deref(&self) -> &Owned {
+        &self.owned
+    }
+}

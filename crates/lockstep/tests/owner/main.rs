@@ -1,0 +1,5 @@
+//! One process owns a store, and every verb works beside it: the binary itself, against an `ingest` whose standard input is held open.
+
+mod same;
+mod support;
+mod trouble;
