@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use clap::Args;
 use lockstep_serve::admin::Progress;
-use lockstep_store::{DefinitionText, GenerationInfo, NewDefinitions, NewGeneration, OnlineStore, Store};
+use lockstep_store::{CutRead, DefinitionText, GenerationInfo, NewDefinitions, NewGeneration, OnlineStore, Store};
 use lockstep_transform::catalog::meaning_of_all;
 use lockstep_transform::transformation::Transformation;
 use schemars::JsonSchema;
