@@ -126,7 +126,8 @@ fn floor(dir: &Path, values: usize, batch: usize) -> f64 {
     blocks.set_data_block_index_type(rocksdb::DataBlockIndexType::BinaryAndHash);
     options.set_block_based_table_factory(&blocks);
     let path = dir.join(format!("floor-{values}-{batch}"));
-    let db = rocksdb::DB::open(&options, path).expect("a database");
+    let family = rocksdb::ColumnFamilyDescriptor::new("default", options.clone());
+    let db = rocksdb::DB::open_cf_descriptors(&options, path, [family]).expect("a database");
     let key = |entity: u64, value: usize| [entity.to_be_bytes().as_slice(), &[value as u8]].concat();
     for entity in 0..ENTITIES {
         for value in 0..values {

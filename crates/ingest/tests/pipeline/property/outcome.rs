@@ -106,9 +106,8 @@ fn same(
         if one.to_data() == other.to_data() && expected.statuses[index] == statuses[index] {
             continue;
         }
-        for row in 0..one.len() {
+        for (row, (status, their_status)) in expected.statuses[index].iter().zip(&statuses[index]).enumerate() {
             let (value, theirs) = (one.slice(row, 1), other.slice(row, 1));
-            let (status, their_status) = (expected.statuses[index][row], statuses[index][row]);
             if status != their_status || value.to_data() != theirs.to_data() {
                 let key: Vec<String> = probes.keys.iter().map(|key| format!("{:?}", key.slice(row, 1))).collect();
                 let (name, at) = (field.name(), lockstep_model::EventTime(probes.at[row].max(from)));
