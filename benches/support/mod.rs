@@ -18,6 +18,10 @@ use lockstep_transform::tiles::Shape;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The first moment of the payments, 2024-01-01, and how far they reach, µs.
 pub const START: i64 = 1_704_067_200_000_000;
 pub const HOUR: i64 = 3_600_000_000;

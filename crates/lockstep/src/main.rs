@@ -38,6 +38,10 @@ use cli::{Cli, Verb};
 use failure::Outcome;
 use verbs::Context;
 
+/// Rows come and go in small pieces: with the C library's allocator a backfill spent a fifth of its time in it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let Cli { global, verb } = Cli::parse();
     let context = Context::new(global);

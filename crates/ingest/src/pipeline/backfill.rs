@@ -320,8 +320,16 @@ impl History {
                 keys.extend(index.entries().map(|(key, entry)| (ordinal as u16, key, entry)));
             }
         }
-        keys.sort_unstable();
-        keys
+        // Most keys differ in what a register holds of them.
+        let start = |key: &[u8]| {
+            let mut start = [0; 16];
+            let len = key.len().min(16);
+            start[..len].copy_from_slice(&key[..len]);
+            u128::from_be_bytes(start)
+        };
+        let mut placed: Vec<(u16, u128, u32)> = keys.iter().enumerate().map(|(at, (ordinal, key, _))| (*ordinal, start(key), at as u32)).collect();
+        placed.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| keys[a.2 as usize].1.cmp(keys[b.2 as usize].1)));
+        placed.into_iter().map(|(_, _, at)| keys[at as usize]).collect()
     }
 }
 
