@@ -14,7 +14,11 @@ use lockstep_transform::tiles::ReadStats;
 use support::{HOUR, Payments, SPAN, START, at_best, compile, fill, heading, open, row, source, targets, thread_seconds, view};
 
 const LOOKUPS: usize = 2_000;
-const ROUNDS: usize = 7;
+
+/// How often each figure is taken; more of them for a profile.
+fn rounds() -> usize {
+    std::env::var("LOCKSTEP_BENCH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(7)
+}
 
 fn main() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -98,7 +102,7 @@ impl Filled {
         let all: Vec<(i64, i64)> = (0..LOOKUPS).map(asked).collect();
         let requests: Vec<(RecordBatch, Vec<i64>)> = all.chunks(batch).map(request).collect();
         let mut stats = ReadStats::default();
-        let seconds = at_best(ROUNDS, thread_seconds, || {
+        let seconds = at_best(rounds(), thread_seconds, || {
             stats = ReadStats::default();
             for (rows, moments) in &requests {
                 let request = LookupRequest { name: view, rows, moments, time: None, explain: false };
@@ -147,7 +151,7 @@ fn floor(dir: &Path, values: usize, batch: usize) -> f64 {
         })
         .collect();
     let family = db.cf_handle("default").expect("the default family");
-    let seconds = at_best(ROUNDS, thread_seconds, || {
+    let seconds = at_best(rounds(), thread_seconds, || {
         for keys in &asked {
             for value in db.batched_multi_get_cf(&family, keys, true) {
                 black_box(value.expect("read").expect("there").len());

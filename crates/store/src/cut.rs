@@ -1,7 +1,7 @@
 //! Reading the store at one moment.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lockstep_model::{Error, Fingerprint, Generation, PartitionId, Position, StateKey, StateRead, state};
 use rocksdb::{ColumnFamily, DBRawIterator, PrefixRange, ReadOptions, Snapshot};
@@ -21,6 +21,8 @@ pub struct Cut<'a> {
     families: Families<'a>,
     read: ReadOptions,
     snapshot: Snapshot<'a>,
+    /// Horizons that were read already: every lookup asks for those of its views. Uncontended, since a cut is for one request or a few.
+    horizons: Mutex<Vec<(Generation, Horizon)>>,
     /// Released after the snapshot.
     _pin: Pin,
 }
@@ -31,7 +33,7 @@ impl<'a> Cut<'a> {
         let snapshot = store.db.snapshot();
         let mut read = ReadOptions::default();
         read.set_snapshot(&snapshot);
-        Cut { store, families: store.families(), read, snapshot, _pin: pin }
+        Cut { store, families: store.families(), read, snapshot, horizons: Mutex::default(), _pin: pin }
     }
 
     /// The state of one generation, as the engine reads it.
@@ -160,7 +162,13 @@ impl CutRead for Cut<'_> {
     }
 
     fn horizon(&self, generation: Generation) -> Result<Horizon, Error> {
-        Ok(self.record("a horizon", &Tag::Horizon.of(generation))?.unwrap_or_default())
+        let mut horizons = self.horizons.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, horizon)) = horizons.iter().find(|(known, _)| *known == generation) {
+            return Ok(horizon.clone());
+        }
+        let horizon: Horizon = self.record("a horizon", &Tag::Horizon.of(generation))?.unwrap_or_default();
+        horizons.push((generation, horizon.clone()));
+        Ok(horizon)
     }
 
     fn generation(&self, generation: Generation) -> Result<GenerationInfo, Error> {

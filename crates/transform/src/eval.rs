@@ -62,6 +62,10 @@ pub struct Evaluated {
 impl RowExpr {
     /// Evaluates the expression for each row of `batch`.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<Evaluated, Error> {
+        // Most features are the value of a window as it is.
+        if let Some(column) = self.expr.downcast_ref::<Column>().and_then(|column| batch.columns().get(column.index())) {
+            return Ok(Evaluated { values: Arc::clone(column), failed: None });
+        }
         if let Some(values) = self.evaluate_whole(batch) {
             return Ok(Evaluated { values, failed: None });
         }

@@ -178,8 +178,13 @@ impl Transformation {
                     Some(_) => Status::Present,
                 })
                 .collect();
-            let absent: BooleanArray = statuses.iter().map(|status| Some(matches!(status, Status::Expired | Status::Error))).collect();
-            let column = if absent.true_count() > 0 { nullif(&column, &absent).map_err(kernel)? } else { column };
+            let is_absent = |status: &Status| matches!(status, Status::Expired | Status::Error);
+            let column = if statuses.iter().any(is_absent) {
+                let absent: BooleanArray = statuses.iter().map(|status| Some(is_absent(status))).collect();
+                nullif(&column, &absent).map_err(kernel)?
+            } else {
+                column
+            };
             features.columns.push(column);
             features.statuses.push(statuses);
         }
