@@ -52,9 +52,15 @@ say "was every answer what the inputs say, as far as they had come?"
 show lockstep verify --served "$out/answers"
 
 say "is all that is stored what the inputs say? every way there is"
-printf '$ lockstep verify --values 1100000\n'
-lockstep verify --values 1100000 >"$out/verify.txt" || { cat "$out/verify.txt"; exit 1; }
+# So many rows that every value is computed by the oracle too.
+printf '$ lockstep verify --values 1100000 --oracle-rows 400000000\n'
+lockstep verify --values 1100000 --oracle-rows 400000000 >"$out/verify.txt" || { cat "$out/verify.txt"; exit 1; }
 tail -n 2 "$out/verify.txt"
+
+say "and would verify notice?"
+printf '$ lockstep verify --self-test\n'
+lockstep verify --self-test >"$out/self_test.txt" || { cat "$out/self_test.txt"; exit 1; }
+tail -n 1 "$out/self_test.txt"
 
 cat <<END
 
