@@ -113,12 +113,13 @@ pub struct Counters {
     pub refused: u64,
     /// Rows put aside as dead letters.
     pub dead_lettered: u64,
-    /// Rows that belong to no entity, since part of the key is NULL.
-    pub null_keys: u64,
+    /// Rows that were ever known and belong to no entity, since part of the key is NULL. A commit may take some back: a row that changes is counted as it is now, so that the
+    /// count is one of the set of rows.
+    pub null_keys: i64,
     /// Row versions that gave way to a greater one.
     pub superseded: u64,
-    /// Expressions that failed on a row.
-    pub row_errors: u64,
+    /// Expressions that failed on a row that was ever known; taken back likewise.
+    pub row_errors: i64,
 }
 
 impl AddAssign for Counters {
@@ -130,11 +131,12 @@ impl AddAssign for Counters {
             (&mut self.conflicts, more.conflicts),
             (&mut self.refused, more.refused),
             (&mut self.dead_lettered, more.dead_lettered),
-            (&mut self.null_keys, more.null_keys),
             (&mut self.superseded, more.superseded),
-            (&mut self.row_errors, more.row_errors),
         ];
         for (count, more) in pairs {
+            *count = count.saturating_add(more);
+        }
+        for (count, more) in [(&mut self.null_keys, more.null_keys), (&mut self.row_errors, more.row_errors)] {
             *count = count.saturating_add(more);
         }
     }

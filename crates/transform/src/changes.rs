@@ -3,14 +3,15 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use lockstep_model::Error;
 use lockstep_model::state::{ENTITY_KEY_LEN_MAX, shard_of};
 
 use crate::tiles::node::Row;
 use crate::tiles::{EntityChanges, order};
-use crate::transformation::Transformation;
+use crate::transformation::{Branch, Transformation};
 
 /// Rows of a source that admission let through, and what became of earlier ones.
 #[derive(Clone, Copy)]
@@ -34,9 +35,9 @@ pub struct StagedChanges {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     /// Rows that passed WHERE but whose entity key has a NULL or is too long.
-    pub null_keys: u64,
+    pub null_keys: i64,
     /// Expressions that failed for a row.
-    pub failed: u64,
+    pub failed: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -85,8 +86,9 @@ impl StagedChanges {
     pub fn stage(&mut self, transformation: &Transformation, branch: usize, changes: SourceChanges<'_>) -> Result<(), Error> {
         let stage = &transformation.branches[branch];
         let staged = stage.stage(changes.rows)?;
-        self.null_keys += staged.null_keys;
-        self.failed += staged.failed;
+        let gone = counts_of_gone(stage, &changes)?;
+        self.null_keys += staged.null_keys as i64 - 2 * gone.0;
+        self.failed += staged.failed as i64 - 2 * gone.1;
         let codec = &transformation.measures.codec;
         let encoder = codec.encoder(&staged.columns)?;
         let times: &ArrayRef = changes.rows.column(stage.event_time);
@@ -95,7 +97,7 @@ impl StagedChanges {
             let row = row as usize;
             let entity = staged.keys.get(at);
             if entity.len() > ENTITY_KEY_LEN_MAX || times.is_null(row) {
-                self.null_keys += 1;
+                self.null_keys += if changes.sign[row] { 1 } else { -1 };
                 continue;
             }
             let (primary_key, version) = (changes.suffix)(row);
@@ -180,6 +182,18 @@ impl StagedChanges {
         self.entries.clear();
         (self.null_keys, self.failed) = (0, 0);
     }
+}
+
+/// Among the rows that go: those whose entity key has a NULL, and expressions that fail. They were counted when the rows came, and are so no longer: what is counted
+/// follows from the rows there are, not from how often they changed between commits.
+fn counts_of_gone(stage: &Branch, changes: &SourceChanges<'_>) -> Result<(i64, i64), Error> {
+    if changes.sign.iter().all(|comes| *comes) {
+        return Ok((0, 0));
+    }
+    let goes: BooleanArray = changes.sign.iter().map(|comes| Some(!comes)).collect();
+    let rows = filter_record_batch(changes.rows, &goes).map_err(|error| Error::internal("a kernel refused rows of a source").caused_by(error))?;
+    let staged = stage.stage(&rows)?;
+    Ok((staged.null_keys as i64, staged.failed as i64))
 }
 
 fn entity_changes<'a>(bytes: &'a [u8], entries: &[&Entry]) -> EntityChanges<'a> {

@@ -220,6 +220,7 @@ fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Po
     let status = |(source, partitions): (String, Vec<PartitionStatus>)| {
         let Counters { applied, duplicates, conflicts, refused, dead_lettered, null_keys, superseded, row_errors } =
             counters.get(&source).copied().unwrap_or_default();
+        let [null_keys, row_errors] = [null_keys, row_errors].map(|count| u64::try_from(count).unwrap_or_default());
         SourceStatus { source, applied, duplicates, conflicts, refused, dead_lettered, superseded, null_keys, row_errors, partitions }
     };
     partitions.into_iter().map(status).collect()

@@ -96,13 +96,6 @@ impl Source {
     }
 }
 
-impl Source {
-    /// Whether what is known of a row may change when more rows come.
-    pub fn changes_rows(&self) -> bool {
-        self.version != Version::None || self.available == Available::AppendTime
-    }
-}
-
 impl Case {
     pub fn new(seed: u64) -> Case {
         let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
