@@ -262,6 +262,7 @@ fn kept_of(from: &ReadFrom, batch: &RecordBatch) -> Option<Kept> {
     })
 }
 
-fn texts<T: ToString>(columns: &[Vec<T>]) -> Vec<Vec<String>> {
+/// Names of statuses or fills, as they are kept.
+pub fn texts<T: ToString>(columns: &[Vec<T>]) -> Vec<Vec<String>> {
     columns.iter().map(|column| column.iter().map(ToString::to_string).collect()).collect()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use lockstep_model::key::Keys;
-use lockstep_model::{Error, FilledBy, Generation, StateKey, StateRead, Status, TimeMode};
+use lockstep_model::{Error, FilledBy, Generation, StateRead, Status, TimeMode};
 use lockstep_store::{CutRead, GenerationInfo};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::service::ServicePlan;
@@ -78,18 +78,6 @@ pub struct Role {
     pub version: u32,
     /// Its state.
     pub generation: Generation,
-}
-
-/// The state of one generation in a cut.
-struct CutState<'a> {
-    cut: &'a dyn CutRead,
-    generation: Generation,
-}
-
-impl StateRead for CutState<'_> {
-    fn get_many(&self, keys: &[StateKey], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
-        self.cut.get_state(self.generation, keys, found)
-    }
 }
 
 impl Served {
@@ -169,7 +157,7 @@ impl Served {
     fn service(&self, cut: &dyn CutRead, service: &ServicePlan, request: &LookupRequest<'_>) -> Result<Lookup, Error> {
         let roles = service.joins.iter().map(|join| self.role(&join.alias, &join.transformation)).collect::<Result<Vec<_>, _>>()?;
         self.check_moments(cut, &roles, request.moments)?;
-        let states: Vec<CutState<'_>> = roles.iter().map(|role| CutState { cut, generation: role.generation }).collect();
+        let states: Vec<_> = roles.iter().map(|role| cut.state(role.generation)).collect();
         let states: Vec<&dyn StateRead> = states.iter().map(|state| state as &dyn StateRead).collect();
         let time = request.time.unwrap_or_else(|| self.catalog.service_time_mode(service));
         let mut touches = request.explain.then(Vec::new);
@@ -195,7 +183,7 @@ impl Served {
     fn view(&self, cut: &dyn CutRead, view: &Arc<Transformation>, request: &LookupRequest<'_>) -> Result<Lookup, Error> {
         let role = self.role(&view.view, view)?;
         self.check_moments(cut, std::slice::from_ref(&role), request.moments)?;
-        let state = CutState { cut, generation: role.generation };
+        let state = cut.state(role.generation);
         let entities = view.entity_keys(request.rows.columns())?;
         let requests: Vec<Request<'_>> = request.moments.iter().enumerate().map(|(row, &at)| Request { entity: entities.get(row), at }).collect();
         let time = request.time.unwrap_or_else(|| self.catalog.time_mode(view));

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use lockstep_model::{Clock, Error, EventTime, FilePosition, Generation, PartitionId, Position, StateKey, StateRead};
+use lockstep_model::{Clock, Error, EventTime, FilePosition, PartitionId, Position};
 use lockstep_store::{CutRead, OnlineStore};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::tiles::Shape;
@@ -59,15 +59,6 @@ pub struct StreamReport {
     pub watermark: Option<EventTime>,
     /// Whether the input's end was reached.
     pub complete: bool,
-}
-
-/// The state of one generation in a cut.
-struct CutState<'a>(&'a dyn CutRead, Generation);
-
-impl StateRead for CutState<'_> {
-    fn get_many(&self, keys: &[StateKey], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
-        self.0.get_state(self.1, keys, found)
-    }
 }
 
 /// Applies a log to generations from their positions on, to its end or until it is told to stop.
@@ -285,7 +276,7 @@ impl<'a> Run<'a> {
                 let generation = target.generation.generation;
                 let pending = &mut self.pending[at];
                 let counters = pending.counters.clone();
-                let mut commit = target.commit(pending, &CutState(&*cut, generation), self.options.shape, self.store.epoch())?;
+                let mut commit = target.commit(pending, &cut.state(generation), self.options.shape, self.store.epoch())?;
                 for (source, counters) in counters {
                     *self.report.tally.entry((target.view.view.clone(), source)).or_default() += counters;
                 }

@@ -8,8 +8,8 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use lockstep_ingest::admission::Kind;
 use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, Progress, StreamOptions, StreamReport, Target, backfill, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores};
-use lockstep_model::{Clock, Error, EventTime, StateKey, StateRead, TimeMode};
-use lockstep_store::{Commit, Counters, CutRead, DeadLetter, NewGeneration, OnlineStore, Store, StoreOptions};
+use lockstep_model::{Clock, Error, EventTime, StateRead, TimeMode};
+use lockstep_store::{Commit, Counters, DeadLetter, NewGeneration, OnlineStore, Store, StoreOptions};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, Definitions};
 use lockstep_transform::tiles::{Request, Shape};
@@ -39,15 +39,6 @@ pub struct Outcome {
     pub answers: Vec<String>,
     pub counters: Counters,
     pub dead_letters: Vec<DeadLetter>,
-}
-
-/// The state of one generation in a cut.
-pub struct CutState<'a>(pub &'a dyn CutRead, pub lockstep_model::Generation);
-
-impl StateRead for CutState<'_> {
-    fn get_many(&self, keys: &[StateKey], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
-        self.0.get_state(self.1, keys, found)
-    }
 }
 
 fn stream_options() -> StreamOptions {
@@ -192,7 +183,7 @@ impl Project {
     /// Every feature of three shops, at moments a minute apart and at edges, as text that shows every bit.
     pub fn answers(&self, store: &Store, target: &Target) -> Vec<String> {
         let cut = OnlineStore::cut(store);
-        self.answers_in(&CutState(&*cut, target.generation.generation), target)
+        self.answers_in(&cut.state(target.generation.generation), target)
     }
 
     /// The same of any state.

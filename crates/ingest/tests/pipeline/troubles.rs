@@ -19,7 +19,7 @@ use lockstep_model::{StateRead, Status};
 use lockstep_store::{OnlineStore, Store};
 use lockstep_transform::tiles::{Request, Shape};
 
-use crate::support::{CutState, Project};
+use crate::support::Project;
 
 /// Time zones in which the corpus is run.
 const ZONES: [&str; 4] = ["UTC", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia"];
@@ -95,7 +95,7 @@ impl Case {
         let cut = OnlineStore::cut(store);
         let files = Files { base: project.dir().to_owned(), stores: Stores::local() };
         let replayed = replay(project.catalog(), target, &*cut, &files, Shape::default()).unwrap();
-        let answers = self.answers_of(project, target, &CutState(&*cut, target.generation.generation));
+        let answers = self.answers_of(project, target, &cut.state(target.generation.generation));
         assert_eq!(self.answers_of(project, target, &replayed.state), answers, "{}: replayed", self.path.display());
         answers
     }

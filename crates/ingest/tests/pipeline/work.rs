@@ -19,8 +19,6 @@ use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, Definitions};
 use lockstep_transform::tiles::{Request, Shape};
 
-use crate::support::CutState;
-
 /// Rows of the history of sales, and of the log.
 const ROWS: i64 = 90;
 /// Most rows of a commit.
@@ -222,7 +220,7 @@ impl Work {
         let moments: Vec<i64> = (-3..2 * ROWS + 30).map(|minute| START + minute * MINUTE).collect();
         let requests: Vec<Request<'_>> =
             moments.iter().flat_map(|&at| (0..3).map(move |i| (i, at))).map(|(i, at)| Request { entity: keys.get(i), at }).collect();
-        let state = CutState(cut, target.generation.generation);
+        let state = cut.state(target.generation.generation);
         let features = target.view.read_at(&state, &requests, TimeMode::Event, None).unwrap();
         let mut text = String::new();
         for (column, statuses) in features.columns.iter().zip(&features.statuses) {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anyhow::Result;
 use clap::Args;
-use lockstep_model::{Clock, Error, EventTime, Fingerprint, SystemClock};
+use lockstep_model::{Clock, Error, EventTime, Fingerprint, StateRead, SystemClock};
 use lockstep_serve::admin::Progress;
 use lockstep_store::OnlineStore;
 use lockstep_transform::catalog::Catalog;
@@ -24,7 +24,6 @@ use crate::requests;
 use crate::text::{age, bytes, counted, grouped};
 use crate::touched::{self, WindowRead};
 use crate::usage::{KEYS_MAX, Usage, usage};
-use crate::verify::CutState;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -146,7 +145,7 @@ impl ask::Question for Question {
         let cut = OnlineStore::cut(store);
         let same = |info: &&lockstep_store::GenerationInfo| info.view == self.view && info.meaning == self.meaning && info.state == self.state;
         let Some(info) = cut.generations()?.iter().rfind(same).cloned() else { return Ok(Some(Measured::default())) };
-        let state = CutState { cut: &*cut, generation: info.generation };
+        let state = cut.state(info.generation);
         let view = catalog.views.get(&self.view).filter(|view| view.meaning == self.meaning);
         let entity = match view {
             Some(view) if !self.entity.is_empty() && info.published() => Some(entity(catalog, view, &state, self)?),
@@ -157,7 +156,7 @@ impl ask::Question for Question {
     }
 }
 
-fn entity(catalog: &Catalog, view: &Transformation, state: &CutState<'_>, question: &Question) -> Result<EntityMeasured> {
+fn entity(catalog: &Catalog, view: &Transformation, state: &dyn StateRead, question: &Question) -> Result<EntityMeasured> {
     let row = requests::one(catalog, &question.view, &question.entity)?;
     let keys = view.entity_keys(row.columns())?;
     let Survey { head, leaves, pages, levels } = survey(state, keys.get(0))?;

@@ -15,7 +15,7 @@ mod state;
 use anyhow::Result;
 use lockstep_ingest::offline::{Files, replay};
 use lockstep_ingest::pipeline::Target;
-use lockstep_model::{Error, Generation, StateKey, StateRead, TimeMode};
+use lockstep_model::TimeMode;
 use lockstep_serve::admin::Progress;
 use lockstep_store::CutRead;
 use lockstep_transform::catalog::Catalog;
@@ -45,20 +45,6 @@ pub struct VerifyOptions {
 /// A tree of another shape than the store's, so that a fault in either shows.
 pub const OTHER_SHAPE: Shape = Shape { leaf_rows_max: 24, buffer_rows_max: 0 };
 
-/// The state of one generation in a cut.
-pub struct CutState<'a> {
-    /// The cut.
-    pub cut: &'a dyn CutRead,
-    /// The generation.
-    pub generation: Generation,
-}
-
-impl StateRead for CutState<'_> {
-    fn get_many(&self, keys: &[StateKey], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
-        self.cut.get_state(self.generation, keys, found)
-    }
-}
-
 /// Verifies views, one after the other.
 ///
 /// # Errors
@@ -86,7 +72,7 @@ fn view(
     let name = &target.view.view;
     progress(&format!("reading the inputs of {name} again"))?;
     let generation = target.generation.generation;
-    let online = CutState { cut, generation };
+    let online = cut.state(generation);
     let replayed = replay(catalog, target, cut, &options.files, OTHER_SHAPE)?;
     let horizon = cut.horizon(generation)?;
     let mut probes = probes::probes(&target.view, &replayed.entities, horizon.readable_from.0, probes_most, options.seed);

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::probes::Probe;
-use super::{CutState, OTHER_SHAPE, VerifyOptions, ViewReport};
+use super::{OTHER_SHAPE, VerifyOptions, ViewReport};
 use crate::output::{Paint, Report};
 use crate::table::{Align, Cell, Table};
 
@@ -120,7 +120,7 @@ impl Test<'_> {
             let reach = target.view.frames.iter().filter_map(|frame| frame.preceding).max().unwrap_or(i64::MAX);
             let generation = target.generation.generation;
             let cut = OnlineStore::cut(self.store);
-            let state = CutState { cut: &*cut, generation };
+            let state = cut.state(generation);
             let Some(damaged) = damage(&target.view.measures, &state, entity, kind, reach)? else { continue };
             let undo = self.values_of(target, damaged.writes.iter().map(|write| &write.key))?;
             drop(cut);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OTHER_SHAPE;
 use super::report::shown;
-use crate::kept::Kept;
+use crate::kept::{Kept, texts};
 use crate::output::{Paint, Report};
 use crate::text::grouped;
 
@@ -111,10 +111,6 @@ fn answer(catalog: &Catalog, targets: &[Target], replays: &[Option<Replay<'_>>],
     let features = view.read_at(state_of(name)?, &requests, kept.from.time, None)?;
     let none = vec![vec!["NONE".to_owned(); requests.len()]; features.columns.len()];
     Ok(Again { columns: features.columns, statuses: texts(&features.statuses), filled_by: none })
-}
-
-fn texts<T: ToString>(columns: &[Vec<T>]) -> Vec<Vec<String>> {
-    columns.iter().map(|column| column.iter().map(ToString::to_string).collect()).collect()
 }
 
 fn compare(report: &mut ServedReport, kept: &Kept, again: &Again) {

@@ -11,8 +11,6 @@ use lockstep_transform::oracle::{self, Oracle, OracleFeatures};
 use lockstep_transform::tiles::{Request, Shape};
 use lockstep_transform::transformation::Features;
 
-use crate::support::CutState;
-
 use super::case::{Case, Probes};
 use super::course::{Course, Project};
 
@@ -52,11 +50,11 @@ pub fn compare(case: &Case, (plain, _): (&Project<'_>, &Course), (project, cours
     let [readable, more] = horizons.map(|horizon| horizon.map(|horizon| horizon.readable_from.0));
     let from = readable?.max(more?);
     for mode in [TimeMode::Event, TimeMode::Known] {
-        let expected = answers(plain, &CutState(&*one, generation(plain)), &probes, from, mode).map_err(told)?;
+        let expected = answers(plain, &one.state(generation(plain)), &probes, from, mode).map_err(told)?;
         for status in expected.statuses.iter().flatten() {
             *seen.statuses.entry(status.to_string()).or_default() += 1;
         }
-        let given = answers(project, &CutState(&*other, generation(project)), &probes, from, mode).map_err(told)?;
+        let given = answers(project, &other.state(generation(project)), &probes, from, mode).map_err(told)?;
         if expected.newest != given.newest {
             return Err(format!("the newest events in {mode:?} time differ"));
         }
