@@ -93,7 +93,7 @@ fn size_of_rows(commit: &Commit) -> usize {
     /// Tag, family, lengths and the start of the physical key.
     const OVERHEAD: usize = 16;
     let state = commit.state.iter().map(|write| write.key.as_bytes().len() + write.value.as_ref().map_or(0, Vec::len) + OVERHEAD);
-    let keys = commit.keys.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Vec::len) + OVERHEAD);
+    let keys = commit.keys.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, |value| value.len()) + OVERHEAD);
     state.chain(keys).sum()
 }
 

@@ -4,6 +4,7 @@ use std::ops::AddAssign;
 
 use lockstep_model::{EventTime, Generation, PartitionId, Position, StateWrite};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 /// Which ingester may write: a number that grows whenever the store is opened or fenced. Commits of an earlier one are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -59,10 +60,13 @@ pub struct KeyWrite {
     /// The source's ordinal within the generation's view.
     pub source: u16,
     /// The encoded primary key.
-    pub key: Vec<u8>,
+    pub key: KeyBytes,
     /// What is remembered of the key; starts with a [`crate::KeyEntryHeader`], by which it expires.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<KeyBytes>,
 }
+
+/// Bytes that mostly fit in place: a key of two numbers, or what is remembered of a key without versions. There are two for each event.
+pub type KeyBytes = SmallVec<[u8; 36]>;
 
 /// A row that came further behind its partition's newest event than `allowed_lateness`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

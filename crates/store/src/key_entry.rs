@@ -16,7 +16,12 @@ impl KeyEntryHeader {
 
     /// Starts a dedup entry.
     pub fn put(self, entry: &mut Vec<u8>) {
-        entry.extend_from_slice(&(self.event_time.0 as u64 ^ SIGN).to_be_bytes());
+        entry.extend_from_slice(&self.bytes());
+    }
+
+    /// What a dedup entry starts with.
+    pub fn bytes(self) -> [u8; Self::LEN] {
+        (self.event_time.0 as u64 ^ SIGN).to_be_bytes()
     }
 
     /// The header of a dedup entry and what follows it; `None` where the entry is too short to have one.

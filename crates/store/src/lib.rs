@@ -51,7 +51,7 @@ mod store;
 mod tuning;
 
 pub use bulk::{BulkJob, BulkLoader, BulkPart};
-pub use commit::{Commit, Counters, DeadLetter, Epoch, Horizon, KeyWrite, Refusal};
+pub use commit::{Commit, Counters, DeadLetter, Epoch, Horizon, KeyBytes, KeyWrite, Refusal};
 pub use crash::{CrashPlan, CrashPoint};
 pub use cut::{Cut, GenerationState};
 pub use definitions::{DefinitionText, Definitions, NewDefinitions};

@@ -69,7 +69,7 @@ impl Store {
         let memory = Memory::new(&options);
         let expiry = Expiry::default();
         let db = open_database(&dir, &options, &memory, &expiry)?;
-        let bulk_tables = [STATE, KEYS].map(|name| tuning::tables(name, &options, &memory));
+        let bulk_tables = [STATE, KEYS].map(|name| tuning::bulk_tables(name, &options, &memory));
         let store = Store { db, dir, options, expiry, bulk_tables, book: Mutex::default(), _owner: owner };
         store.start()?;
         Ok(Claim::Owned(Box::new(store)))

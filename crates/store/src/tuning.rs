@@ -67,8 +67,8 @@ pub(crate) fn family(name: &str, options: &StoreOptions, memory: &Memory, expiry
     family
 }
 
-/// Options of one column family's memtables and files; a bulk load writes its files with the same.
-pub(crate) fn tables(name: &str, options: &StoreOptions, memory: &Memory) -> Options {
+/// Options of one column family's memtables and files.
+fn tables(name: &str, options: &StoreOptions, memory: &Memory) -> Options {
     let mut family = Options::default();
     // LZ4 where data is still moving, ZSTD where nine tenths of it come to rest.
     family.set_compression_type(DBCompressionType::Lz4);
@@ -92,6 +92,25 @@ pub(crate) fn tables(name: &str, options: &StoreOptions, memory: &Memory) -> Opt
     family
 }
 
+/// Options of the files of a bulk load. They are written as fast as may be, and the compactions that come by make of them what the rest is: of the time a file took, ZSTD was a
+/// third and ribbon filters a sixth. Half of a dedup entry is a hash, which nothing compresses.
+pub(crate) fn bulk_tables(name: &str, options: &StoreOptions, memory: &Memory) -> Options {
+    let mut family = tables(name, options, memory);
+    family.set_bottommost_compression_type(if name == layout::KEYS { DBCompressionType::None } else { DBCompressionType::Lz4 });
+    let mut blocks = blocks(name, false, memory);
+    blocks.set_bloom_filter(10.0, false);
+    blocks.set_whole_key_filtering(true);
+    hash_index(&mut blocks);
+    family.set_block_based_table_factory(&blocks);
+    family
+}
+
+/// A hash within each block finds a key without a binary search over its restart points.
+fn hash_index(blocks: &mut BlockBasedOptions) {
+    blocks.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+    blocks.set_data_block_hash_ratio(0.75);
+}
+
 fn blocks(name: &str, point_read: bool, memory: &Memory) -> BlockBasedOptions {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(&memory.cache);
@@ -111,9 +130,7 @@ fn blocks(name: &str, point_read: bool, memory: &Memory) -> BlockBasedOptions {
         // One key in a hundred passes by mistake. Bloom in level 0, where files are short-lived and speed counts; ribbon below, a third smaller.
         blocks.set_hybrid_ribbon_filter(10.0, 1);
         blocks.set_whole_key_filtering(true);
-        // A hash within each block finds a key without a binary search over its restart points.
-        blocks.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
-        blocks.set_data_block_hash_ratio(0.75);
+        hash_index(&mut blocks);
     }
     blocks
 }

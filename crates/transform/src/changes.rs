@@ -1,7 +1,6 @@
 //! From admitted source rows to changes per entity: the row stage applied, order keys made, and everything brought into the store's key order.
 
 use std::cmp::Ordering;
-use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -29,26 +28,70 @@ pub struct SourceChanges<'a> {
     pub suffix: &'a dyn Fn(usize) -> (&'a [u8], &'a [u8]),
 }
 
-/// Changes of many entities of one view, in one buffer.
-#[derive(Debug, Default)]
+/// Changes of many entities of one view, in buckets by shard: whoever brings a bucket into order works in memory that fits a processor's cache, and buckets can be
+/// worked on side by side. Sorting all changes of a backfill of millions at once spent most of its time waiting for memory.
+#[derive(Debug)]
 pub struct StagedChanges {
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
+    buckets: Vec<Bucket>,
+    /// How many bits of a shard are not the bucket's number.
+    shift: u32,
     /// Rows that passed WHERE but whose entity key has a NULL or is too long.
     pub null_keys: i64,
     /// Expressions that failed for a row.
     pub failed: i64,
 }
 
-#[derive(Debug, Clone)]
+/// Pieces of bounded size: a buffer that doubles is copied as often, and leaves the pages of its former selves behind.
+#[derive(Debug, Default)]
+struct Bucket(Vec<Piece>);
+
+#[derive(Debug, Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+/// A piece that has reached as many bytes takes nothing more.
+const PIECE_BYTES: usize = 1 << 16;
+
+/// A change: its entity key, order key and arguments lie one after the other, and before them the ends of its known interval, where it has any.
+#[derive(Debug, Clone, Copy)]
 struct Entry {
+    start: u32,
+    args_len: u32,
+    entity_len: u16,
+    /// Order keys are as long as [`lockstep_model::state::PRIMARY_KEY_LEN_MAX`] lets them be.
+    key_len: u16,
     shard: u16,
-    entity: Range<usize>,
-    key: Range<usize>,
-    args: Range<usize>,
-    known_from: i64,
-    known_until: i64,
     comes: bool,
+    is_bounded: bool,
+}
+
+impl Piece {
+    /// From when to when it was known.
+    fn known(&self, entry: &Entry) -> (i64, i64) {
+        if !entry.is_bounded {
+            return (i64::MIN, i64::MAX);
+        }
+        let end = entry.start as usize;
+        let time = |range: std::ops::Range<usize>| self.bytes[range].first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes));
+        (time(end - 16..end - 8), time(end - 8..end))
+    }
+
+    fn entity(&self, entry: &Entry) -> &[u8] {
+        let start = entry.start as usize;
+        &self.bytes[start..start + usize::from(entry.entity_len)]
+    }
+
+    fn key(&self, entry: &Entry) -> &[u8] {
+        let start = entry.start as usize + usize::from(entry.entity_len);
+        &self.bytes[start..start + usize::from(entry.key_len)]
+    }
+
+    fn args(&self, entry: &Entry) -> &[u8] {
+        let start = entry.start as usize + usize::from(entry.entity_len) + usize::from(entry.key_len);
+        &self.bytes[start..start + entry.args_len as usize]
+    }
 }
 
 /// Where a change belongs in the store's key order, as far as fixed widths say it: sorting the changes of a backfill spent a quarter of its time in comparing them byte by byte,
@@ -58,28 +101,57 @@ struct Place {
     entity: u128,
     /// The event time, with which an order key starts.
     time: i64,
-    number: u32,
+    /// The piece, then the entry in it: the order in which changes were made.
+    piece: u32,
+    entry: u32,
 }
 
 /// Bytes of an entity key in a [`Place`].
 const PLACE_ENTITY_LEN: usize = 12;
 
 impl Place {
+    fn of(piece: &Piece, entry: &Entry, (piece_number, entry_number): (usize, usize)) -> Place {
+        let entity = piece.entity(entry);
+        let mut start = [0; 16];
+        start[..2].copy_from_slice(&entry.shard.to_be_bytes());
+        start[2..4].copy_from_slice(&entry.entity_len.to_be_bytes());
+        let short = entity.len().min(PLACE_ENTITY_LEN);
+        start[4..4 + short].copy_from_slice(&entity[..short]);
+        let time = order::time_of(piece.key(entry));
+        Place { entity: u128::from_be_bytes(start), time, piece: piece_number as u32, entry: entry_number as u32 }
+    }
+
     /// Whether all of the entity key is in it, and not only its start.
     fn has_whole_entity(&self) -> bool {
         ((self.entity >> 96) & 0xffff) as usize <= PLACE_ENTITY_LEN
     }
 }
 
+impl Default for StagedChanges {
+    fn default() -> Self {
+        StagedChanges::in_buckets(1)
+    }
+}
+
 impl StagedChanges {
+    /// None yet, to be brought into order in as many equal ranges of shards: a power of two, at most 65,536.
+    pub fn in_buckets(buckets: u32) -> Self {
+        let buckets = buckets.clamp(1, 1 << 16).next_power_of_two();
+        StagedChanges { buckets: (0..buckets).map(|_| Bucket::default()).collect(), shift: 16 - buckets.trailing_zeros(), null_keys: 0, failed: 0 }
+    }
+
     /// How many changes there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.pieces().map(|piece| piece.entries.len()).sum()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.pieces().all(|piece| piece.entries.is_empty())
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        self.buckets.iter().flat_map(|bucket| &bucket.0)
     }
 
     /// Runs the row stage of one branch over changes of its source and adds what comes out.
@@ -101,23 +173,33 @@ impl StagedChanges {
                 continue;
             }
             let (primary_key, version) = (changes.suffix)(row);
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(entity);
-            let key = self.bytes.len();
-            order::write(&mut self.bytes, times.value(row), branch as u8, primary_key, version);
-            let args = self.bytes.len();
+            let shard = shard_of(entity);
+            let Piece { bytes, entries } = self.buckets[usize::from(shard) >> self.shift].open();
+            let known = (changes.known_from[row], changes.known_until[row]);
+            let is_bounded = known != (i64::MIN, i64::MAX);
+            if is_bounded {
+                bytes.extend_from_slice(&known.0.to_le_bytes());
+                bytes.extend_from_slice(&known.1.to_le_bytes());
+            }
+            let start = bytes.len();
+            bytes.extend_from_slice(entity);
+            let key = bytes.len();
+            order::write(bytes, times.value(row), branch as u8, primary_key, version);
+            let args = bytes.len();
             let comes = changes.sign[row];
             if comes {
-                encoder.write(at, &mut self.bytes);
+                encoder.write(at, bytes);
             }
-            self.entries.push(Entry {
-                shard: shard_of(entity),
-                entity: start..key,
-                key: key..args,
-                args: args..self.bytes.len(),
-                known_from: changes.known_from[row],
-                known_until: changes.known_until[row],
+            let too_long = |_| Error::data("an event is too long: an order key takes at most 65,535 bytes, and arguments 4 GiB");
+            entries.push(Entry {
+                // The piece was open, and the entity key not too long.
+                start: start as u32,
+                entity_len: entity.len() as u16,
+                key_len: u16::try_from(args - key).map_err(|_| too_long(()))?,
+                args_len: u32::try_from(bytes.len() - args).map_err(|_| too_long(()))?,
+                shard,
                 comes,
+                is_bounded,
             });
         }
         Ok(())
@@ -125,62 +207,99 @@ impl StagedChanges {
 
     /// Bytes held, about.
     pub fn size(&self) -> usize {
-        self.bytes.len() + self.entries.len() * size_of::<Entry>()
-    }
-
-    /// Which changes fall into each of `parts` equal ranges of shards, so that the parts can be brought into order side by side.
-    pub fn in_parts(&self, parts: u32) -> Vec<Vec<u32>> {
-        let mut numbers = vec![Vec::with_capacity(self.entries.len() / parts.max(1) as usize); parts as usize];
-        for (number, entry) in self.entries.iter().enumerate() {
-            numbers[((u32::from(entry.shard) * parts) >> 16) as usize].push(number as u32);
-        }
-        numbers
-    }
-
-    /// As [`Self::by_entity`], of some changes, whose numbers ascend.
-    pub fn by_entity_of(&self, numbers: &[u32]) -> Vec<EntityChanges<'_>> {
-        let mut places: Vec<Place> = numbers.iter().map(|&number| self.place(number)).collect();
-        // Numbers decide last, so that changes to one order key keep the order in which they were made.
-        places.sort_unstable_by(|a, b| self.compare(a, b).then(a.number.cmp(&b.number)));
-        let entries: Vec<&Entry> = places.iter().map(|place| &self.entries[place.number as usize]).collect();
-        self.grouped(&entries)
-    }
-
-    fn place(&self, number: u32) -> Place {
-        let entry = &self.entries[number as usize];
-        let (entity, key) = (&self.bytes[entry.entity.clone()], &self.bytes[entry.key.clone()]);
-        let mut start = [0; 16];
-        start[..2].copy_from_slice(&entry.shard.to_be_bytes());
-        // No longer than ENTITY_KEY_LEN_MAX.
-        start[2..4].copy_from_slice(&(entity.len() as u16).to_be_bytes());
-        let short = entity.len().min(PLACE_ENTITY_LEN);
-        start[4..4 + short].copy_from_slice(&entity[..short]);
-        Place { entity: u128::from_be_bytes(start), time: order::time_of(key), number }
-    }
-
-    fn compare(&self, a: &Place, b: &Place) -> std::cmp::Ordering {
-        let entry = |place: &Place| &self.entries[place.number as usize];
-        let entity = |place: &Place| &self.bytes[entry(place).entity.clone()];
-        let key = |place: &Place| &self.bytes[entry(place).key.clone()];
-        let by_entity = a.entity.cmp(&b.entity).then_with(|| if a.has_whole_entity() { Ordering::Equal } else { entity(a).cmp(entity(b)) });
-        by_entity.then(a.time.cmp(&b.time)).then_with(|| key(a).cmp(key(b)))
-    }
-
-    fn grouped(&self, entries: &[&Entry]) -> Vec<EntityChanges<'_>> {
-        let same_entity = |a: &&Entry, b: &&Entry| self.bytes[a.entity.clone()] == self.bytes[b.entity.clone()];
-        entries.chunk_by(same_entity).map(|entries| entity_changes(&self.bytes, entries)).collect()
+        self.pieces().map(|piece| piece.bytes.len() + piece.entries.len() * size_of::<Entry>()).sum()
     }
 
     /// The changes of each entity, in the order of its state keys. What happens to one order key within the batch is settled here: the last change stands.
     pub fn by_entity(&self) -> Vec<EntityChanges<'_>> {
-        self.by_entity_of(&(0..self.entries.len() as u32).collect::<Vec<_>>())
+        (0..self.buckets.len()).flat_map(|bucket| StagedChanges::bucket_by_entity(&[self], bucket)).collect()
     }
 
-    /// Empties this and keeps the memory.
+    /// As [`Self::by_entity`], of one bucket of changes that were staged side by side, in buckets of one size: those of one order key all in one place.
+    pub fn bucket_by_entity<'a>(all: &[&'a StagedChanges], bucket: usize) -> Vec<EntityChanges<'a>> {
+        let pieces: Vec<&Piece> = all.iter().flat_map(|staged| &staged.buckets[bucket].0).collect();
+        let mut places = Vec::with_capacity(pieces.iter().map(|piece| piece.entries.len()).sum());
+        for (number, piece) in pieces.iter().enumerate() {
+            places.extend(piece.entries.iter().enumerate().map(|(at, entry)| Place::of(piece, entry, (number, at))));
+        }
+        let pieces = Pieces(pieces);
+        // The order in which they were made decides last, so that changes to one order key keep it.
+        places.sort_unstable_by(|a, b| pieces.compare(a, b).then_with(|| (a.piece, a.entry).cmp(&(b.piece, b.entry))));
+        places.chunk_by(|a, b| pieces.compare_entities(a, b) == Ordering::Equal).map(|places| pieces.entity_changes(places)).collect()
+    }
+
+    /// Empties this and keeps some of the memory.
     pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.entries.clear();
+        for Bucket(pieces) in &mut self.buckets {
+            pieces.truncate(1);
+            pieces.iter_mut().for_each(|piece| {
+                piece.bytes.clear();
+                piece.entries.clear();
+            });
+        }
         (self.null_keys, self.failed) = (0, 0);
+    }
+}
+
+impl Bucket {
+    /// The piece that takes the next change.
+    fn open(&mut self) -> &mut Piece {
+        let Bucket(pieces) = self;
+        if pieces.last().is_none_or(|piece| piece.bytes.len() >= PIECE_BYTES) {
+            // Most buckets of a small input see a few changes; of one that has filled a piece, more are to come.
+            let room = if pieces.is_empty() { 0 } else { PIECE_BYTES + PIECE_BYTES / 16 };
+            pieces.push(Piece { bytes: Vec::with_capacity(room), entries: Vec::with_capacity(pieces.last().map_or(0, |last| last.entries.len())) });
+        }
+        let last = pieces.len() - 1;
+        &mut pieces[last]
+    }
+}
+
+/// The pieces of one bucket.
+struct Pieces<'a>(Vec<&'a Piece>);
+
+impl<'a> Pieces<'a> {
+    fn get(&self, place: &Place) -> (&'a Piece, &'a Entry) {
+        let piece = self.0[place.piece as usize];
+        (piece, &piece.entries[place.entry as usize])
+    }
+
+    fn entity(&self, place: &Place) -> &'a [u8] {
+        let (piece, entry) = self.get(place);
+        piece.entity(entry)
+    }
+
+    fn key(&self, place: &Place) -> &'a [u8] {
+        let (piece, entry) = self.get(place);
+        piece.key(entry)
+    }
+
+    fn compare_entities(&self, a: &Place, b: &Place) -> Ordering {
+        let rest = || if a.has_whole_entity() { Ordering::Equal } else { self.entity(a).cmp(self.entity(b)) };
+        a.entity.cmp(&b.entity).then_with(rest)
+    }
+
+    fn compare(&self, a: &Place, b: &Place) -> Ordering {
+        self.compare_entities(a, b).then(a.time.cmp(&b.time)).then_with(|| self.key(a).cmp(self.key(b)))
+    }
+
+    /// The changes of one entity, in order.
+    fn entity_changes(&self, places: &[Place]) -> EntityChanges<'a> {
+        let entity = places.first().map_or(&[][..], |place| self.entity(place));
+        let mut changes = EntityChanges { entity, removes: Vec::new(), upserts: Vec::with_capacity(places.len()) };
+        for same_key in places.chunk_by(|a, b| a.time == b.time && self.key(a) == self.key(b)) {
+            let Some(last) = same_key.last() else { continue };
+            let (piece, entry) = self.get(last);
+            let key = piece.key(entry);
+            if same_key.iter().any(|place| !self.get(place).1.comes) {
+                changes.removes.push(key);
+            }
+            if entry.comes {
+                let (known_from, known_until) = piece.known(entry);
+                changes.upserts.push(Row { key, known_from, known_until, args: piece.args(entry) });
+            }
+        }
+        changes
     }
 }
 
@@ -194,26 +313,6 @@ fn counts_of_gone(stage: &Branch, changes: &SourceChanges<'_>) -> Result<(i64, i
     let rows = filter_record_batch(changes.rows, &goes).map_err(|error| Error::internal("a kernel refused rows of a source").caused_by(error))?;
     let staged = stage.stage(&rows)?;
     Ok((staged.null_keys as i64, staged.failed as i64))
-}
-
-fn entity_changes<'a>(bytes: &'a [u8], entries: &[&Entry]) -> EntityChanges<'a> {
-    let entity = entries.first().map_or(&[][..], |entry| &bytes[entry.entity.clone()]);
-    let mut changes = EntityChanges { entity, ..EntityChanges::default() };
-    for same_key in entries.chunk_by(|a, b| bytes[a.key.clone()] == bytes[b.key.clone()]) {
-        let Some(last) = same_key.last() else { continue };
-        if same_key.iter().any(|entry| !entry.comes) {
-            changes.removes.push(&bytes[last.key.clone()]);
-        }
-        if last.comes {
-            changes.upserts.push(Row {
-                key: &bytes[last.key.clone()],
-                known_from: last.known_from,
-                known_until: last.known_until,
-                args: &bytes[last.args.clone()],
-            });
-        }
-    }
-    changes
 }
 
 #[cfg(test)]

@@ -48,16 +48,21 @@ impl Reason {
     }
 }
 
-/// The columns of a batch that admission looks at.
-pub(super) struct Batch<'a> {
-    pub(super) plan: &'a SourcePlan,
-    pub(super) arrivals: &'a Arrivals<'a>,
-    pub(super) now: EventTime,
+/// What admission makes of the columns of a batch, row by row, before it decides anything.
+pub(super) struct Columns {
+    now: EventTime,
     kind: Kind,
     keys: Keys,
     versions: VersionKeys,
-    event_times: &'a PrimitiveArray<TimestampMicrosecondType>,
     available: Available,
+}
+
+/// A batch as admission looks at it.
+pub(super) struct Batch<'a> {
+    pub(super) plan: &'a SourcePlan,
+    pub(super) arrivals: &'a Arrivals<'a>,
+    columns: &'a Columns,
+    event_times: &'a PrimitiveArray<TimestampMicrosecondType>,
 }
 
 /// The version of each row as bytes that order as versions do.
@@ -79,31 +84,33 @@ enum Available {
     Column(ArrayRef),
 }
 
-impl<'a> Batch<'a> {
-    pub(super) fn new(admission: &'a Admission, arrivals: &'a Arrivals<'a>, now: EventTime, kind: Kind) -> Result<Self, Error> {
-        let plan = admission.plan.as_ref();
+impl Columns {
+    pub(super) fn new(plan: &SourcePlan, arrivals: &Arrivals<'_>, now: EventTime, kind: Kind) -> Result<Self, Error> {
         let columns = arrivals.batch.columns();
         let lengths = [Some(arrivals.rows.len()), arrivals.tombstone.map(Array::len), arrivals.append_time.map(Array::len)];
         if columns.len() != plan.schema.fields().len() || lengths.into_iter().flatten().any(|len| len != arrivals.batch.num_rows()) {
             return Err(Error::internal(format!("a batch that is not of source `{}`", plan.name)));
         }
         let primary_key: Vec<ArrayRef> = plan.primary_key.iter().map(|&column| columns[column].clone()).collect();
-        let event_times = columns[plan.event_time].as_primitive_opt();
         let versions = match plan.version {
             None => VersionKeys::Absent,
             Some(Version::Column(index)) => VersionKeys::Column { index, keys: Keys::encode(std::slice::from_ref(&columns[index]))? },
             Some(Version::Position) => VersionKeys::Position(arrivals.rows.iter().map(|&row| position_version(kind, row)).collect()),
         };
-        Ok(Batch {
-            plan,
-            arrivals,
-            now,
-            kind,
-            keys: Keys::encode(&primary_key)?,
-            versions,
-            event_times: event_times.ok_or_else(|| Error::internal("event time is not a timestamp in µs"))?,
-            available: available(&plan.availability, arrivals)?,
-        })
+        Ok(Columns { now, kind, keys: Keys::encode(&primary_key)?, versions, available: available(&plan.availability, arrivals)? })
+    }
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(plan: &'a SourcePlan, arrivals: &'a Arrivals<'a>, columns: &'a Columns) -> Result<Self, Error> {
+        let event_times = arrivals.batch.column(plan.event_time).as_primitive_opt();
+        let event_times = event_times.ok_or_else(|| Error::internal("event time is not a timestamp in µs"))?;
+        Ok(Batch { plan, arrivals, columns, event_times })
+    }
+
+    /// What the clock says.
+    pub(super) fn now(&self) -> EventTime {
+        self.columns.now
     }
 
     pub(super) fn len(&self) -> usize {
@@ -111,12 +118,12 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn key(&self, row: usize) -> &[u8] {
-        self.keys.get(row)
+        self.columns.keys.get(row)
     }
 
     /// Bytes that order as the versions of the source do; empty where it has none.
     pub(super) fn version(&self, row: usize) -> &[u8] {
-        match &self.versions {
+        match &self.columns.versions {
             VersionKeys::Absent => &[],
             VersionKeys::Column { keys, .. } => keys.get(row),
             VersionKeys::Position(versions) => &versions[row],
@@ -125,7 +132,7 @@ impl<'a> Batch<'a> {
 
     /// The version for people.
     pub(super) fn version_text(&self, row: usize) -> String {
-        match &self.versions {
+        match &self.columns.versions {
             VersionKeys::Absent | VersionKeys::Position(_) => self.arrivals.rows[row].to_string(),
             VersionKeys::Column { keys, .. } => key::display(keys.get(row)),
         }
@@ -154,7 +161,7 @@ impl<'a> Batch<'a> {
     ///
     /// Never `i64::MAX`: what it supersedes would be known until then, which is to say for ever.
     pub(super) fn known_from(&self, row: usize, newest: i64) -> i64 {
-        let available = match &self.available {
+        let available = match &self.columns.available {
             Available::Always => return i64::MIN,
             Available::Column(times) if times.is_valid(row) => times.as_primitive::<TimestampMicrosecondType>().value(row),
             Available::Column(_) => self.append_time(row).unwrap_or(newest),
@@ -171,13 +178,13 @@ impl<'a> Batch<'a> {
 
     /// The event time of a row that can be taken, `None` of a tombstone; or what is wrong with it, which is a matter of the row alone.
     pub(super) fn check(&self, row: usize) -> Result<Option<i64>, Fault> {
-        if self.keys.has_null(row) {
+        if self.columns.keys.has_null(row) {
             return Err(self.null_key(row));
         }
         if self.key(row).len() > PRIMARY_KEY_LEN_MAX {
             return Err(self.long_key(row));
         }
-        if let VersionKeys::Column { index, keys } = &self.versions
+        if let VersionKeys::Column { index, keys } = &self.columns.versions
             && keys.has_null(row)
         {
             return Err(Fault { reason: Reason::NullVersion, detail: format!("version `{}` is NULL", self.column_name(*index)) });
@@ -193,19 +200,19 @@ impl<'a> Batch<'a> {
     }
 
     fn check_ahead(&self, row: usize) -> Result<i64, Fault> {
-        let (base, what) = match &self.available {
+        let (base, what) = match &self.columns.available {
             Available::Column(times) if times.is_null(row) => {
                 let detail = "available_at gives no moment for the row: it is NULL, or fails".to_owned();
                 return Err(Fault { reason: Reason::NoAvailability, detail });
             }
-            Available::AppendTime if self.kind == Kind::Stream && self.append_time(row).is_none() => {
+            Available::AppendTime if self.columns.kind == Kind::Stream && self.append_time(row).is_none() => {
                 let detail = "available_at is the append time, and the log does not say it".to_owned();
                 return Err(Fault { reason: Reason::NoAvailability, detail });
             }
             Available::Column(times) => (times.as_primitive::<TimestampMicrosecondType>().value(row), "its availability"),
             Available::Always | Available::AppendTime => match self.append_time(row) {
                 Some(time) => (time, "its append time"),
-                None => (self.now.0, "the clock"),
+                None => (self.now().0, "the clock"),
             },
         };
         let event_time = self.event_time(row);

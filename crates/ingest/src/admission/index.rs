@@ -48,59 +48,109 @@ impl KeyIndex for CutKeys<'_> {
 #[derive(Clone, Default)]
 pub struct MemoryKeyIndex {
     /// By source.
-    sources: FxHashMap<u16, Entries>,
+    sources: FxHashMap<u16, KeyTable>,
+}
+
+/// A key, and what is remembered of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyEntry<'a> {
+    /// The encoded primary key.
+    pub key: &'a [u8],
+    /// What is remembered.
+    pub entry: &'a [u8],
+    /// A hash of the key alone.
+    pub hash: u64,
 }
 
 /// What is remembered of the keys of a source. Keys and entries lie in one buffer: a backfill remembers millions, and two allocations for each were a fifth of its time.
+/// The table has nothing but numbers, so that it stays small, and whoever wants all keys goes through the records in the order of memory.
 #[derive(Clone, Default)]
-struct Entries {
+pub struct KeyTable {
     bytes: Vec<u8>,
-    slots: HashTable<Slot>,
+    records: Vec<Record>,
+    numbers: HashTable<u32>,
 }
 
 #[derive(Clone, Copy)]
-struct Slot {
+struct Record {
     hash: u64,
-    key: (u64, u32),
-    /// `None` where it was deleted.
-    entry: Option<(u64, u32)>,
+    /// Where the key starts.
+    start: u64,
+    key_len: u32,
+    /// Of the entry, which follows the key; `u32::MAX` where it was deleted.
+    entry_len: u32,
 }
 
-impl Entries {
-    fn hash(key: &[u8]) -> u64 {
-        xxh3_64(key)
+impl Record {
+    fn key<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        &bytes[self.start as usize..][..self.key_len as usize]
     }
 
-    fn of(&self, (start, len): (u64, u32)) -> &[u8] {
-        &self.bytes[start as usize..start as usize + len as usize]
+    fn entry<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        (self.entry_len != u32::MAX).then(|| &bytes[self.start as usize + self.key_len as usize..][..self.entry_len as usize])
     }
+}
 
-    fn push(&mut self, bytes: &[u8]) -> (u64, u32) {
-        let start = self.bytes.len() as u64;
-        self.bytes.extend_from_slice(bytes);
-        (start, bytes.len() as u32)
-    }
-
-    fn get(&self, key: &[u8]) -> Option<&Slot> {
-        let hash = Entries::hash(key);
-        self.slots.find(hash, |slot| slot.hash == hash && self.of(slot.key) == key)
+impl KeyTable {
+    fn get(&self, key: &[u8]) -> Option<&Record> {
+        let hash = xxh3_64(key);
+        let record = |number: &u32| &self.records[*number as usize];
+        self.numbers.find(hash, |number| record(number).hash == hash && record(number).key(&self.bytes) == key).map(record)
     }
 
     fn put(&mut self, key: &[u8], entry: Option<&[u8]>) {
-        let hash = Entries::hash(key);
-        let entry = entry.map(|entry| self.push(entry));
-        let Entries { bytes, slots } = self;
-        let is_same = |slot: &Slot| slot.hash == hash && bytes[slot.key.0 as usize..][..slot.key.1 as usize] == *key;
-        if let Some(slot) = slots.find_mut(hash, is_same) {
-            slot.entry = entry;
-            return;
+        let hash = xxh3_64(key);
+        let KeyTable { bytes, records, numbers } = self;
+        let is_same = |number: &u32| records[*number as usize].hash == hash && records[*number as usize].key(bytes) == key;
+        let entry_len = entry.map_or(u32::MAX, |entry| entry.len() as u32);
+        let known = numbers.find(hash, is_same).copied();
+        // What was written before stays where it is: few keys are written twice.
+        let record = Record { hash, start: bytes.len() as u64, key_len: key.len() as u32, entry_len };
+        bytes.extend_from_slice(key);
+        bytes.extend_from_slice(entry.unwrap_or_default());
+        match known {
+            Some(number) => records[number as usize] = record,
+            None => {
+                let number = records.len() as u32;
+                records.push(record);
+                numbers.insert_unique(hash, number, |number| records[*number as usize].hash);
+            }
         }
-        let key = self.push(key);
-        self.slots.insert_unique(hash, Slot { hash, key, entry }, |slot| slot.hash);
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.slots.iter().filter_map(|slot| Some((self.of(slot.key), self.of(slot.entry?))))
+    fn reserve(&mut self, keys: usize) {
+        let KeyTable { bytes, records, numbers } = self;
+        // What a key of a few columns takes without versions.
+        bytes.reserve(40 * keys);
+        records.reserve(keys);
+        numbers.reserve(keys, |number| records[*number as usize].hash);
+    }
+
+    /// The keys that are known, in the order in which they were first written, with their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, KeyEntry<'_>)> {
+        (0..self.records.len() as u32).filter_map(|number| Some((number, self.numbered(number)?)))
+    }
+
+    /// The key of a number, where it is known.
+    pub fn numbered(&self, number: u32) -> Option<KeyEntry<'_>> {
+        let record = self.records.get(number as usize)?;
+        Some(KeyEntry { key: record.key(&self.bytes), entry: record.entry(&self.bytes)?, hash: record.hash })
+    }
+
+    /// How many keys were written, deleted ones included.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+impl fmt::Debug for KeyTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyTable").field("keys", &self.records.len()).finish_non_exhaustive()
     }
 }
 
@@ -138,20 +188,31 @@ impl MemoryKeyIndex {
         }
     }
 
-    /// All keys and what is remembered of each, in no order.
-    pub fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.sources.values().flat_map(Entries::iter)
+    /// Makes room for more keys of a source.
+    pub fn reserve(&mut self, source: u16, keys: usize) {
+        self.sources.entry(source).or_default().reserve(keys);
+    }
+
+    /// Bytes held, about.
+    pub fn size(&self) -> usize {
+        self.sources.values().map(|entries| entries.bytes.len() + entries.records.len() * (size_of::<Record>() + size_of::<u32>())).sum()
+    }
+
+    /// The keys of the one source of which any were written.
+    pub fn only(&self) -> Option<&KeyTable> {
+        self.sources.values().find(|table| !table.is_empty())
     }
 
     /// All keys of a source and what is remembered of each, in no order.
     pub fn of(&self, source: u16) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.sources.get(&source).into_iter().flat_map(Entries::iter)
+        let table = self.sources.get(&source).into_iter();
+        table.flat_map(|table| table.iter().map(|(_, KeyEntry { key, entry, .. })| (key, entry)))
     }
 
     /// What was written of a key: nothing, or that it is known or was deleted.
     fn written(&self, source: u16, key: &[u8]) -> Option<Option<&[u8]>> {
         let entries = self.sources.get(&source)?;
-        entries.get(key).map(|slot| slot.entry.map(|entry| entries.of(entry)))
+        entries.get(key).map(|record| record.entry(&entries.bytes))
     }
 
     /// What is remembered of a key.
@@ -166,7 +227,7 @@ impl MemoryKeyIndex {
 
     /// Whether no key of any source is known.
     pub fn is_empty(&self) -> bool {
-        self.entries().next().is_none()
+        self.sources.keys().all(|&source| self.len(source) == 0)
     }
 }
 

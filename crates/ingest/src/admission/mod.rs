@@ -53,10 +53,11 @@ use arrow::array::{BooleanArray, Int64Array, RecordBatch};
 use lockstep_model::codec::CodecError;
 use lockstep_model::row::RowCodec;
 use lockstep_model::{Error, EventTime, PartitionId};
+use lockstep_store::{Counters, DeadLetter, Refusal};
 use lockstep_transform::catalog::SourcePlan;
 
 pub use admitted::Admitted;
-pub use index::{CutKeys, KeyIndex, MemoryKeyIndex, PendingKeys};
+pub use index::{CutKeys, KeyEntry, KeyIndex, KeyTable, MemoryKeyIndex, PendingKeys};
 
 /// Version of the layout of a key's entry.
 const LAYOUT: u8 = 1;
@@ -106,6 +107,35 @@ pub enum Kind {
     History,
 }
 
+/// What the rows of a batch are by themselves and by their log.
+pub struct Screening {
+    columns: batch::Columns,
+    screened: screen::Screened,
+}
+
+impl fmt::Debug for Screening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Screening").field("screened", &self.screened).finish_non_exhaustive()
+    }
+}
+
+impl Screening {
+    /// The partition's largest event time after the rows, µs.
+    pub fn event_time_max(&self) -> Option<i64> {
+        self.screened.event_time_max
+    }
+
+    /// The rows that came too late, those put aside, and how many they are.
+    pub fn into_ledger(self) -> (Vec<Refusal>, Vec<DeadLetter>, Counters) {
+        let screen::Ledger { refusals, dead_letters, counters } = self.screened.ledger;
+        (refusals, dead_letters, counters)
+    }
+}
+
+/// Some of the rows that passed the screen: of each primary key all or none.
+#[derive(Debug)]
+pub struct Share(screen::Passed);
+
 /// Admission of one source into one generation. Made once, used for every batch.
 #[derive(Debug)]
 pub struct Admission {
@@ -123,6 +153,11 @@ impl Admission {
         Ok(Admission { plan: Arc::clone(plan), ordinal, codec: RowCodec::new(Arc::clone(&plan.schema))? })
     }
 
+    /// The number of the source within the generation's view.
+    pub fn ordinal(&self) -> u16 {
+        self.ordinal
+    }
+
     /// Decides what the rows come to. `event_time_max` is the partition's largest event time before them, as [`Admitted::event_time_max`] gave it; `index` is
     /// what was known of the source's keys, all earlier writes applied.
     ///
@@ -136,14 +171,52 @@ impl Admission {
         now: EventTime,
         kind: Kind,
     ) -> Result<Admitted, Error> {
-        let batch = batch::Batch::new(self, arrivals, now, kind)?;
-        let screen::Screened { passed, newest, forgotten_before, mut ledger, event_time_max } = screen::screen(&batch, kind, event_time_max);
+        let screening = self.screen(arrivals, event_time_max, now, kind)?;
+        let mut admitted = self.decide(arrivals, &screening, &screening.screened.passed, index)?;
+        let event_time_max = screening.event_time_max();
+        let (refusals, dead_letters, counters) = screening.into_ledger();
+        admitted.counters += counters;
+        admitted.refusals = refusals;
+        admitted.dead_letters.extend(dead_letters);
+        admitted.dead_letters.sort_by_key(|letter| letter.row);
+        Ok(Admitted { event_time_max, ..admitted })
+    }
+
+    /// The part of [`Self::admit`] that goes by the rows and their log alone.
+    ///
+    /// # Errors
+    /// Where the batch is not one of the source.
+    pub fn screen(&self, arrivals: &Arrivals<'_>, event_time_max: Option<i64>, now: EventTime, kind: Kind) -> Result<Screening, Error> {
+        let columns = batch::Columns::new(&self.plan, arrivals, now, kind)?;
+        let screened = screen::screen(&batch::Batch::new(&self.plan, arrivals, &columns)?, kind, event_time_max);
+        Ok(Screening { columns, screened })
+    }
+
+    /// Cuts the rows that passed into shares by their primary key, to be decided side by side, each with an index of its own.
+    ///
+    /// # Errors
+    /// Where the screening is not one of these arrivals.
+    pub fn shares(&self, arrivals: &Arrivals<'_>, screening: &Screening, shares: usize) -> Result<Vec<Share>, Error> {
+        let batch = batch::Batch::new(&self.plan, arrivals, &screening.columns)?;
+        Ok(screening.screened.passed.shares(&batch, shares).into_iter().map(Share).collect())
+    }
+
+    /// The part of [`Self::admit`] that goes by primary key, for a share of the rows. `index` is what was known of the share's keys.
+    ///
+    /// # Errors
+    /// Where the index cannot be read or an entry of it does not decode.
+    pub fn decide_share(&self, arrivals: &Arrivals<'_>, screening: &Screening, share: &Share, index: &dyn KeyIndex) -> Result<Admitted, Error> {
+        self.decide(arrivals, screening, &share.0, index)
+    }
+
+    fn decide(&self, arrivals: &Arrivals<'_>, screening: &Screening, passed: &screen::Passed, index: &dyn KeyIndex) -> Result<Admitted, Error> {
+        let batch = batch::Batch::new(&self.plan, arrivals, &screening.columns)?;
+        let mut ledger = screen::Ledger::default();
         let mut buffers = versioned::Buffers::default();
         let (changes, keys) = match self.plan.version {
-            None => unversioned::admit(self, &batch, &passed, &forgotten_before, index, &mut ledger)?,
-            Some(_) => versioned::admit(self, &batch, (&passed, &newest), index, &mut ledger, &mut buffers)?,
+            None => unversioned::admit(self, &batch, passed, index, &mut ledger)?,
+            Some(_) => versioned::admit(self, &batch, passed, index, &mut ledger, &mut buffers)?,
         };
-        ledger.dead_letters.sort_by_key(|letter| letter.row);
         Ok(Admitted {
             rows: changes.gather(arrivals.batch, &self.codec)?,
             sign: changes.sign,
@@ -154,7 +227,7 @@ impl Admission {
             refusals: ledger.refusals,
             dead_letters: ledger.dead_letters,
             counters: ledger.counters,
-            event_time_max,
+            event_time_max: None,
         })
     }
 

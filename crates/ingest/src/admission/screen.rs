@@ -2,6 +2,7 @@
 
 use lockstep_model::EventTime;
 use lockstep_store::{Counters, DeadLetter, Refusal};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::batch::{Batch, Fault, Reason, length};
 use super::{Kind, Unreadable};
@@ -27,7 +28,7 @@ impl Ledger {
 
     fn push(&mut self, batch: &Batch<'_>, row: u64, reason: Reason, detail: String, bytes: Vec<u8>) {
         let partition = batch.arrivals.partition.clone();
-        self.dead_letters.push(DeadLetter { partition, row, reason: reason.word().to_owned(), detail, bytes, at: batch.now });
+        self.dead_letters.push(DeadLetter { partition, row, reason: reason.word().to_owned(), detail, bytes, at: batch.now() });
         self.counters.dead_lettered += 1;
     }
 
@@ -45,14 +46,42 @@ impl Ledger {
     }
 }
 
+/// Rows that go on to be looked up.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    pub(super) rows: Vec<u32>,
+    /// Per row: the partition's largest event time up to it, µs; `i64::MIN` where there is none yet.
+    pub(super) newest: Vec<i64>,
+    /// Per row: keys of events before this moment are forgotten, whether or not the store still has them.
+    pub(super) forgotten_before: Vec<i64>,
+}
+
+impl Passed {
+    pub(super) fn with_capacity(rows: usize) -> Self {
+        Passed { rows: Vec::with_capacity(rows), newest: Vec::with_capacity(rows), forgotten_before: Vec::with_capacity(rows) }
+    }
+
+    pub(super) fn push(&mut self, row: u32, newest: i64, forgotten_before: i64) {
+        self.rows.push(row);
+        self.newest.push(newest);
+        self.forgotten_before.push(forgotten_before);
+    }
+
+    /// The rows in as many shares; all rows of a key, in their order, in the same one.
+    pub(super) fn shares(&self, batch: &Batch<'_>, shares: usize) -> Vec<Passed> {
+        let mut all: Vec<Passed> = (0..shares).map(|_| Passed::with_capacity(2 * self.rows.len() / shares.max(1))).collect();
+        for ((&row, &newest), &forgotten_before) in self.rows.iter().zip(&self.newest).zip(&self.forgotten_before) {
+            let hash = xxh3_64(batch.key(row as usize)) as u32;
+            all[((u64::from(hash) * shares as u64) >> 32) as usize].push(row, newest, forgotten_before);
+        }
+        all
+    }
+}
+
 /// Rows that go on to be looked up, and what became of the others.
 #[derive(Debug)]
 pub(super) struct Screened {
-    pub(super) passed: Vec<u32>,
-    /// Per row that passed: the partition's largest event time up to it, µs; `i64::MIN` where there is none yet.
-    pub(super) newest: Vec<i64>,
-    /// Per row that passed: keys of events before this moment are forgotten, whether or not the store still has them.
-    pub(super) forgotten_before: Vec<i64>,
+    pub(super) passed: Passed,
     pub(super) ledger: Ledger,
     pub(super) event_time_max: Option<i64>,
 }
@@ -63,9 +92,7 @@ pub(super) fn screen(batch: &Batch<'_>, kind: Kind, event_time_max: Option<i64>)
     batch.arrivals.bad.iter().for_each(|bad| ledger.put_aside_unreadable(batch, bad));
     let lateness = batch.plan.lateness.filter(|_| kind == Kind::Stream);
     let mut newest = event_time_max;
-    let mut passed = Vec::with_capacity(batch.len());
-    let mut newest_at = Vec::with_capacity(batch.len());
-    let mut forgotten_before = Vec::with_capacity(batch.len());
+    let mut passed = Passed::with_capacity(batch.len());
     for row in 0..batch.len() {
         match (batch.check(row), newest, lateness) {
             (Err(fault), ..) => ledger.put_aside(batch, row, fault),
@@ -74,11 +101,10 @@ pub(super) fn screen(batch: &Batch<'_>, kind: Kind, event_time_max: Option<i64>)
             }
             (Ok(time), ..) => {
                 newest = newest.max(time);
-                passed.push(row as u32);
-                newest_at.push(newest.unwrap_or(i64::MIN));
-                forgotten_before.push(newest.zip(lateness).map_or(i64::MIN, |(newest, lateness)| newest.saturating_sub(lateness)));
+                let forgotten_before = newest.zip(lateness).map_or(i64::MIN, |(newest, lateness)| newest.saturating_sub(lateness));
+                passed.push(row as u32, newest.unwrap_or(i64::MIN), forgotten_before);
             }
         }
     }
-    Screened { passed, newest: newest_at, forgotten_before, ledger, event_time_max: newest }
+    Screened { passed, ledger, event_time_max: newest }
 }

@@ -5,13 +5,13 @@
 
 use lockstep_model::codec::{CodecError, Reader};
 use lockstep_model::{Error, EventTime};
-use lockstep_store::{KeyEntryHeader, KeyWrite};
+use lockstep_store::{KeyBytes, KeyEntryHeader, KeyWrite};
 use lockstep_transform::catalog::Availability;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::admitted::{Changes, Place};
 use super::batch::{Batch, Fault, Reason};
-use super::screen::Ledger;
+use super::screen::{Ledger, Passed};
 use super::slots::Slots;
 use super::{Admission, KeyIndex, LAYOUT};
 
@@ -24,9 +24,9 @@ struct Entry {
 }
 
 impl Entry {
-    fn encode(self, timed: bool) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(KeyEntryHeader::LEN + 25);
-        KeyEntryHeader { event_time: EventTime(self.event_time) }.put(&mut bytes);
+    fn encode(self, timed: bool) -> KeyBytes {
+        let mut bytes = KeyBytes::new();
+        bytes.extend_from_slice(&KeyEntryHeader { event_time: EventTime(self.event_time) }.bytes());
         bytes.push(LAYOUT);
         bytes.extend_from_slice(&self.content.to_be_bytes());
         if timed {
@@ -63,18 +63,17 @@ struct Slot {
 pub(super) fn admit<'a>(
     admission: &Admission,
     batch: &Batch<'_>,
-    passed: &[u32],
-    forgotten_before: &[i64],
+    passed: &Passed,
     index: &dyn KeyIndex,
     ledger: &mut Ledger,
 ) -> Result<(Changes<'a>, Vec<KeyWrite>), Error> {
     let timed = matches!(admission.plan.availability, Availability::AppendTime);
-    let slots = Slots::of(passed.iter().map(|&row| batch.key(row as usize)));
+    let slots = Slots::of(passed.rows.iter().map(|&row| batch.key(row as usize)));
     let mut known = look_up(admission, index, &slots.keys, timed)?;
     let encoder = batch.contents(admission)?;
-    let mut changes = Changes::with_capacity(passed.len());
+    let mut changes = Changes::with_capacity(passed.rows.len());
     let mut content = Vec::new();
-    for ((&row, &slot), &forgotten_before) in passed.iter().zip(&slots.of_rows).zip(forgotten_before) {
+    for ((&row, &slot), &forgotten_before) in passed.rows.iter().zip(&slots.of_rows).zip(&passed.forgotten_before) {
         content.clear();
         encoder.write(row as usize, &mut content);
         let event_time = batch.event_time(row as usize);
@@ -88,7 +87,7 @@ pub(super) fn admit<'a>(
     }
     let changed = slots.keys.iter().zip(&known).filter(|(_, slot)| slot.is_changed);
     let write =
-        |(&key, slot): (&&[u8], &Slot)| KeyWrite { source: admission.ordinal, key: key.to_vec(), value: slot.entry.map(|entry| entry.encode(timed)) };
+        |(&key, slot): (&&[u8], &Slot)| KeyWrite { source: admission.ordinal, key: key.into(), value: slot.entry.map(|entry| entry.encode(timed)) };
     Ok((changes, changed.map(write).collect()))
 }
 

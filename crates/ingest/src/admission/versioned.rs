@@ -5,7 +5,7 @@ use lockstep_store::KeyWrite;
 
 use super::admitted::{Changes, Place};
 use super::batch::{Batch, Fault, Reason};
-use super::screen::Ledger;
+use super::screen::{Ledger, Passed};
 use super::slots::Slots;
 use super::versions::{Arrival, Version, Versions};
 use super::{Admission, KeyIndex};
@@ -57,27 +57,27 @@ impl Buffers {
 pub(super) fn admit<'a>(
     admission: &Admission,
     batch: &'a Batch<'_>,
-    (passed, newest): (&[u32], &[i64]),
+    passed: &Passed,
     index: &dyn KeyIndex,
     ledger: &mut Ledger,
     buffers: &'a mut Buffers,
 ) -> Result<(Changes<'a>, Vec<KeyWrite>), Error> {
     let timed = admission.plan.has_availability();
-    let slots = Slots::of(passed.iter().map(|&row| batch.key(row as usize)));
-    buffers.fill(admission, batch, passed, &slots.keys, index)?;
+    let slots = Slots::of(passed.rows.iter().map(|&row| batch.key(row as usize)));
+    buffers.fill(admission, batch, &passed.rows, &slots.keys, index)?;
     let buffers = &*buffers;
     let before = buffers.entries.iter().map(|entry| if entry.is_empty() { Ok(Versions::default()) } else { Versions::decode(entry, timed) });
     let before = before.collect::<Result<Vec<_>, _>>().map_err(|error| admission.undecodable(error))?;
     let mut after = before.clone();
-    for (((&row, &newest), &slot), content) in passed.iter().zip(newest).zip(&slots.of_rows).zip(buffers.contents.iter()) {
+    for (((&row, &newest), &slot), content) in passed.rows.iter().zip(&passed.newest).zip(&slots.of_rows).zip(buffers.contents.iter()) {
         arrive(batch, row as usize, newest, content, &mut after[slot as usize], ledger);
     }
-    let mut changes = Changes::with_capacity(passed.len());
+    let mut changes = Changes::with_capacity(passed.rows.len());
     let mut writes = Vec::with_capacity(slots.keys.len());
     for ((&key, before), after) in slots.keys.iter().zip(&before).zip(&after) {
         if before != after {
             before.changes_to(after, |comes, version, known| changes.push(comes, version.place, known, key, version.version));
-            writes.push(KeyWrite { source: admission.ordinal, key: key.to_vec(), value: Some(after.encode(timed)) });
+            writes.push(KeyWrite { source: admission.ordinal, key: key.into(), value: Some(after.encode(timed).into()) });
         }
     }
     Ok((changes, writes))

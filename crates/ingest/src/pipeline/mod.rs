@@ -4,7 +4,9 @@
 //! memory leaves the folding to the end and loads sorted files instead of committing.
 
 mod backfill;
+mod history;
 mod horizon;
+mod load;
 mod step;
 mod stream;
 

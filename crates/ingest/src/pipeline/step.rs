@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use lockstep_model::{Error, EventTime, PartitionId, Position, StateRead};
@@ -148,40 +148,77 @@ pub fn arrivals_of<R>(
     source: &SourcePlan,
     run: impl FnOnce(&Arrivals<'_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
-    let bad: Vec<Unreadable<'_>> =
-        batch.bad.iter().filter(|bad| wanted(bad.row)).map(|bad| Unreadable { row: bad.row, reason: &bad.reason, bytes: &bad.bytes }).collect();
-    let known = until.map(|until| Ok::<_, Error>((until.0, known_times(batch, source)?))).transpose()?;
-    let counts = |row: &usize| wanted(batch.rows[*row]) && known.as_ref().is_none_or(|(until, times)| times[*row].is_none_or(|time| time < *until));
-    let all = batch.rows.len();
-    let picked: Vec<usize> = (0..all).filter(counts).collect();
-    if picked.len() == all {
-        let original = |row: usize| batch.original.bytes(&batch.batch, row);
-        return run(&Arrivals {
-            partition,
-            rows: &batch.rows,
-            batch: &batch.batch,
-            tombstone: batch.tombstone.as_ref(),
-            append_time: batch.append_time.as_ref(),
-            bad: &bad,
-            original: &original,
-        });
+    Picked::new(batch, wanted, until, source)?.arrivals(batch, partition, run)
+}
+
+/// Which rows of a batch count.
+#[derive(Debug)]
+pub(super) struct Picked {
+    /// Of the rows that could not be read: their places in the batch.
+    bad: Vec<usize>,
+    /// `None` where all do.
+    some: Option<Subset>,
+}
+
+/// Some rows of a batch, in columns of their own.
+#[derive(Debug)]
+struct Subset {
+    places: Vec<usize>,
+    rows: Vec<u64>,
+    columns: RecordBatch,
+    tombstone: Option<ArrayRef>,
+    append_time: Option<ArrayRef>,
+}
+
+impl Picked {
+    /// The rows whose numbers are `wanted` and, where there is an end, that were known before `until`.
+    pub(super) fn new(batch: &SourceBatch, wanted: impl Fn(u64) -> bool, until: Option<EventTime>, source: &SourcePlan) -> Result<Picked, Error> {
+        let bad = batch.bad.iter().enumerate().filter(|(_, bad)| wanted(bad.row)).map(|(place, _)| place).collect();
+        let known = until.map(|until| Ok::<_, Error>((until.0, known_times(batch, source)?))).transpose()?;
+        let counts =
+            |row: &usize| wanted(batch.rows[*row]) && known.as_ref().is_none_or(|(until, times)| times[*row].is_none_or(|time| time < *until));
+        let all = batch.rows.len();
+        let places: Vec<usize> = (0..all).filter(counts).collect();
+        if places.len() == all {
+            return Ok(Picked { bad, some: None });
+        }
+        let mask: BooleanArray = (0..all).map(|row| Some(counts(&row))).collect();
+        let kernel = |error| Error::internal("a kernel refused rows of a source").caused_by(error);
+        let some = Subset {
+            rows: places.iter().map(|&row| batch.rows[row]).collect(),
+            columns: filter_record_batch(&batch.batch, &mask).map_err(kernel)?,
+            tombstone: batch.tombstone.as_ref().map(|column| filter(column, &mask)).transpose().map_err(kernel)?,
+            append_time: batch.append_time.as_ref().map(|column| filter(column, &mask)).transpose().map_err(kernel)?,
+            places,
+        };
+        Ok(Picked { bad, some: Some(some) })
     }
-    let mask: BooleanArray = (0..all).map(|row| Some(counts(&row))).collect();
-    let kernel = |error| Error::internal("a kernel refused rows of a source").caused_by(error);
-    let rows: Vec<u64> = picked.iter().map(|&row| batch.rows[row]).collect();
-    let columns = filter_record_batch(&batch.batch, &mask).map_err(kernel)?;
-    let tombstone = batch.tombstone.as_ref().map(|column| filter(column, &mask)).transpose().map_err(kernel)?;
-    let append_time = batch.append_time.as_ref().map(|column| filter(column, &mask)).transpose().map_err(kernel)?;
-    let original = |row: usize| picked.get(row).map_or_else(Vec::new, |&row| batch.original.bytes(&batch.batch, row));
-    run(&Arrivals {
-        partition,
-        rows: &rows,
-        batch: &columns,
-        tombstone: tombstone.as_ref().map(|column| column.as_boolean()),
-        append_time: append_time.as_ref().map(|column| column.as_primitive::<Int64Type>()),
-        bad: &bad,
-        original: &original,
-    })
+
+    /// Passes them to `run`, as arrivals in `partition`. `batch` is the one they were picked from.
+    pub(super) fn arrivals<R>(&self, batch: &SourceBatch, partition: &PartitionId, run: impl FnOnce(&Arrivals<'_>) -> R) -> R {
+        let bad = self.bad.iter().map(|&place| &batch.bad[place]);
+        let bad: Vec<Unreadable<'_>> = bad.map(|bad| Unreadable { row: bad.row, reason: &bad.reason, bytes: &bad.bytes }).collect();
+        match &self.some {
+            None => run(&Arrivals {
+                partition,
+                rows: &batch.rows,
+                batch: &batch.batch,
+                tombstone: batch.tombstone.as_ref(),
+                append_time: batch.append_time.as_ref(),
+                bad: &bad,
+                original: &|row| batch.original.bytes(&batch.batch, row),
+            }),
+            Some(some) => run(&Arrivals {
+                partition,
+                rows: &some.rows,
+                batch: &some.columns,
+                tombstone: some.tombstone.as_ref().map(|column| column.as_boolean()),
+                append_time: some.append_time.as_ref().map(|column| column.as_primitive::<Int64Type>()),
+                bad: &bad,
+                original: &|row| some.places.get(row).map_or_else(Vec::new, |&row| batch.original.bytes(&batch.batch, row)),
+            }),
+        }
+    }
 }
 
 /// When each row was known: its event time or its availability, whichever is later, µs. `None` where neither is there.

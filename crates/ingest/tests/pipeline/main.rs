@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 
 use lockstep_ingest::offline::{Files, replay};
 use lockstep_ingest::source::Stores;
-use lockstep_store::CutRead;
+use lockstep_store::{CutRead, OnlineStore};
 use lockstep_transform::tiles::Shape;
 
 use support::{Project, Way};
@@ -51,6 +51,36 @@ fn all_ways_in_give_the_same_bits() {
         assert_eq!(other.counters, bulk.counters, "{way:?} {shape:?}");
         assert_eq!(other.dead_letters.len(), bulk.dead_letters.len(), "{way:?}");
     }
+}
+
+#[test]
+fn a_tombstone_of_a_history_is_known_when_the_file_has_come_to_it_wherever_it_is_cut() {
+    let sql = "
+        CREATE ENTITY shop (shop VARCHAR);
+        CREATE SOURCE sales (id BIGINT PRIMARY KEY, shop VARCHAR, seen TIMESTAMP, v BIGINT, at TIMESTAMP)
+          WITH (event_time = 'at', available_at = 'seen', version = 'v', allowed_lateness = '1 hour', history = 'all', batch = 'log.ndjson');
+        CREATE FEATURE VIEW takings ENTITY shop AS
+        SELECT shop, count(*) OVER ever AS sales FROM sales
+        WINDOW ever AS (PARTITION BY shop ORDER BY at RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);";
+    let sale = |id: u32| format!("{{\"id\":{id},\"shop\":\"a\",\"seen\":\"2024-01-01T00:0{id}:30Z\",\"v\":1,\"at\":\"2024-01-01T00:0{id}:00Z\"}}\n");
+    // The batches of a backfill have three rows here: the tombstone has none of its own batch before it.
+    let log = [1, 2, 3].map(sale).concat() + "{\"id\":2,\"v\":2,\"_tombstone\":true}\n" + &sale(4);
+    let project = Project::of(sql, &[("log.ndjson", log.as_bytes())]);
+    let held = [usize::MAX, 0].map(|memory_bytes| {
+        let (store, target) = project.unpublished();
+        project.backfill(&store, &target, memory_bytes, false).unwrap();
+        let cut = OnlineStore::cut(&store);
+        let (generation, mut held) = (target.generation.generation, Vec::new());
+        let mut hold = |key: &[u8], value: &[u8]| {
+            held.push((key.to_vec(), value.to_vec()));
+            Ok(())
+        };
+        cut.each_state(generation, &mut hold).unwrap();
+        cut.each_key(generation, &mut |_, key, entry| hold(key, entry)).unwrap();
+        (held, cut.positions(generation).unwrap())
+    });
+    assert_eq!(held[0].0.len(), 1 + 4);
+    assert_eq!(held[0], held[1]);
 }
 
 #[test]

@@ -154,7 +154,7 @@ impl Test<'_> {
             })?;
             let Some((source, key, entry)) = last else { continue };
             let commit = |value: Option<Vec<u8>>| Commit {
-                keys: vec![KeyWrite { source, key: key.clone(), value }],
+                keys: vec![KeyWrite { source, key: key.as_slice().into(), value: value.map(Into::into) }],
                 ..Commit::new(generation, self.store.epoch())
             };
             self.store.commit(commit(None))?;

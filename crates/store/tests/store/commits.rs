@@ -48,8 +48,9 @@ fn many_keys_are_answered_in_the_order_asked_for() {
     let mut commit = Commit::new(generation, store.epoch());
     commit.state = (0..500).map(|i| put(node(format!("e{}", i % 7).as_bytes(), i), &i.to_be_bytes())).collect();
     commit.state.push(put(StateKey::head(b"empty"), b""));
-    commit.keys =
-        (0..500u16).map(|i| KeyWrite { source: i % 2, key: i.to_be_bytes().to_vec(), value: Some(support::entry(0, &i.to_be_bytes())) }).collect();
+    commit.keys = (0..500u16)
+        .map(|i| KeyWrite { source: i % 2, key: i.to_be_bytes().as_slice().into(), value: Some(support::entry(0, &i.to_be_bytes()).into()) })
+        .collect();
     store.commit(commit).unwrap();
 
     let cut = store.cut();

@@ -24,7 +24,8 @@ fn filled(store: &Store) -> Generation {
     let generation = new_generation(store);
     let mut commit = Commit::new(generation, store.epoch());
     commit.state = (0..100).map(|t| put(node(b"EWR", t), b"node")).chain([put(StateKey::head(b"EWR"), b"head")]).collect();
-    let keys = (0..100i64).flat_map(|t| [0, 1].map(|source| KeyWrite { source, key: t.to_be_bytes().to_vec(), value: Some(entry(t, b"")) }));
+    let keys =
+        (0..100i64).flat_map(|t| [0, 1].map(|source| KeyWrite { source, key: t.to_be_bytes().as_slice().into(), value: Some(entry(t, b"").into()) }));
     commit.keys = keys.collect();
     store.commit(commit).unwrap();
     generation

@@ -61,7 +61,7 @@ impl Model {
         set(&mut self.state, key.as_bytes().to_vec(), value.map(|value| vec![value; usize::from(value)]));
         set(&mut self.keys, (source, primary.clone()), value.map(|value| entry(0, &[value])));
         commit.state.push(StateWrite { value: value.map(|value| vec![value; usize::from(value)]), key });
-        commit.keys.push(KeyWrite { source, key: primary, value: value.map(|value| entry(0, &[value])) });
+        commit.keys.push(KeyWrite { source, key: primary.into(), value: value.map(|value| entry(0, &[value]).into()) });
     }
 
     fn check(&self, cut: &dyn CutRead) {

@@ -50,7 +50,7 @@ fn commit_of(generation: Generation, store: &Store, entities: std::ops::Range<u3
         commit.state.extend((0..NODES).map(|t| put(node(&entity(i), t << 40), &value(u64::from(i) << 8 | t as u64))));
         commit.keys.extend((0..NODES).map(|t| {
             let key = [entity(i).as_slice(), &t.to_be_bytes()].concat();
-            KeyWrite { source: 0, key, value: Some(entry(t, &[7; 16])) }
+            KeyWrite { source: 0, key: key.into(), value: Some(entry(t, &[7; 16]).into()) }
         }));
     }
     commit
@@ -58,7 +58,7 @@ fn commit_of(generation: Generation, store: &Store, entities: std::ops::Range<u3
 
 fn bytes_of(commit: &Commit) -> usize {
     let state = commit.state.iter().map(|write| write.key.as_bytes().len() + write.value.as_ref().map_or(0, Vec::len));
-    let keys = commit.keys.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, Vec::len));
+    let keys = commit.keys.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, |value| value.len()));
     state.chain(keys).sum()
 }
 

@@ -90,7 +90,7 @@ pub fn numbered(generation: Generation, epoch: Epoch, n: u64) -> Commit {
     let value = n.to_be_bytes();
     let mut commit = Commit::new(generation, epoch);
     commit.state = vec![put(StateKey::head(b"EWR"), &value), put(StateKey::head(b"JFK"), &value), put(node(b"EWR", n as i64), &value)];
-    commit.keys = vec![KeyWrite { source: 0, key: value.to_vec(), value: Some(entry(n as i64, &value)) }];
+    commit.keys = vec![KeyWrite { source: 0, key: value.as_slice().into(), value: Some(entry(n as i64, &value).into()) }];
     commit.positions = vec![(partition("a.ndjson"), rows_done(n))];
     commit.counters = vec![("departures".to_owned(), Counters { applied: 1, ..Counters::default() })];
     commit

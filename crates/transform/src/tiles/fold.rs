@@ -45,9 +45,9 @@ pub fn apply(measures: &Measures, shape: Shape, state: &dyn StateRead, changes: 
 /// unless they fit the head.
 pub fn build(measures: &Measures, shape: Shape, entity: &[u8], rows: &[Row<'_>]) -> Result<Vec<StateWrite>, Error> {
     let mut writes = Vec::new();
-    let mut folder = Folder::new(measures);
     let buffered = rows.len() <= shape.buffer_rows_max;
     if !buffered {
+        let mut folder = Folder::new(measures);
         Writer { entity, shape, state: &NoState, folder: &mut folder, writes: &mut writes }.build(&Path::root(), rows)?;
     }
     let head = node::encode_head(if buffered { rows } else { &[] });

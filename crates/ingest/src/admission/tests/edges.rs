@@ -139,7 +139,7 @@ fn an_entry_that_does_not_decode_is_an_error_that_names_the_source() {
         let rows = parse("k=1 t=10 v=1");
         let key = log.decide(&rows).keys[0].key.clone();
         for value in [&b""[..], b"short", b"12345678", b"12345678\x09", b"12345678\x01garbage"] {
-            log.index.apply(&[KeyWrite { source: 0, key: key.clone(), value: Some(value.to_vec()) }]);
+            log.index.apply(&[KeyWrite { source: 0, key: key.clone(), value: Some(value.into()) }]);
             let batch = super::log::batch(&log.admission.plan, &rows);
             let arrivals = Arrivals {
                 partition: &log.partition,
@@ -182,7 +182,7 @@ fn the_store_and_memory_answer_alike() {
     assert_eq!(read(&stored), read(&memory));
     assert_eq!(read(&memory)[2].1.as_deref(), keys[0].value.as_deref());
     let mut pending = MemoryKeyIndex::new();
-    pending.apply(&[KeyWrite { value: None, ..keys[0].clone() }, KeyWrite { key: b"unknown".to_vec(), ..keys[1].clone() }]);
+    pending.apply(&[KeyWrite { value: None, ..keys[0].clone() }, KeyWrite { key: b"unknown".as_slice().into(), ..keys[1].clone() }]);
     let layered = read(&PendingKeys::new(&pending, &stored));
     assert_eq!(layered, [(0, keys[1].value.clone()), (1, keys[1].value.clone()), (2, None)]);
 }
