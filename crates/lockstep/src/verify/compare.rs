@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type};
 use lockstep_ingest::offline::Replayed;
 use lockstep_ingest::pipeline::Target;
 use lockstep_model::{Error, StateRead, Status, TimeMode};
@@ -17,8 +19,6 @@ use super::report::{Difference, FeatureReport, ViewReport, shown};
 
 /// Requests answered at once.
 const BATCH: usize = 4096;
-/// Differences told of each view.
-const DIFFERENCES_MAX: usize = 10;
 
 type Faults = BTreeMap<Vec<u8>, Vec<Fault>>;
 
@@ -84,7 +84,10 @@ impl Answered<'_> {
             return;
         }
         counts.differ += 1;
-        if report.differences.len() < DIFFERENCES_MAX {
+        let apart = |value: Option<&Value<'_>>| value.map_or(f64::INFINITY, |value| value.distance(&offline));
+        let distance = apart(online.as_ref()).max(third.as_ref().map_or(0.0, |third| apart(Some(third))));
+        let name = format!("{}.{}", report.view, report.features[feature].name);
+        report.tell(distance, || {
             let of_entity = faults.get(request.entity);
             let fault = of_entity.and_then(|faults| faults.iter().find(|fault| fault.span.0 <= request.at).or(faults.first()));
             let agrees = |with: Option<&Value<'_>>| third.as_ref().zip(with).is_some_and(|(third, with)| third.same(with));
@@ -96,16 +99,16 @@ impl Answered<'_> {
                 (false, None) => "its events and tiles are those of the inputs: the read differs".to_owned(),
                 (true, _) => "the oracle is alone: the view's SQL says otherwise than both drivers".to_owned(),
             };
-            let name = format!("{}.{}", report.view, report.features[feature].name);
             let text = |value: &Value<'_>| value.shown();
-            report.differences.push(Difference::new(
+            Difference::new(
                 name,
                 request,
                 [online.as_ref().map_or_else(|| self.unreadable.unwrap_or_default().to_owned(), text), text(&offline)],
                 third.as_ref().map(text),
                 cause,
-            ));
-        }
+                distance,
+            )
+        });
     }
 }
 
@@ -123,6 +126,30 @@ impl<'a> Value<'a> {
 
     fn same(&self, other: &Value<'_>) -> bool {
         self.status == other.status && same_at(self.column, self.row, other.column, other.row)
+    }
+
+    /// How far two values are apart: nothing where only their bits are, at most 2 of numbers, which is what values of other kinds are too, and infinitely where their status is
+    /// not the same.
+    fn distance(&self, other: &Value<'_>) -> f64 {
+        if self.status != other.status {
+            return f64::INFINITY;
+        }
+        if self.same(other) {
+            return 0.0;
+        }
+        match (self.number(), other.number()) {
+            (Some(a), Some(b)) if a == b || a.is_nan() && b.is_nan() => 0.0,
+            (Some(a), Some(b)) if a.is_finite() && b.is_finite() => (a - b).abs() / a.abs().max(b.abs()),
+            _ => 2.0,
+        }
+    }
+
+    /// The value as a number, if it is one.
+    fn number(&self) -> Option<f64> {
+        let value = self.column.slice(self.row, 1);
+        let is_number = value.data_type().is_numeric();
+        let number = is_number.then(|| cast(&value, &DataType::Float64).ok()).flatten()?;
+        number.as_primitive_opt::<Float64Type>().filter(|number| number.is_valid(0)).map(|number| number.value(0))
     }
 
     fn shown(&self) -> String {
@@ -148,5 +175,27 @@ fn count(report: &mut FeatureReport, features: &Features, feature: usize, empty:
         report.present += u64::from(*status == Status::Present);
         let is_trivial = column.is_null(row) || same_at(column, row, empty, 0);
         report.telling += u64::from(!is_trivial);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Float64Array, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_worse_than_a_number_and_an_ulp_the_least() {
+        let numbers: ArrayRef = Arc::new(Float64Array::from(vec![1.0, f64::from_bits(1.0f64.to_bits() + 1), -1.0, 0.0, -0.0, f64::NAN]));
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+        let of = |column, row| Value { column, status: Status::Present, row };
+        let apart = |a, b| of(&numbers, a).distance(&of(&numbers, b));
+        assert_eq!([apart(0, 0), apart(3, 4), apart(0, 2), apart(0, 3), apart(0, 5)], [0.0, 0.0, 2.0, 1.0, 2.0]);
+        assert_eq!(apart(0, 1), f64::EPSILON / (1.0 + f64::EPSILON));
+        assert_eq!(of(&texts, 0).distance(&of(&texts, 1)), 2.0);
+        let absent = Value { status: Status::Null, ..of(&numbers, 0) };
+        assert_eq!(absent.distance(&of(&numbers, 0)), f64::INFINITY);
     }
 }

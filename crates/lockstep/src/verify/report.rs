@@ -57,7 +57,7 @@ pub struct ViewReport {
     pub features: Vec<FeatureReport>,
     /// The state itself.
     pub state: StateReport,
-    /// The first few values that differ.
+    /// The few values that differ most, the worst first.
     pub differences: Vec<Difference>,
     #[serde(skip)]
     range: Option<(i64, i64)>,
@@ -142,11 +142,24 @@ pub struct Difference {
     pub oracle: Option<String>,
     /// Why, as far as it can be told.
     pub cause: String,
+    /// How far the answers are apart: of numbers as a share of the greater one, and infinite where one has no value or another status.
+    #[serde(skip)]
+    pub(super) distance: f64,
 }
 
+/// Differences told of each view.
+const DIFFERENCES_MAX: usize = 10;
+
 impl Difference {
-    pub(super) fn new(feature: String, request: &Request<'_>, [online, offline]: [String; 2], oracle: Option<String>, cause: String) -> Self {
-        Difference { feature, entity: key::display(request.entity), at: EventTime(request.at).to_string(), online, offline, oracle, cause }
+    pub(super) fn new(
+        feature: String,
+        request: &Request<'_>,
+        [online, offline]: [String; 2],
+        oracle: Option<String>,
+        cause: String,
+        distance: f64,
+    ) -> Self {
+        Difference { feature, entity: key::display(request.entity), at: EventTime(request.at).to_string(), online, offline, oracle, cause, distance }
     }
 }
 
@@ -192,6 +205,15 @@ impl ViewReport {
         }
         let ends = self.range.map(|(low, high)| (EventTime(low).to_string(), EventTime(high).to_string()));
         (self.from, self.to) = ends.unzip();
+    }
+
+    /// Keeps a difference if it is among the worst; of equal ones the first.
+    pub(super) fn tell(&mut self, distance: f64, difference: impl FnOnce() -> Difference) {
+        let at = self.differences.partition_point(|told| told.distance >= distance);
+        if at < DIFFERENCES_MAX {
+            self.differences.insert(at, difference());
+            self.differences.truncate(DIFFERENCES_MAX);
+        }
     }
 
     /// Values that differ.
@@ -342,10 +364,14 @@ impl ViewReport {
         if *faults > first.len() as u64 {
             wrong(format!("and {} more faults", faults - first.len() as u64));
         }
-        for Difference { feature, entity, at, online, offline, oracle, cause } in &self.differences {
+        for Difference { feature, entity, at, online, offline, oracle, cause, .. } in &self.differences {
             let oracle = oracle.as_ref().map(|oracle| format!(", oracle {oracle}")).unwrap_or_default();
             let _ = writeln!(text, "  {} {feature} of {entity} at {at}: online {online}, offline {offline}{oracle}", paint.red("differs:"));
             let _ = writeln!(text, "    {cause}");
+        }
+        let (differ, told) = (self.differ(), self.differences.len() as u64);
+        if differ > told {
+            let _ = writeln!(text, "  {} {} more, none of them further apart", paint.red("differ:"), grouped(differ - told));
         }
     }
 }
