@@ -217,6 +217,25 @@ impl StagedChanges {
 
     /// As [`Self::by_entity`], of one bucket of changes that were staged side by side, in buckets of one size: those of one order key all in one place.
     pub fn bucket_by_entity<'a>(all: &[&'a StagedChanges], bucket: usize) -> Vec<EntityChanges<'a>> {
+        let mut by_entity = Vec::new();
+        let keep = |changes: &mut EntityChanges<'a>| {
+            by_entity.push(std::mem::take(changes));
+            Ok(())
+        };
+        // Keeping them does not fail.
+        let _ = StagedChanges::each_entity(all, bucket, keep);
+        by_entity
+    }
+
+    /// As [`Self::bucket_by_entity`], one after the other, in memory that is used again.
+    ///
+    /// # Errors
+    /// As `visit` does.
+    pub fn each_entity<'a>(
+        all: &[&'a StagedChanges],
+        bucket: usize,
+        mut visit: impl FnMut(&mut EntityChanges<'a>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let pieces: Vec<&Piece> = all.iter().flat_map(|staged| &staged.buckets[bucket].0).collect();
         let mut places = Vec::with_capacity(pieces.iter().map(|piece| piece.entries.len()).sum());
         for (number, piece) in pieces.iter().enumerate() {
@@ -225,7 +244,12 @@ impl StagedChanges {
         let pieces = Pieces(pieces);
         // The order in which they were made decides last, so that changes to one order key keep it.
         places.sort_unstable_by(|a, b| pieces.compare(a, b).then_with(|| (a.piece, a.entry).cmp(&(b.piece, b.entry))));
-        places.chunk_by(|a, b| pieces.compare_entities(a, b) == Ordering::Equal).map(|places| pieces.entity_changes(places)).collect()
+        let mut changes = EntityChanges::default();
+        for places in places.chunk_by(|a, b| pieces.compare_entities(a, b) == Ordering::Equal) {
+            pieces.entity_changes(places, &mut changes);
+            visit(&mut changes)?;
+        }
+        Ok(())
     }
 
     /// Empties this and keeps some of the memory.
@@ -284,9 +308,11 @@ impl<'a> Pieces<'a> {
     }
 
     /// The changes of one entity, in order.
-    fn entity_changes(&self, places: &[Place]) -> EntityChanges<'a> {
-        let entity = places.first().map_or(&[][..], |place| self.entity(place));
-        let mut changes = EntityChanges { entity, removes: Vec::new(), upserts: Vec::with_capacity(places.len()) };
+    fn entity_changes(&self, places: &[Place], changes: &mut EntityChanges<'a>) {
+        changes.entity = places.first().map_or(&[][..], |place| self.entity(place));
+        changes.removes.clear();
+        changes.upserts.clear();
+        changes.upserts.reserve(places.len());
         for same_key in places.chunk_by(|a, b| a.time == b.time && self.key(a) == self.key(b)) {
             let Some(last) = same_key.last() else { continue };
             let (piece, entry) = self.get(last);
@@ -299,7 +325,6 @@ impl<'a> Pieces<'a> {
                 changes.upserts.push(Row { key, known_from, known_until, args: piece.args(entry) });
             }
         }
-        changes
     }
 }
 

@@ -108,7 +108,9 @@ impl Load<'_> {
             Ok(())
         };
         thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.options.threads.max(1)).map(|_| scope.spawn(work)).collect();
+            let busy = self.options.threads.max(1);
+            // And one more, since a part that is done waits for the disk.
+            let threads: Vec<_> = (0..busy + usize::from(busy > 1)).map(|_| scope.spawn(work)).collect();
             threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
         Ok(!self.options.stop.load(atomic::Ordering::Relaxed))
@@ -117,16 +119,14 @@ impl Load<'_> {
     fn load_state(&self, part: u32, files: &mut BulkPart<'_>) -> Result<(), Error> {
         let buckets = |part: u32| (part * BUCKETS / PARTS) as usize;
         for bucket in buckets(part)..buckets(part + 1) {
-            for changes in StagedChanges::bucket_by_entity(&self.staged, bucket) {
+            StagedChanges::each_entity(&self.staged, bucket, |changes| {
                 if changes.upserts.is_empty() {
-                    continue;
+                    return Ok(());
                 }
                 let mut writes = tiles::build(&self.target.view.measures, self.options.shape, changes.entity, &changes.upserts)?;
                 writes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-                for write in &writes {
-                    files.put_state(&write.key, write.value.as_deref().unwrap_or_default())?;
-                }
-            }
+                writes.iter().try_for_each(|write| files.put_state(&write.key, write.value.as_deref().unwrap_or_default()))
+            })?;
         }
         Ok(())
     }
@@ -200,7 +200,9 @@ impl<'a> KeyRanges<'a> {
         let tables = Tables::new(target, shares);
         let bounds = tables.bounds();
         let cut = |share: usize| {
-            let mut ranges = vec![Vec::new(); PARTS as usize];
+            let keys: usize = tables.0[share].iter().flatten().map(|table| table.len()).sum();
+            let room = keys / PARTS as usize;
+            let mut ranges: Vec<Vec<PlacedKey>> = (0..PARTS).map(|_| Vec::with_capacity(room + room / 16)).collect();
             tables.of(share).for_each(|(key, _)| ranges[bounds.partition_point(|bound| tables.compare(bound, &key).is_le())].push(key));
             ranges
         };

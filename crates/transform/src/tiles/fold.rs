@@ -65,6 +65,9 @@ impl StateRead for NoState {
     }
 }
 
+/// Leaves whose rows are decoded and folded in one go: as many as a core's cache holds, since an entity may have millions.
+const LEAVES_FOLDED: usize = 128;
+
 struct Writer<'w, 'm> {
     entity: &'w [u8],
     shape: Shape,
@@ -201,8 +204,11 @@ impl Writer<'_, '_> {
     fn build(&mut self, path: &Path, rows: &[Row<'_>]) -> Result<Tile, Error> {
         let mut leaves = Vec::new();
         let plan = plan(rows, 0..rows.len(), path.clone(), self.shape.leaf_rows_max, &mut leaves);
-        let mut leaf_tiles = self.folder.tiles_of_rows(rows, &leaves)?.into_iter();
-        Ok(self.write_plan(plan, rows, &mut leaf_tiles)?)
+        let mut leaf_tiles = Vec::with_capacity(leaves.len());
+        for leaves in leaves.chunks(LEAVES_FOLDED) {
+            leaf_tiles.extend(self.folder.tiles_of_rows(rows, leaves)?);
+        }
+        Ok(self.write_plan(plan, rows, &mut leaf_tiles.into_iter())?)
     }
 
     fn write_plan(&mut self, plan: Plan, rows: &[Row<'_>], leaf_tiles: &mut impl Iterator<Item = Tile>) -> Result<Tile, CodecError> {
