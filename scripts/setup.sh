@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the build needs and Cargo cannot bring: a C++ compiler, and libclang with its own headers, with which
-# bindgen reads RocksDB's C interface. Silent and quick when nothing is missing; without the right to install, says
-# in one line what to install and fails.
+# Installs what the build needs and Cargo cannot bring: a C++ compiler, libclang with its own headers, with which
+# bindgen reads RocksDB's C interface, and OpenSSL's headers, for librdkafka. With LOCKSTEP_SETUP_TESTS set, also what the
+# tests on a Kafka broker need: Java and Maven. Silent and quick when nothing is missing; without the right to install,
+# says in one line what to install and fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/env.sh
@@ -29,6 +30,11 @@ have_libclang_headers() {
 }
 
 have_bindgen_needs() { have_libclang && have_libclang_headers; }
+
+have_openssl_headers() { [[ -n ${OPENSSL_DIR:-} ]] || { have pkg-config && pkg-config --exists openssl; }; }
+
+# What tests need is no matter to who only builds.
+tests_lack() { [[ -n ${LOCKSTEP_SETUP_TESTS:-} ]] && ! have "$1"; }
 
 # Prints how to become root, `env` if we are; fails if we may not.
 as_root() {
@@ -67,12 +73,20 @@ fail() {
 missing=()
 find_missing() {
   have g++ || missing+=("a C++ compiler")
+  have make || missing+=("make")
   have_bindgen_needs || missing+=("libclang with its headers")
+  have_openssl_headers || missing+=("OpenSSL's headers")
+  if tests_lack java; then missing+=("Java"); fi
+  if tests_lack mvn; then missing+=("Maven"); fi
 }
 
 packages_for_missing() {
   have g++ || echo g++
+  have make || echo make
   have_bindgen_needs || libclang_packages
+  have_openssl_headers || printf '%s\n' libssl-dev pkg-config
+  if tests_lack java; then echo default-jre-headless; fi
+  if tests_lack mvn; then echo maven; fi
 }
 
 install_missing() {
