@@ -1,6 +1,7 @@
 //! From sources to the store: rows are read, admitted, folded and committed.
 
 pub mod admission;
+pub mod kafka;
 pub mod offline;
 pub mod pipeline;
 pub mod source;

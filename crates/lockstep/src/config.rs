@@ -12,6 +12,7 @@ use lockstep_transform::definition::{Diagnostic, Interval, SourceFile, Span};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
+use crate::kafka::KafkaConfig;
 use crate::text::nearest;
 
 /// Name of the file of settings: a directory that has one is a project.
@@ -33,6 +34,9 @@ pub struct Config {
     pub sync: Sync,
     /// Bounds on memory.
     pub memory: Memory,
+    /// Where the brokers of Kafka topics are and how to speak to them: librdkafka's properties. One that is secret is better said as `{ env = "NAME" }` or
+    /// `{ file = "PATH" }`, which are read when it is needed.
+    pub kafka: KafkaConfig,
 }
 
 /// Bounds on memory.
@@ -56,6 +60,7 @@ impl Default for Config {
             batch_rows: NonZeroUsize::MIN.saturating_add(8191),
             sync: Sync(SyncPolicy::Interval(Duration::from_secs(1))),
             memory: Memory::default(),
+            kafka: KafkaConfig::default(),
         }
     }
 }

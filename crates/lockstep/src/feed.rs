@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
 use lockstep_ingest::admission::Kind;
-use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, StreamOptions, StreamReport, Tally, Target, backfill, ingest};
+use lockstep_ingest::kafka::Kafka;
+use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, StreamOptions, StreamReport, Tally, Target, accept_gaps, backfill, follow, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores, locate};
-use lockstep_model::{EventTime, SystemClock};
+use lockstep_model::{Error, EventTime, SystemClock};
 use lockstep_store::{CutRead, OnlineStore, Store};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::Shape;
@@ -16,7 +17,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answering::Answering;
-use crate::output::{Paint, Report};
+use crate::output::{Output, Paint, Report};
 use crate::owned::Owned;
 use crate::progress::Display;
 use crate::project::Project;
@@ -78,10 +79,7 @@ pub fn run_ingest(
 ) -> Result<StreamReport> {
     let Owned { project, store, .. } = owned;
     let catalog = &*owned.catalog()?;
-    let targets = owned.feed(|| targets(&*OnlineStore::cut(store), catalog, true))?;
-    if targets.is_empty() {
-        bail!("no view has published state · run `lockstep apply` and `lockstep backfill` first");
-    }
+    let targets = published(owned, catalog)?;
     let mut total = StreamReport { complete: true, ..StreamReport::default() };
     let mut display = Display::new();
     let files = locate(from, Path::new("."), &Stores::local())?;
@@ -120,6 +118,66 @@ pub fn run_ingest(
     Ok(total)
 }
 
+/// Which topics are followed, and how.
+#[derive(Debug)]
+pub struct Topics {
+    /// Of these sources; of all where empty.
+    pub sources: Vec<String>,
+    /// Whether to end where they end now.
+    pub until_end: bool,
+    /// Whether to go on with them though they are not what was read.
+    pub accept_gap: bool,
+}
+
+/// Applies the Kafka topics of sources to every published generation.
+pub fn run_follow(owned: &Owned, topics: &Topics, out: &Output, stop: &Arc<AtomicBool>) -> Result<StreamReport> {
+    let Owned { project, store, .. } = owned;
+    let catalog = &*owned.catalog()?;
+    let targets = published(owned, catalog)?;
+    let kafka = Kafka { settings: project.kafka()?, until_end: topics.until_end };
+    let options = stream_options(project, Format::Ndjson, &topics.sources, Vec::new(), stop);
+    if topics.accept_gap {
+        for gap in accept_gaps(store, catalog, &targets, &kafka, &options)? {
+            out.say(&format!("{} was read to offset {} and goes on at {}", gap.partition.partition, gap.read_to, gap.from));
+        }
+    }
+    let mut display = Display::new();
+    let report = follow(store, catalog, &targets, &kafka, &options, &mut |progress| display.show(progress));
+    display.finish();
+    Ok(report?)
+}
+
+/// The error of logs that could not be read on, where there are any.
+pub fn say_stopped(stopped: Vec<(String, Error)>) -> Result<()> {
+    let names: Vec<String> = stopped.iter().map(|(name, error)| format!("source `{name}` stopped: {error}")).collect();
+    match stopped.into_iter().next() {
+        Some((_, error)) => Err(Error::new(error.kind(), names.join("\n")).into()),
+        None => Ok(()),
+    }
+}
+
+fn published(owned: &Owned, catalog: &Catalog) -> Result<Vec<Target>> {
+    let targets = owned.feed(|| targets(&*OnlineStore::cut(&owned.store), catalog, true))?;
+    if targets.is_empty() {
+        bail!("no view has published state · run `lockstep apply` and `lockstep backfill` first");
+    }
+    Ok(targets)
+}
+
+fn stream_options(project: &Project, format: Format, sources: &[String], beside: Vec<String>, stop: &Arc<AtomicBool>) -> StreamOptions {
+    StreamOptions {
+        format,
+        sources: sources.to_vec(),
+        kind: Kind::Stream,
+        beside,
+        until: None,
+        batch_rows: project.config.batch_rows.get(),
+        shape: Shape::default(),
+        stop: Arc::clone(stop),
+        clock: Arc::new(SystemClock),
+    }
+}
+
 #[allow(clippy::too_many_arguments, reason = "one call site")]
 fn ingest_file(
     store: &Store,
@@ -135,17 +193,8 @@ fn ingest_file(
     let Some(format) = named else {
         bail!("the name of `{}` does not say its format · give it the ending .ndjson, .csv or .parquet", file.name());
     };
-    let options = StreamOptions {
-        format,
-        sources: sources.to_vec(),
-        kind: Kind::Stream,
-        beside: beside.iter().map(|file| file.name().to_owned()).collect(),
-        until: None,
-        batch_rows: project.config.batch_rows.get(),
-        shape: Shape::default(),
-        stop: Arc::clone(stop),
-        clock: Arc::new(SystemClock),
-    };
+    let beside = beside.iter().map(|file| file.name().to_owned()).collect();
+    let options = stream_options(project, format, sources, beside, stop);
     Ok(ingest(store, catalog, targets, file, &options, observe)?)
 }
 
@@ -291,7 +340,7 @@ impl Report for Backfilled {
 
 impl From<StreamReport> for Ingested {
     fn from(report: StreamReport) -> Self {
-        let StreamReport { rows, commits, tally, watermark, complete } = report;
+        let StreamReport { rows, commits, tally, watermark, complete, stopped: _ } = report;
         Ingested { rows, commits, watermark: watermark.map(|watermark| watermark.to_string()), complete, answered: None, sources: by_source(&tally) }
     }
 }

@@ -99,7 +99,7 @@ impl Kept {
 
     /// Rows applied in all positions: grows as the state does.
     pub fn rows_applied(&self) -> u64 {
-        let rows = |(_, Position::File(position)): &(PartitionId, Position)| position.rows;
+        let rows = |(_, position): &(PartitionId, Position)| position.rows();
         self.from.views.iter().flat_map(|view| &view.positions).map(rows).sum()
     }
 

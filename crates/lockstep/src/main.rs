@@ -13,6 +13,7 @@ mod explain;
 mod failure;
 mod feed;
 mod golden;
+mod kafka;
 mod kept;
 mod ledger;
 mod output;

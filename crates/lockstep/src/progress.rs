@@ -15,6 +15,8 @@ pub struct Display {
     stage: String,
     started: Instant,
     last_line: Instant,
+    /// Rows by then.
+    last_rows: u64,
 }
 
 impl Display {
@@ -23,7 +25,7 @@ impl Display {
     #[allow(clippy::new_without_default, reason = "it starts a clock")]
     pub fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8)));
-        Display { bar, stage: String::new(), started: Instant::now(), last_line: Instant::now() }
+        Display { bar, stage: String::new(), started: Instant::now(), last_line: Instant::now(), last_rows: 0 }
     }
 
     /// Shows how far a run has come.
@@ -45,7 +47,7 @@ impl Display {
                 bar.set_message(text);
             }
             None if self.last_line.elapsed() >= LINE_EVERY => {
-                self.last_line = Instant::now();
+                (self.last_line, self.last_rows) = (Instant::now(), progress.rows);
                 let share = progress.bytes_total.filter(|total| *total > 0).map(|total| format!("{}% ", progress.bytes * 100 / total));
                 let _ = writeln!(std::io::stderr(), "{}{text}", share.unwrap_or_default());
             }
@@ -80,9 +82,13 @@ impl Display {
     }
 
     fn text(&self, progress: &Progress) -> String {
-        let seconds = self.started.elapsed().as_secs_f64().max(1e-3);
+        // What is followed is shown as it goes now, what ends as it went.
+        let (rows, since) = if progress.behind.is_some() { (self.last_rows, self.last_line) } else { (0, self.started) };
+        let rate = progress.rows.saturating_sub(rows) as f64 / since.elapsed().as_secs_f64().max(1e-3);
         let watermark = progress.watermark.map(|watermark| format!(" · watermark {watermark}")).unwrap_or_default();
-        let rate = if progress.bytes > 0 { format!(" · {:.0} rows/s", progress.rows as f64 / seconds) } else { String::new() };
-        format!("{} · {} rows{rate}{watermark}", progress.stage, progress.rows)
+        let rate = if progress.bytes > 0 { format!(" · {rate:.0} rows/s") } else { String::new() };
+        let lag = progress.behind.map(|behind| format!(" · lag {behind}")).unwrap_or_default();
+        let stopped = if progress.stopped > 0 { format!(" · {} stopped", progress.stopped) } else { String::new() };
+        format!("{} · {} rows{rate}{lag}{watermark}{stopped}", progress.stage, progress.rows)
     }
 }

@@ -3,8 +3,10 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use lockstep_ingest::kafka::Settings;
 use lockstep_model::Error;
 use lockstep_store::DefinitionText;
 use lockstep_transform::catalog::Catalog;
@@ -79,6 +81,22 @@ impl Project {
     /// The error of a store that is not there yet, or holds nothing.
     pub fn nothing_applied(&self) -> Error {
         Error::not_found(format!("no definitions were applied to {} · run `lockstep apply` first", self.store.display()))
+    }
+
+    /// How to speak to the brokers.
+    ///
+    /// # Errors
+    /// Invalid where the settings do not say where they are, or a secret is not where they say.
+    pub fn kafka(&self) -> Result<Arc<Settings>, Error> {
+        self.config.kafka.settings(&self.dir).map(Arc::new)
+    }
+
+    /// As [`Self::kafka`]; `None` where nothing is said of them.
+    ///
+    /// # Errors
+    /// As [`Self::kafka`].
+    pub fn kafka_where_set(&self) -> Result<Option<Arc<Settings>>, Error> {
+        if self.config.kafka.is_empty() { Ok(None) } else { self.kafka().map(Some) }
     }
 
     /// The definitions, compiled.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct PartitionId {
     /// The source's name.
     pub source: String,
-    /// The partition: a file's path, a topic and number, `-` for standard input.
+    /// The partition: a file's path, `-` for standard input, `kafka://departures/3` for a topic and a number.
     pub partition: String,
 }
 
@@ -17,6 +17,65 @@ pub struct PartitionId {
 pub enum Position {
     /// A file, or standard input.
     File(FilePosition),
+    /// A partition of a Kafka topic.
+    Kafka(KafkaPosition),
+}
+
+impl Position {
+    /// The number of the next row: rows passed of a file, the next offset of a topic's partition.
+    pub fn rows(&self) -> u64 {
+        match self {
+            Position::File(position) => position.rows,
+            Position::Kafka(position) => position.offset,
+        }
+    }
+
+    /// See [`FilePosition::event_time_max`].
+    pub fn event_time_max(&self) -> Option<i64> {
+        match self {
+            Position::File(position) => position.event_time_max,
+            Position::Kafka(position) => position.event_time_max,
+        }
+    }
+
+    /// See [`FilePosition::begun_at`].
+    pub fn begun_at(&self) -> Option<i64> {
+        match self {
+            Position::File(position) => position.begun_at,
+            Position::Kafka(position) => position.begun_at,
+        }
+    }
+
+    /// See [`FilePosition::order`].
+    pub fn order(&self) -> u64 {
+        match self {
+            Position::File(position) => position.order,
+            Position::Kafka(position) => position.order,
+        }
+    }
+
+    /// Whether it is at the end of what never grows.
+    pub fn complete(&self) -> bool {
+        matches!(self, Position::File(FilePosition { complete: true, .. }))
+    }
+
+    /// The same place, with other rows passed.
+    #[must_use]
+    pub fn at(&self, rows: u64) -> Position {
+        match self.clone() {
+            Position::File(position) => Position::File(FilePosition { rows, ..position }),
+            Position::Kafka(position) => Position::Kafka(KafkaPosition { offset: rows, ..position }),
+        }
+    }
+
+    /// The same place, with what admission has come to there.
+    #[must_use]
+    pub fn with_admission(&self, event_time_max: Option<i64>, begun_at: Option<i64>, order: u64) -> Position {
+        match self.clone() {
+            Position::File(position) => Position::File(FilePosition { event_time_max, begun_at, order, ..position }),
+            Position::Kafka(position) => Position::Kafka(KafkaPosition { event_time_max, begun_at, order, ..position }),
+        }
+    }
 }
 
 /// Rows done of a file or of standard input.
@@ -43,4 +102,40 @@ pub struct FilePosition {
     pub order: u64,
     /// Whether the file's end was reached.
     pub complete: bool,
+}
+
+/// How far a partition of a Kafka topic has been applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KafkaPosition {
+    /// The cluster's id, as its brokers say it.
+    pub cluster: String,
+    /// The topic's id: a topic that was deleted and made again has another one under the same name.
+    pub topic_id: String,
+    /// The offset that was the partition's first when it was begun.
+    pub first: u64,
+    /// The offset of the next record.
+    pub offset: u64,
+    /// The last record passed, by which the log is known again; absent before the first.
+    pub last: Option<RecordMark>,
+    /// The offset from which reading went on though the log was another one by then, or lacked records: because somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<u64>,
+    /// See [`FilePosition::event_time_max`].
+    pub event_time_max: Option<i64>,
+    /// See [`FilePosition::begun_at`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<i64>,
+    /// See [`FilePosition::order`].
+    pub order: u64,
+}
+
+/// What a record of a log is known again by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordMark {
+    /// Its offset.
+    pub offset: u64,
+    /// Its timestamp, in milliseconds; absent where it has none.
+    pub time_ms: Option<i64>,
+    /// XXH3-64 of its key and value.
+    pub hash: u64,
 }

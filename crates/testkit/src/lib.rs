@@ -2,6 +2,7 @@
 
 pub mod definitions;
 mod effort;
+pub mod kafka;
 #[cfg(target_os = "linux")]
 pub mod syncfs;
 

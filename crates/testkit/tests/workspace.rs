@@ -15,7 +15,12 @@ const LAYERS: [(&str, &[&str]); 6] = [
 ];
 
 /// A dependency, and the crates that may import it.
-const HEAVY: [(&str, &[&str]); 3] = [("datafusion", &["lockstep-transform"]), ("rocksdb", &["lockstep-store"]), ("clap", &["lockstep"])];
+const HEAVY: [(&str, &[&str]); 4] = [
+    ("datafusion", &["lockstep-transform"]),
+    ("rocksdb", &["lockstep-store"]),
+    ("clap", &["lockstep"]),
+    ("rdkafka", &["lockstep-ingest", "lockstep-testkit"]),
+];
 
 /// The dependencies of each package, those of tests and benchmarks left out.
 fn packages() -> Vec<(String, Vec<String>)> {

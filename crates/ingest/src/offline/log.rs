@@ -1,18 +1,25 @@
 //! One partition, read again from its start, up to one place after the other.
 
-use lockstep_model::{Error, FilePosition};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use lockstep_model::{Error, FilePosition, KafkaPosition};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 
 use super::Files;
 use crate::admission::Kind;
-use crate::pipeline::{dialect_of, file_format, schema_of};
+use crate::kafka::{End, Request, TopicLog, partition_of};
+use crate::pipeline::{self, dialect_of, file_format, schema_of};
 use crate::source::{Chunk, Format, ReadRequest, SourceBatch, SourceFile, SourceReader, WantedSource};
 
-/// Reads a file and remembers how far it was asked for.
-#[derive(Debug)]
+/// Most records of a topic that are read at once.
+const BATCH_ROWS: usize = 8192;
+
+/// Reads a partition and remembers how far it was asked for.
 pub(super) struct Log {
-    file: SourceFile,
-    reader: SourceReader,
+    name: String,
+    reader: Reader,
     /// What was read last, and the row after it.
     chunk: Option<Chunk>,
     read: u64,
@@ -22,9 +29,21 @@ pub(super) struct Log {
     pub(super) event_time_max: Option<i64>,
 }
 
+enum Reader {
+    File(SourceReader),
+    /// A topic, of which one partition is read.
+    Topic(Box<TopicLog>),
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("name", &self.name).field("read", &self.read).field("done", &self.done).finish_non_exhaustive()
+    }
+}
+
 impl Log {
     /// Opens the file that `path` names, of which `source` was read up to `position`, together with other sources.
-    pub(super) fn open(
+    pub(super) fn of_file(
         catalog: &Catalog,
         source: &SourcePlan,
         together: &[&SourcePlan],
@@ -48,7 +67,48 @@ impl Log {
         if let (true, Some(total)) = (position.complete, reader.progress().rows_total.filter(|total| *total != position.rows)) {
             return Err(Error::data(format!("{} was applied to its end, {} rows, and has {total} · restore it", file.name(), position.rows)));
         }
-        Ok(Log { file, reader, chunk: None, read: 0, done: 0, event_time_max: position.begun_at })
+        Ok(Log { name: file.name().to_owned(), reader: Reader::File(reader), chunk: None, read: 0, done: 0, event_time_max: position.begun_at })
+    }
+
+    /// Opens a partition of a topic, of which `source` was read up to `position`.
+    pub(super) fn of_topic(catalog: &Catalog, source: &SourcePlan, name: &str, position: &KafkaPosition, files: &Files) -> Result<Log, Error> {
+        let unknown = || Error::invalid(format!("{name} was applied, and [kafka] does not say where its brokers are · write it there"));
+        let settings = Arc::clone(files.kafka.as_ref().ok_or_else(unknown)?);
+        let no_name = || Error::internal(format!("`{name}` names no partition of a topic"));
+        let (topic, partition) = partition_of(name).map(|(topic, partition)| (topic.to_owned(), partition)).ok_or_else(no_name)?;
+        let log = TopicLog::open(Request {
+            settings,
+            source: schema_of(source),
+            declared: catalog.sources.keys().cloned().collect(),
+            topic,
+            stands: vec![BTreeMap::from([(partition, position.clone())])],
+            end: End::Again(partition),
+            batch_rows: BATCH_ROWS,
+            stop: Arc::default(),
+            applied: Arc::default(),
+        })?;
+        let (done, event_time_max) = (position.first, position.begun_at);
+        Ok(Log { name: name.to_owned(), reader: Reader::Topic(Box::new(log)), chunk: None, read: done, done, event_time_max })
+    }
+
+    /// Reads the next rows, of which those before `end` are wanted; whether there are any.
+    fn next(&mut self, end: u64) -> Result<bool, Error> {
+        match &mut self.reader {
+            Reader::File(reader) => {
+                self.chunk = reader.next_chunk()?;
+                self.read += self.chunk.as_ref().map_or(0, |chunk| chunk.rows_read);
+                Ok(self.chunk.is_some())
+            }
+            Reader::Topic(log) => {
+                self.chunk = pipeline::Log::next(&mut **log)?.map(|read| read.chunk);
+                self.read = match &self.chunk {
+                    Some(chunk) => chunk.batches.first().map_or(self.read, |batch| batch.position.rows()),
+                    // The last records before the end may be gone, by compaction.
+                    None => end,
+                };
+                Ok(true)
+            }
+        }
     }
 
     /// Passes on the batches that hold rows from where it stands up to row `end`, with the range of rows meant.
@@ -62,10 +122,10 @@ impl Log {
     ) -> Result<u64, Error> {
         let from = self.done;
         while self.done < end {
-            if self.read <= self.done {
-                self.chunk = self.reader.next_chunk()?;
-                let Some(chunk) = &self.chunk else { return Err(self.too_short(end)) };
-                self.read += chunk.rows_read;
+            while self.read <= self.done {
+                if !self.next(end)? {
+                    return Err(self.too_short(end));
+                }
             }
             let rows = self.done..end.min(self.read);
             for batch in self.chunk.iter().filter_map(|chunk| chunk.batches.first()) {
@@ -82,7 +142,7 @@ impl Log {
     }
 
     fn too_short(&self, end: u64) -> Error {
-        let name = self.file.name();
+        let name = &self.name;
         Error::data(format!("{name} is not the file that was applied · it has {} rows, and {end} of it were · restore it", self.read))
     }
 }

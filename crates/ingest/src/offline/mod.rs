@@ -8,8 +8,9 @@ mod visible;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use lockstep_model::{Error, EventTime, FilePosition, PartitionId, Position};
+use lockstep_model::{Error, EventTime, PartitionId, Position};
 use lockstep_store::{Counters, CutRead, GenerationInfo, Refusal};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::changes::StagedChanges;
@@ -17,6 +18,7 @@ use lockstep_transform::oracle::Winners;
 use lockstep_transform::tiles::{self, MemoryState, Shape};
 
 use crate::admission::{Kind, MemoryKeyIndex};
+use crate::kafka::Settings;
 use crate::pipeline::{Pending, Target, arrivals_of, history_path};
 use crate::source::{SourceBatch, SourceFile, Stores, locate};
 use log::Log;
@@ -44,13 +46,15 @@ pub struct Replayed {
     pub rows: u64,
 }
 
-/// Where files are.
+/// Where files and topics are.
 #[derive(Debug, Clone)]
 pub struct Files {
     /// Where relative paths start.
     pub base: PathBuf,
     /// Object stores that locations may name.
     pub stores: Stores,
+    /// Where the brokers of Kafka topics are, where that is known.
+    pub kafka: Option<Arc<Settings>>,
 }
 
 /// Reads everything that `target` has applied, up to its positions in `cut`, and computes its state with trees of the given shape.
@@ -136,11 +140,11 @@ impl<'a> Replay<'a> {
     fn admit(&mut self, positions: &[(PartitionId, Position)]) -> Result<(), Error> {
         let mut positions: Vec<&(PartitionId, Position)> = positions.iter().collect();
         // History comes before the logs, and each partition when it was begun, as it did.
-        positions.sort_by_key(|(id, Position::File(position))| (history_path(&id.partition).is_none(), position.order));
-        positions.into_iter().try_for_each(|(id, Position::File(position))| self.partition(id, position))
+        positions.sort_by_key(|(id, position)| (history_path(&id.partition).is_none(), position.order()));
+        positions.into_iter().try_for_each(|(id, position)| self.partition(id, position))
     }
 
-    fn partition(&mut self, id: &PartitionId, position: &FilePosition) -> Result<(), Error> {
+    fn partition(&mut self, id: &PartitionId, position: &Position) -> Result<(), Error> {
         let path = history_path(&id.partition);
         let kind = if path.is_some() { Kind::History } else { Kind::Stream };
         let mut log = match self.logs.remove(id) {
@@ -148,14 +152,18 @@ impl<'a> Replay<'a> {
             None => {
                 let unknown = || Error::internal(format!("no source named `{}`", id.source));
                 let source = self.catalog.sources.get(&id.source).ok_or_else(unknown)?;
-                let path = path.unwrap_or(&id.partition);
-                Log::open(self.catalog, source, &self.together(id), (path, kind), position, self.files)?
+                match position {
+                    Position::File(position) => {
+                        Log::of_file(self.catalog, source, &self.together(id), (path.unwrap_or(&id.partition), kind), position, self.files)?
+                    }
+                    Position::Kafka(position) => Log::of_topic(self.catalog, source, &id.partition, position, self.files)?,
+                }
             }
         };
-        if position.rows < log.done() {
-            return Err(Error::internal(format!("{} is asked for up to row {} after row {}", id.partition, position.rows, log.done())));
+        if position.rows() < log.done() {
+            return Err(Error::internal(format!("{} is asked for up to row {} after row {}", id.partition, position.rows(), log.done())));
         }
-        self.rows += log.read_to(position.rows, |batch, rows, event_time_max| self.batch(batch, id, rows, event_time_max, kind))?;
+        self.rows += log.read_to(position.rows(), |batch, rows, event_time_max| self.batch(batch, id, rows, event_time_max, kind))?;
         self.logs.insert(id.clone(), log);
         Ok(())
     }

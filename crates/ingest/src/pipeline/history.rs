@@ -73,7 +73,7 @@ struct Input<'a> {
     /// Target and branch.
     readers: Vec<(usize, usize)>,
     admission: &'a Admission,
-    position: Option<FilePosition>,
+    position: Option<Position>,
     event_time_max: Option<i64>,
 }
 
@@ -115,7 +115,7 @@ impl History {
                     rows: whole.rows - start,
                     bytes: progress.bytes_done,
                     bytes_total: progress.bytes_total,
-                    watermark: None,
+                    ..Progress::default()
                 });
                 if options.stop.load(Ordering::Relaxed) {
                     return Ok(Read::Stopped { rows: whole.rows });
@@ -179,7 +179,7 @@ impl History {
     }
 
     fn finish_file(&mut self, input: Input<'_>) {
-        let Some(position) = input.position else { return };
+        let Some(Position::File(position)) = input.position else { return };
         let FilePosition { rows, size, etag, hash, .. } = &position;
         let (source, name) = (&input.history.source.name, input.history.file.name());
         let _ = writeln!(self.inputs, "{source} {name} rows {rows} size {size:?} etag {etag:?} hash {hash:016x}");

@@ -4,15 +4,18 @@
 //! memory leaves the folding to the end and loads sorted files instead of committing.
 
 mod backfill;
+mod file;
 mod history;
 mod horizon;
 mod load;
+mod log;
 mod step;
 mod stream;
 
 pub use backfill::{BackfillOptions, BackfillReport, backfill, file_format};
+pub use log::{Applied, Input, Log, Read, Standing};
 pub use step::{Pending, Target, arrivals_of};
-pub use stream::{StreamOptions, StreamReport, dialect_of, ingest, schema_of};
+pub use stream::{StreamOptions, StreamReport, accept_gaps, dialect_of, follow, ingest, schema_of};
 
 use std::collections::BTreeMap;
 
@@ -32,6 +35,10 @@ pub struct Progress {
     pub bytes_total: Option<u64>,
     /// The least of the partitions' newest event times.
     pub watermark: Option<EventTime>,
+    /// Rows that are known to be there and have not been read yet, where that is known.
+    pub behind: Option<u64>,
+    /// Logs that could not be read on so far.
+    pub stopped: usize,
 }
 
 /// Told about progress after each chunk; may be asked often.

@@ -1,26 +1,26 @@
-//! The stream: a log in a file or on standard input, applied chunk by chunk, each chunk one atomic commit with its positions.
+//! The stream: logs in files, on standard input or in Kafka, applied chunk by chunk, each chunk one atomic commit with its positions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::thread;
-use std::time::Duration;
 
-use lockstep_model::{Clock, Error, EventTime, FilePosition, PartitionId, Position};
-use lockstep_store::{CutRead, OnlineStore};
+use lockstep_model::{Clock, Error, EventTime, PartitionId, Position};
+use lockstep_store::{Commit, CutRead, OnlineStore};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::tiles::Shape;
 
+use super::file;
 use super::horizon::{Newest, forgotten, horizon, view_watermark};
+use super::log::{Applied, Input, Next, Read, Reading, Standing};
 use super::step::{Pending, Target, arrivals_of};
-use super::{Observer, Progress, Tally, history_partition};
+use super::{Observer, Progress, Tally};
 use crate::admission::{CutKeys, KeyIndex, Kind, MemoryKeyIndex, PendingKeys};
-use crate::source::{Chunk, Dialect, Format, ReadRequest, SourceFile, SourceReader, SourceSchema, WantedSource, zone::Zone};
+use crate::kafka::{self, Gap, Kafka};
+use crate::source::{Chunk, Dialect, Format, SourceBatch, SourceFile, SourceSchema, zone::Zone};
 
 /// How to read a log.
 pub struct StreamOptions {
-    /// Its format.
+    /// Its format, where it is a file.
     pub format: Format,
     /// The sources to take from it; all that the targets read where empty.
     pub sources: Vec<String>,
@@ -47,7 +47,7 @@ impl std::fmt::Debug for StreamOptions {
 }
 
 /// What a run did.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct StreamReport {
     /// Rows of the input passed.
     pub rows: u64,
@@ -57,14 +57,17 @@ pub struct StreamReport {
     pub tally: Tally,
     /// The least of the targets' watermarks.
     pub watermark: Option<EventTime>,
-    /// Whether the input's end was reached.
+    /// Whether the end of every log was reached.
     pub complete: bool,
+    /// The logs that could not be read on, and why.
+    pub stopped: Vec<(String, Error)>,
 }
 
-/// Applies a log to generations from their positions on, to its end or until it is told to stop.
+/// Applies a log in a file to generations from their positions on, to its end or until it is told to stop.
 ///
 /// # Errors
-/// As [`SourceReader::open`] and `next_chunk`; what was committed before stays. Invalid where no target reads a source asked for.
+/// As [`SourceReader::open`](crate::source::SourceReader::open) and `next_chunk`; what was committed before stays. Invalid where no target reads a source
+/// asked for.
 pub fn ingest(
     store: &dyn OnlineStore,
     catalog: &Catalog,
@@ -73,179 +76,136 @@ pub fn ingest(
     options: &StreamOptions,
     observe: &mut Observer<'_>,
 ) -> Result<StreamReport, Error> {
-    let mut run = Run::new(store, catalog, targets, file, options)?;
-    let reading = Reading::start(file.clone(), run.request()?);
-    run.drain(reading, observe)?;
+    let mut run = Run::new(store, catalog, targets, options)?;
+    let input = file::input(file, &run.sources(&options.sources)?, catalog, targets, &run.positions, options)?;
+    run.drain(format!("reading {}", file.name()), vec![input], observe)?;
+    match run.report.stopped.pop() {
+        Some((_, error)) => Err(error),
+        None => Ok(run.report),
+    }
+}
+
+/// Applies the Kafka topics of sources to generations from their positions on, until it is told to stop, or to their ends where `kafka` says so. A topic
+/// that cannot be read on is told in the report; the others go on.
+///
+/// # Errors
+/// Where the store cannot be read or written. Invalid where no target reads a source asked for, or the source declares no topic.
+pub fn follow(
+    store: &dyn OnlineStore,
+    catalog: &Catalog,
+    targets: &[Target],
+    kafka: &Kafka,
+    options: &StreamOptions,
+    observe: &mut Observer<'_>,
+) -> Result<StreamReport, Error> {
+    let mut run = Run::new(store, catalog, targets, options)?;
+    let sources = kafka::sources(run.sources(&options.sources)?, &options.sources)?;
+    let names: Vec<&str> = sources.iter().map(|(source, _)| source.name.as_str()).collect();
+    let stage = format!("following {}", names.join(", "));
+    let declared: Vec<String> = catalog.sources.keys().cloned().collect();
+    let inputs = sources.iter().map(|(source, topic)| {
+        let stands = targets.iter().zip(&run.positions).filter(|(target, _)| target.branches_of(&source.name).next().is_some());
+        kafka::input(kafka, source, topic, &declared, stands.map(|(_, positions)| positions), options)
+    });
+    let inputs = inputs.collect();
+    run.drain(stage, inputs, observe)?;
     Ok(run.report)
 }
 
-/// How often a run that waits for its input looks whether it is to stop, and how often it looks for the chunk under way then.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-const LAST_LOOKS: u32 = 20;
-
-/// An input that is read on a thread of its own: parsing one chunk goes on while the one before is applied.
-struct Reading {
-    chunks: Receiver<Result<(Chunk, Option<u64>), Error>>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Reading {
-    fn start(file: SourceFile, request: ReadRequest) -> Self {
-        let (sender, chunks) = sync_channel(2);
-        let thread = thread::spawn(move || {
-            let mut reader = match SourceReader::open(&file, request) {
-                Ok(reader) => reader,
-                Err(error) => return drop(sender.send(Err(error))),
-            };
-            while let Some(chunk) = reader.next_chunk().transpose() {
-                let failed = chunk.is_err();
-                // The receiver goes when the run is told to stop.
-                if sender.send(chunk.map(|chunk| (chunk, reader.progress().bytes_total))).is_err() || failed {
-                    return;
-                }
-            }
-        });
-        Reading { chunks, thread: Some(thread) }
-    }
-
-    /// What comes next. Told to stop, it waits for the chunk under way, but not for ever: the thread may be reading a pipe that nobody writes to.
-    fn next(&mut self, stop: &AtomicBool) -> Result<Next, Error> {
-        let mut last_looks = 0;
-        while last_looks < LAST_LOOKS {
-            match self.chunks.recv_timeout(LOOK_EVERY) {
-                Ok(chunk) => return chunk.map(|(chunk, bytes_total)| Next::Chunk(chunk, bytes_total)),
-                Err(RecvTimeoutError::Timeout) => last_looks += u32::from(stop.load(Ordering::Relaxed)),
-                Err(RecvTimeoutError::Disconnected) => return Ok(self.end()),
+/// Puts the positions of sources whose topics do not hold them any more to what there is, so that [`follow`] goes on from there. What is lost stays lost.
+///
+/// # Errors
+/// As [`follow`].
+pub fn accept_gaps(
+    store: &dyn OnlineStore,
+    catalog: &Catalog,
+    targets: &[Target],
+    kafka: &Kafka,
+    options: &StreamOptions,
+) -> Result<Vec<Gap>, Error> {
+    let run = Run::new(store, catalog, targets, options)?;
+    let (mut gaps, mut commits) = (Vec::new(), Vec::new());
+    for (target, positions) in targets.iter().zip(&run.positions) {
+        let mut commit = Commit::new(target.generation.generation, store.epoch());
+        for (source, topic) in kafka::sources(run.sources(&options.sources)?, &options.sources)? {
+            for (gap, position) in kafka::accept(&kafka.settings, &source.name, &topic.name, positions)? {
+                commit.positions.push((gap.partition.clone(), position));
+                gaps.push(gap);
             }
         }
-        Ok(Next::Nothing)
+        commits.push(commit);
     }
-
-    /// The reader has ended. That it panicked must not look like the end of the input.
-    fn end(&mut self) -> Next {
-        if let Some(Err(panic)) = self.thread.take().map(thread::JoinHandle::join) {
-            std::panic::resume_unwind(panic);
-        }
-        Next::End
-    }
-}
-
-/// What comes next from an input.
-enum Next {
-    /// A chunk, and the bytes of the input where they are known.
-    Chunk(Chunk, Option<u64>),
-    /// Its end.
-    End,
-    /// Nothing in time, and the run is to stop.
-    Nothing,
+    store.commit_all(commits)?;
+    store.sync()?;
+    gaps.sort_by(|a, b| a.partition.cmp(&b.partition));
+    gaps.dedup();
+    Ok(gaps)
 }
 
 struct Run<'a> {
     store: &'a dyn OnlineStore,
     catalog: &'a Catalog,
     targets: &'a [Target],
-    file: &'a SourceFile,
     options: &'a StreamOptions,
-    /// The sources read, in the order of a chunk's batches.
-    sources: Vec<Arc<SourcePlan>>,
-    /// Per target and source: where it stands.
-    positions: Vec<BTreeMap<String, FilePosition>>,
+    /// Per target: where each partition stands.
+    positions: Vec<BTreeMap<PartitionId, Position>>,
     /// Per target: the largest event time of each partition of its logs.
     newest: Vec<Newest>,
-    /// Per target: the watermarks of its sources before this run.
-    begun_at: Vec<BTreeMap<String, i64>>,
     /// Per target: how many partitions have been begun.
     begun: Vec<u64>,
     pending: Vec<Pending>,
+    /// How each log stands.
+    standings: Vec<Standing>,
     report: StreamReport,
 }
 
 impl<'a> Run<'a> {
-    fn new(
-        store: &'a dyn OnlineStore,
-        catalog: &'a Catalog,
-        targets: &'a [Target],
-        file: &'a SourceFile,
-        options: &'a StreamOptions,
-    ) -> Result<Self, Error> {
-        let sources = sources(catalog, targets, &options.sources)?;
+    fn new(store: &'a dyn OnlineStore, catalog: &'a Catalog, targets: &'a [Target], options: &'a StreamOptions) -> Result<Self, Error> {
         let cut = store.cut();
         let mut positions = Vec::with_capacity(targets.len());
         let mut newest = Vec::with_capacity(targets.len());
-        let mut begun_at = Vec::with_capacity(targets.len());
-        let mut begun = Vec::with_capacity(targets.len());
         for target in targets {
-            let (mut here, mut all) = (BTreeMap::new(), Newest::new());
             let known = cut.positions(target.generation.generation)?;
-            begun.push(known.len() as u64);
-            for (id, position) in known {
-                let Position::File(position) = position;
-                if let Some(time) = position.event_time_max {
-                    all.insert(id.clone(), time);
-                }
-                if id.partition == partition_name(file, options.kind) {
-                    here.insert(id.source, position);
-                }
-            }
-            positions.push(here);
-            newest.push(all);
-            begun_at.push(forgotten(target, &cut.horizon(target.generation.generation)?));
+            newest.push(known.iter().filter_map(|(id, position)| Some((id.clone(), position.event_time_max()?))).collect());
+            positions.push(known.into_iter().collect::<BTreeMap<_, _>>());
         }
+        let begun = positions.iter().map(|known| known.len() as u64).collect();
         let pending = targets.iter().map(|_| Pending::default()).collect();
-        Ok(Run { store, catalog, targets, file, options, sources, positions, newest, begun_at, begun, pending, report: StreamReport::default() })
+        Ok(Run { store, catalog, targets, options, positions, newest, begun, pending, standings: Vec::new(), report: StreamReport::default() })
     }
 
-    /// Reads each source from where the target that is furthest behind stands.
-    fn request(&self) -> Result<ReadRequest, Error> {
-        let mut wanted = Vec::with_capacity(self.sources.len());
-        for source in &self.sources {
-            let readers = self.targets.iter().zip(&self.positions).filter(|(target, _)| target.branches_of(&source.name).next().is_some());
-            let positions: Vec<Option<&FilePosition>> = readers.map(|(_, positions)| positions.get(&source.name)).collect();
-            let least = positions.iter().copied().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min_by_key(|position| position.rows));
-            wanted.push(WantedSource { schema: schema_of(source), resume: least.cloned() });
+    /// The sources that targets read, or those of them that are wanted.
+    fn sources(&self, wanted: &[String]) -> Result<Vec<Arc<SourcePlan>>, Error> {
+        let read: BTreeSet<&str> = self.targets.iter().flat_map(|target| &target.sources).map(|source| source.name.as_str()).collect();
+        for name in wanted {
+            if !read.contains(name.as_str()) {
+                let known: Vec<&str> = read.iter().copied().collect();
+                return Err(Error::invalid(format!("no view that is fed reads a source `{name}` · read: {}", known.join(", "))));
+            }
         }
-        Ok(ReadRequest {
-            csv: self.dialect()?,
-            sources: wanted,
-            declared: self.catalog.sources.keys().cloned().collect(),
-            format: self.options.format,
-            batch_rows: self.options.batch_rows,
-        })
+        let is_wanted = |name: &str| read.contains(name) && (wanted.is_empty() || wanted.iter().any(|wanted| wanted == name));
+        Ok(self.catalog.sources.values().filter(|source| is_wanted(&source.name)).cloned().collect())
     }
 
-    /// How CSV is written in the log: as its sources declare.
-    fn dialect(&self) -> Result<Dialect, Error> {
-        let dialects: Vec<Dialect> = self.sources.iter().map(|source| dialect_of(source)).collect();
-        match dialects.iter().position(|dialect| *dialect != dialects[0]) {
-            Some(at) if self.options.format == Format::Csv => Err(Error::invalid(format!(
-                "{} is one file, and its sources `{}` and `{}` declare CSV of different kinds · give them the same csv_delimiter and csv_null, or name one by --source",
-                self.file.name(),
-                self.sources[0].name,
-                self.sources[at].name
-            ))),
-            _ => Ok(dialects.into_iter().next().unwrap_or_default()),
-        }
-    }
-
-    fn drain(&mut self, mut reading: Reading, observe: &mut Observer<'_>) -> Result<(), Error> {
+    /// Reads logs and applies what comes, to the end of all or until it is told to stop.
+    fn drain(&mut self, stage: String, inputs: Vec<Input>, observe: &mut Observer<'_>) -> Result<(), Error> {
         let stop = &*self.options.stop;
-        let mut progress = Progress { stage: format!("reading {}", self.file.name()), ..Progress::default() };
+        self.standings = vec![Standing { unbegun: true, ..Standing::default() }; inputs.len()];
+        let (names, (opens, applied)): (Vec<_>, (Vec<_>, Vec<_>)) = inputs.into_iter().map(|input| (input.name, (input.open, input.applied))).unzip();
+        let mut reading = Reading::start(opens);
+        let mut progress = Progress { stage, ..Progress::default() };
         loop {
-            let (chunk, bytes_total) = match reading.next(stop)? {
-                Next::Chunk(chunk, bytes_total) => (chunk, bytes_total),
+            match reading.next(stop) {
+                Next::Read(log, read) => self.take(log, &read, applied.get(log).and_then(Option::as_deref), &mut progress)?,
+                Next::Failed(log, error) => self.stopped(names.get(log), error, names.len() > 1),
                 Next::End => {
-                    self.report.complete = true;
+                    self.report.complete = self.report.stopped.is_empty();
                     break;
                 }
                 Next::Nothing => break,
-            };
-            self.apply(&chunk)?;
-            progress.rows += chunk.rows_read;
-            progress.bytes += chunk.bytes_read;
-            progress.bytes_total = bytes_total;
-            progress.watermark = self.watermark();
+            }
+            progress.stopped = self.report.stopped.len();
             observe(&progress);
-            self.report.rows = progress.rows;
             if stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -254,15 +214,42 @@ impl<'a> Run<'a> {
         self.store.sync()
     }
 
+    /// Remembers that a log cannot be read on, and says so at once where others go on.
+    fn stopped(&mut self, name: Option<&String>, error: Error, others: bool) {
+        let name = name.cloned().unwrap_or_default();
+        if others {
+            tracing::error!("source `{name}` stopped: {error}");
+        }
+        self.report.stopped.push((name, error));
+    }
+
+    /// Applies what comes next from a log.
+    fn take(&mut self, log: usize, Read { chunk, standing }: &Read, applied: Option<&Applied>, progress: &mut Progress) -> Result<(), Error> {
+        if let Some(known) = self.standings.get_mut(log) {
+            *known = *standing;
+        }
+        self.apply(chunk)?;
+        if let Some(applied) = applied {
+            chunk.batches.iter().for_each(|batch| applied(&batch.partition, &batch.position));
+        }
+        progress.rows += chunk.rows_read;
+        progress.bytes += chunk.bytes_read;
+        progress.bytes_total = standing.bytes_total;
+        progress.behind = self.standings.iter().map(|standing| standing.behind).reduce(|all, one| Some(all? + one?)).flatten();
+        progress.watermark = self.watermark();
+        self.report.rows = progress.rows;
+        Ok(())
+    }
+
     fn watermark(&self) -> Option<EventTime> {
         let watermarks = self.targets.iter().zip(&self.newest).filter_map(|(target, newest)| view_watermark(target, newest));
         watermarks.min().map(EventTime)
     }
 
-    /// Whether every log that is read with this one has been begun: what is old to this one may be news of another.
+    /// Whether every log that is read with this one has been begun, and every partition: what is old to one may be news of another.
     fn all_begun(&self, at: usize) -> bool {
         let begun = |log: &String| self.newest[at].keys().any(|id| id.partition == *log);
-        self.options.beside.iter().all(begun)
+        self.options.beside.iter().all(begun) && !self.standings.iter().any(|standing| standing.unbegun)
     }
 
     /// Applies a chunk to all targets in one atomic commit.
@@ -295,77 +282,71 @@ impl<'a> Run<'a> {
 
     /// Stages what a chunk changes for one target; whether there is anything to commit, a position that moved included.
     fn stage(&mut self, at: usize, chunk: &Chunk, cut: &dyn CutRead, now: EventTime) -> Result<bool, Error> {
-        let target = &self.targets[at];
-        let stored = CutKeys::new(cut, target.generation.generation);
+        let stored = CutKeys::new(cut, self.targets[at].generation.generation);
         // Two branches of one source have keys of their own, so one batch never meets what another of the chunk wrote, except where
         // a chunk has several batches of a source.
         let mut written = MemoryKeyIndex::new();
         let mut moved = false;
-        for (source, batch) in self.sources.iter().zip(&chunk.batches) {
-            let partition = PartitionId { source: source.name.clone(), partition: partition_name(self.file, self.options.kind) };
-            let position = self.positions[at].get(&source.name);
-            let from = position.map_or(0, |position| position.rows);
-            let begun_at = match position {
-                Some(position) => position.begun_at,
-                None if self.options.kind == Kind::History => None,
-                None => self.begun_at[at].get(&source.name).copied(),
-            };
-            let mut event_time_max = position.map_or(begun_at, |position| position.event_time_max);
-            if position.is_some_and(|position| *position == batch.position || position.rows > batch.position.rows) {
-                continue;
-            }
-            let mut reads = false;
-            let before = event_time_max;
-            for branch in target.branches_of(&source.name) {
-                reads = true;
-                let already = self.pending[at].keys.len();
-                let index = PendingKeys::new(&written, &stored);
-                let index: &dyn KeyIndex = &index;
-                event_time_max = arrivals_of(
-                    batch,
-                    &partition,
-                    |row| row >= from,
-                    self.options.until,
-                    source,
-                    |arrivals| target.step(branch, arrivals, before, index, now, self.options.kind, &mut self.pending[at]),
-                )?;
-                written.apply(&self.pending[at].keys[already..]);
-            }
-            if !reads {
-                continue;
-            }
-            moved = true;
-            let order = position.map(|position| position.order).unwrap_or(self.begun[at]);
-            self.begun[at] += u64::from(position.is_none());
-            let position = FilePosition { event_time_max, begun_at, order, ..batch.position.clone() };
-            if let Some(time) = event_time_max {
-                self.newest[at].insert(partition.clone(), time);
-            }
-            self.pending[at].positions.push((partition, Position::File(position.clone())));
-            self.positions[at].insert(source.name.clone(), position);
+        for batch in &chunk.batches {
+            moved |= self.stage_batch(at, batch, (cut, &stored), &mut written, now)?;
         }
         Ok(moved)
     }
-}
 
-fn partition_name(file: &SourceFile, kind: Kind) -> String {
-    match kind {
-        Kind::Stream => file.name().to_owned(),
-        Kind::History => history_partition(file.name()),
-    }
-}
-
-/// The sources that targets read, or those of them that are wanted.
-fn sources(catalog: &Catalog, targets: &[Target], wanted: &[String]) -> Result<Vec<Arc<SourcePlan>>, Error> {
-    let read: BTreeSet<&str> = targets.iter().flat_map(|target| &target.sources).map(|source| source.name.as_str()).collect();
-    for name in wanted {
-        if !read.contains(name.as_str()) {
-            let known: Vec<&str> = read.iter().copied().collect();
-            return Err(Error::invalid(format!("no view that is fed reads a source `{name}` · read: {}", known.join(", "))));
+    fn stage_batch(
+        &mut self,
+        at: usize,
+        batch: &SourceBatch,
+        (cut, stored): (&dyn CutRead, &CutKeys<'_>),
+        written: &mut MemoryKeyIndex,
+        now: EventTime,
+    ) -> Result<bool, Error> {
+        let (target, kind) = (&self.targets[at], self.options.kind);
+        let source = &batch.partition.source;
+        let unknown = || Error::internal(format!("no source named `{source}`"));
+        let plan = self.catalog.sources.get(source).ok_or_else(unknown)?;
+        let partition = PartitionId { source: source.clone(), partition: file::partition_name(&batch.partition.partition, kind) };
+        let position = self.positions[at].get(&partition);
+        if position.is_some_and(|position| *position == batch.position || position.rows() > batch.position.rows()) {
+            return Ok(false);
         }
+        let from = position.map_or(0, Position::rows);
+        let begun_at = match position {
+            Some(position) => position.begun_at(),
+            None if kind == Kind::History => None,
+            None => forgotten(target, &cut.horizon(target.generation.generation)?).get(source).copied(),
+        };
+        let before = position.map_or(begun_at, Position::event_time_max);
+        let mut event_time_max = before;
+        let mut reads = false;
+        for branch in target.branches_of(source) {
+            reads = true;
+            let already = self.pending[at].keys.len();
+            let index = PendingKeys::new(written, stored);
+            let index: &dyn KeyIndex = &index;
+            event_time_max = arrivals_of(
+                batch,
+                &partition,
+                |row| row >= from,
+                self.options.until,
+                plan,
+                |arrivals| target.step(branch, arrivals, before, index, now, kind, &mut self.pending[at]),
+            )?;
+            written.apply(&self.pending[at].keys[already..]);
+        }
+        if !reads {
+            return Ok(false);
+        }
+        let order = position.map_or(self.begun[at], Position::order);
+        self.begun[at] += u64::from(position.is_none());
+        let position = batch.position.with_admission(event_time_max, begun_at, order);
+        if let Some(time) = event_time_max {
+            self.newest[at].insert(partition.clone(), time);
+        }
+        self.pending[at].positions.push((partition.clone(), position.clone()));
+        self.positions[at].insert(partition, position);
+        Ok(true)
     }
-    let is_wanted = |name: &str| read.contains(name) && (wanted.is_empty() || wanted.iter().any(|wanted| wanted == name));
-    Ok(catalog.sources.values().filter(|source| is_wanted(&source.name)).cloned().collect())
 }
 
 /// What a reader has to know of a source.

@@ -46,12 +46,13 @@ use std::sync::Arc;
 
 use ::arrow::array::{BooleanArray, Int64Array, RecordBatch};
 use ::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use lockstep_model::{Error, FilePosition, PartitionId};
+use lockstep_model::{Error, FilePosition, PartitionId, Position};
 
 pub use csv::Dialect;
 pub use error::SourceError;
 pub use locate::{SourceFile, Stores, locate};
 pub use rows::OriginalRows;
+pub use text::{Record, Records};
 use zone::Zone;
 
 /// Longest line or CSV record, in bytes; a longer one is a bad row.
@@ -164,7 +165,7 @@ pub struct SourceBatch {
     /// Where the rows of `batch` came from, for those that are refused later.
     pub original: OriginalRows,
     /// The position after this batch. `event_time_max` is what the position resumed from said: admission moves it.
-    pub position: FilePosition,
+    pub position: Position,
 }
 
 /// What one read gives: a batch for each wanted source, empty ones too, since all positions move together.
@@ -274,8 +275,8 @@ fn nullable_field(field: &Field) -> Field {
 }
 
 /// Where a source stands that has been read to `now`, or further before.
-fn position_of(before: Option<&FilePosition>, now: &FilePosition) -> FilePosition {
-    match before {
+fn position_of(before: Option<&FilePosition>, now: &FilePosition) -> Position {
+    Position::File(match before {
         Some(before) if before.rows > now.rows => before.clone(),
         _ => FilePosition {
             event_time_max: before.and_then(|before| before.event_time_max),
@@ -283,5 +284,5 @@ fn position_of(before: Option<&FilePosition>, now: &FilePosition) -> FilePositio
             order: before.map_or(0, |before| before.order),
             ..now.clone()
         },
-    }
+    })
 }

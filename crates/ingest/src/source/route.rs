@@ -20,8 +20,11 @@ pub(super) struct Router {
 
 impl Router {
     pub(super) fn new(request: &ReadRequest) -> Self {
-        let wanted = request.sources.iter().map(|wanted| wanted.schema.name.clone()).collect();
-        Router { wanted, declared: request.declared.clone() }
+        Router::of(request.sources.iter().map(|wanted| wanted.schema.name.clone()).collect(), request.declared.clone())
+    }
+
+    pub(super) fn of(wanted: Vec<String>, declared: Vec<String>) -> Self {
+        Router { wanted, declared }
     }
 
     /// Where a row goes that names `source`, or names none.

@@ -13,7 +13,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use lockstep_ingest::admission::Kind;
 use lockstep_ingest::pipeline::{BackfillOptions, Observer, StreamOptions, Target, backfill, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores};
-use lockstep_model::{Clock, Error, EventTime, Fingerprint, Position, TimeMode};
+use lockstep_model::{Clock, Error, EventTime, Fingerprint, TimeMode};
 use lockstep_store::{Commit, CrashPlan, CutRead, NewGeneration, OnlineStore, Store, StoreOptions, SyncPolicy};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, Definitions};
@@ -256,7 +256,7 @@ impl Work {
         let rows = |target: &Target| {
             let positions = cut.positions(target.generation.generation).unwrap();
             let logs = positions.into_iter().filter(|(id, _)| id.partition.ends_with("log.ndjson"));
-            logs.map(|(_, Position::File(position))| position.rows).collect::<std::collections::BTreeSet<_>>()
+            logs.map(|(_, position)| position.rows()).collect::<std::collections::BTreeSet<_>>()
         };
         let rows: std::collections::BTreeSet<u64> = targets.iter().flat_map(rows).collect();
         assert!(rows.len() <= 1, "views and sources that are applied together: {rows:?}");

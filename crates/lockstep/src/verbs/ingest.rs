@@ -11,26 +11,35 @@ use crate::answering::Answering;
 use crate::failure::Outcome;
 use crate::feed;
 
-/// Apply a log to the published state
+/// Apply logs to the published state
 ///
-/// Reads NDJSON, CSV or Parquet in its order, from where the store stands. Each batch is one atomic commit with its positions, so that after a crash the
-/// same command goes on: nothing is lost, nothing counts twice.
+/// Reads the Kafka topics of sources, or a log in a file (NDJSON, CSV or Parquet), in its order, from where the store stands. Each batch is one atomic commit with
+/// its positions, so that after a crash the same command goes on: nothing is lost, nothing counts twice.
+///
+/// Topics are followed until the process is asked to end (SIGTERM, or Ctrl-C). A topic that was made anew, trimmed or moved since it was read stops its source
+/// and no other.
 ///
 /// Rows of an NDJSON log may say which source they are of (`_source`), when the log took them (`_append_time`), and that they delete their key
 /// (`_tombstone`).
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// A path, a pattern, or `-` for standard input
+    /// A path, a pattern, or `-` for standard input, instead of the Kafka topics of the sources
     #[arg(long, value_name = "LOG")]
-    pub from: String,
+    pub from: Option<String>,
     /// Only these sources
     #[arg(long, value_name = "SOURCE")]
     pub source: Vec<String>,
+    /// End where the topics end now, instead of following them
+    #[arg(long, conflicts_with = "from")]
+    pub until_end: bool,
+    /// Go on with the topics of these sources as they are now, though they are not the ones that were read or lack records: what is lost stays lost
+    #[arg(long, requires = "source", conflicts_with = "from")]
+    pub accept_gap: bool,
     /// Most rows of one commit, instead of the project's setting
     #[arg(long, value_name = "N")]
     pub batch_rows: Option<NonZeroUsize>,
     /// Answer the requests in a file on the way, each when the log has come to its `request_time`
-    #[arg(long, value_name = "NAME=FILE", value_parser = named_file, requires = "keep")]
+    #[arg(long, value_name = "NAME=FILE", value_parser = named_file, requires_all = ["keep", "from"])]
     pub answer: Option<(String, String)>,
     /// The directory in which the answers are kept, for `lockstep verify --served`
     #[arg(long, value_name = "DIR", requires = "answer")]
@@ -55,8 +64,16 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         _ => None,
     };
     let stop = feed::stop_on_signals()?;
-    let report = feed::run_ingest(&held, &arguments.from, &arguments.source, answering.as_mut(), &stop)?;
+    let mut report = match &arguments.from {
+        Some(from) => feed::run_ingest(&held, from, &arguments.source, answering.as_mut(), &stop)?,
+        None => {
+            let topics = feed::Topics { sources: arguments.source.clone(), until_end: arguments.until_end, accept_gap: arguments.accept_gap };
+            feed::run_follow(&held, &topics, &context.out, &stop)?
+        }
+    };
+    let stopped = std::mem::take(&mut report.stopped);
     let answered = answering.map(|answering| answering.answered);
     context.out.show(&feed::Ingested { answered, ..feed::Ingested::from(report) })?;
+    feed::say_stopped(stopped)?;
     Ok(Outcome::Fine)
 }

@@ -120,11 +120,11 @@ pub struct SourceStatus {
 /// Where a partition stands.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PartitionStatus {
-    /// A path; `-` for standard input.
+    /// A path; `-` for standard input; `kafka://departures/3` for a topic and a number.
     pub partition: String,
     /// Whether it is history.
     pub history: bool,
-    /// Rows done.
+    /// Rows done; of a topic's partition the next offset.
     pub rows: u64,
     /// Whether its end was reached.
     pub complete: bool,
@@ -194,10 +194,10 @@ fn version(catalog: &Catalog, cut: &dyn CutRead, info: &GenerationInfo) -> Resul
 /// The least of the newest event times of all logs, where every source has one.
 fn watermark(positions: &[(PartitionId, Position)]) -> Option<EventTime> {
     let mut by_source: BTreeMap<&str, Option<i64>> = BTreeMap::new();
-    for (PartitionId { source, partition }, Position::File(position)) in positions {
+    for (PartitionId { source, partition }, position) in positions {
         let least = by_source.entry(source).or_default();
         if history_path(partition).is_none()
-            && let Some(newest) = position.event_time_max
+            && let Some(newest) = position.event_time_max()
         {
             *least = Some(least.map_or(newest, |least: i64| least.min(newest)));
         }
@@ -207,14 +207,14 @@ fn watermark(positions: &[(PartitionId, Position)]) -> Option<EventTime> {
 
 fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Position)>) -> Vec<SourceStatus> {
     let mut partitions: BTreeMap<String, Vec<PartitionStatus>> = counters.keys().map(|source| (source.clone(), Vec::new())).collect();
-    for (PartitionId { source, partition }, Position::File(position)) in positions {
+    for (PartitionId { source, partition }, position) in positions {
         let history = history_path(&partition).map(str::to_owned);
         partitions.entry(source).or_default().push(PartitionStatus {
             history: history.is_some(),
             partition: history.unwrap_or(partition),
-            rows: position.rows,
-            complete: position.complete,
-            newest: position.event_time_max.map(|at| EventTime(at).to_string()),
+            rows: position.rows(),
+            complete: position.complete(),
+            newest: position.event_time_max().map(|at| EventTime(at).to_string()),
         });
     }
     let status = |(source, partitions): (String, Vec<PartitionStatus>)| {

@@ -136,7 +136,7 @@ impl ask::Question for Question {
         let catalog = &*owned.catalog()?;
         let cut = OnlineStore::cut(&owned.store);
         let targets = feed::targets(&*cut, catalog, true)?;
-        let files = Files { base: owned.project.dir.clone(), stores: Stores::local() };
+        let files = Files { base: owned.project.dir.clone(), stores: Stores::local(), kafka: owned.project.kafka_where_set()? };
         let options = |moments: &Moments| {
             let Moments { values, seed, time, oracle_rows } = *moments;
             VerifyOptions { values, seed, time, oracle_rows, files: files.clone() }

@@ -172,17 +172,17 @@ impl Test<'_> {
         for (target, _) in targets {
             let generation = target.generation.generation;
             let positions = OnlineStore::cut(self.store).positions(generation)?;
-            let long = |(_, Position::File(position)): &&(PartitionId, Position)| position.rows >= POSITION_ROWS_MIN;
+            let long = |(_, position): &&(PartitionId, Position)| position.rows() >= POSITION_ROWS_MIN;
             let of_log = |(id, _): &&(PartitionId, Position)| history_path(&id.partition).is_none();
             let found = positions.iter().filter(long).find(of_log).or_else(|| positions.iter().find(long));
-            let Some((id, Position::File(position))) = found else { continue };
+            let Some((id, position)) = found else { continue };
             let commit = |rows: u64| {
-                let position = Position::File(lockstep_model::FilePosition { rows, ..position.clone() });
-                Commit { positions: vec![(id.clone(), position)], ..Commit::new(generation, self.store.epoch()) }
+                let positions = vec![(id.clone(), position.at(rows))];
+                Commit { positions, ..Commit::new(generation, self.store.epoch()) }
             };
-            self.store.commit(commit(position.rows / 2))?;
+            self.store.commit(commit(position.rows() / 2))?;
             let noticed = self.look(target, None);
-            self.store.commit(commit(position.rows))?;
+            self.store.commit(commit(position.rows()))?;
             self.note("position", format!("{} in {} of {}", target.view.view, id.partition, id.source), noticed);
             return Ok(());
         }

@@ -43,6 +43,7 @@ mod service;
 mod shape;
 mod source;
 mod text;
+mod topic;
 mod types;
 mod view;
 mod window;
@@ -55,6 +56,7 @@ pub use interval::{Interval, IntervalError};
 pub(crate) use names::normalise;
 pub use options::{BatchFormat, Locations, ServiceOptions, ViewOptions, WrittenSourceOptions, schemas};
 pub use text::{Origin, Position, SourceFile, Span};
+pub use topic::{KafkaTopic, TopicFormat};
 pub use types::{
     AvailableAt, Branch, Column, Definitions, Entity, FeatureItem, History, Join, JoinKey, KeyItem, Lateness, Literal, Output, REQUEST_TIME, Service,
     Source, SourceOptions, Version, View,

@@ -16,7 +16,7 @@ use super::options::{BatchFormat, WrittenOption, WrittenSourceOptions, read, val
 use super::relation::relation_of;
 use super::scope::Scope;
 use super::text::{Origin, Span};
-use super::{AvailableAt, Column, Diagnostic, Entity, History, Interval, Lateness, Source, SourceOptions, Version};
+use super::{AvailableAt, Column, Diagnostic, Entity, History, Interval, KafkaTopic, Lateness, Source, SourceOptions, Version};
 
 /// Checks an entity.
 pub(super) fn entity(statement: &Statement, name: &Name, written: &Columns, found: &mut Vec<Diagnostic>) -> Option<Entity> {
@@ -198,6 +198,7 @@ impl SourceCheck<'_> {
         if let Some(location) = &read.stream {
             self.location("stream", location, &["kafka", "file"], found);
         }
+        let topic = read.stream.as_deref().and_then(|location| self.topic(location.strip_prefix("kafka://")?, found));
         (found.len() == before).then_some(SourceOptions {
             time_zone: time_zone?,
             allowed_lateness: read.allowed_lateness.unwrap_or(Lateness::Within(Interval::ZERO)),
@@ -208,6 +209,7 @@ impl SourceCheck<'_> {
             csv_delimiter,
             csv_null: read.csv_null.unwrap_or_default(),
             stream: read.stream,
+            topic,
             version,
             available_at: None,
             serving_lag: read.serving_lag.unwrap_or(Interval::ZERO),
@@ -254,6 +256,10 @@ impl SourceCheck<'_> {
             diagnostic.note(note).help("name an integer, a decimal, a DATE or a TIMESTAMP, or write version = 'position' for the place in the log"),
         );
         None
+    }
+
+    fn topic(&self, text: &str, found: &mut Vec<Diagnostic>) -> Option<KafkaTopic> {
+        KafkaTopic::parse(text).map_err(|(title, help)| found.push(self.place("stream").error(title).help(help))).ok()
     }
 
     fn location(&self, option: &str, location: &str, schemes: &[&str], found: &mut Vec<Diagnostic>) {

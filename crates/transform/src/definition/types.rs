@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::options::{BatchFormat, ViewOptions};
 use super::text::{Origin, Span};
-use super::{Diagnostic, Interval};
+use super::{Diagnostic, Interval, KafkaTopic};
 
 /// All definitions of a project, each kind by name in the order of the files.
 ///
@@ -95,6 +95,8 @@ pub struct SourceOptions {
     pub csv_null: String,
     /// Where its log is: a path, or a URL such as `kafka://departures?format=json`.
     pub stream: Option<String>,
+    /// The Kafka topic that is.
+    pub topic: Option<KafkaTopic>,
     /// What tells a correction from what it corrects; without it, the source is append-only.
     pub version: Option<Version>,
     /// When an event could first be known; without it, when it happened.

@@ -101,7 +101,7 @@ fn objects_are_read_like_files() {
         let position = end(&chunks);
         assert!(position.etag.is_some());
         assert_eq!(FilePosition { etag: None, ..position.clone() }, end(&local));
-        let middle = chunks[1].batches[0].position.clone();
+        let middle = file_position(&chunks[1].batches[0]);
         let rest =
             all(&object, ReadRequest { sources: vec![WantedSource { schema: departures(), resume: Some(middle.clone()) }], ..request }).unwrap();
         assert_eq!(rows_of(&rest, 0), rows_of(&local, 0)[middle.rows as usize..]);
@@ -117,7 +117,7 @@ fn an_object_replaced_while_it_is_read_is_an_error() {
     let file = locate("s3://bucket/a.parquet", std::path::Path::new(""), &stores).unwrap().remove(0);
     let request = ReadRequest { batch_rows: 10, ..ReadRequest::new(departures(), Format::Parquet) };
     let mut reader = SourceReader::open(&file, request.clone()).unwrap();
-    let position = reader.next_chunk().unwrap().unwrap().batches[0].position.clone();
+    let position = file_position(&reader.next_chunk().unwrap().unwrap().batches[0]);
     runtime.block_on(store.put(&"a.parquet".into(), PutPayload::from(departures_file(40, 10)))).unwrap();
     let error_of = |result: Result<_, _>| error(result);
     let (kind, message) = loop {

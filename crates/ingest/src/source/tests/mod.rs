@@ -129,7 +129,15 @@ impl Read for Trickle {
     }
 }
 
+/// The position behind a batch of a file.
+fn file_position(batch: &SourceBatch) -> FilePosition {
+    match &batch.position {
+        Position::File(position) => position.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The position behind the last chunk, of its first source.
 fn end(chunks: &[Chunk]) -> FilePosition {
-    chunks.last().unwrap().batches[0].position.clone()
+    file_position(&chunks.last().unwrap().batches[0])
 }

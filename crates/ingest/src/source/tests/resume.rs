@@ -57,7 +57,7 @@ fn resuming_at_every_row_gives_the_same_rows() {
         for done in 0..=total {
             for batch_rows in [1, 3, 1000] {
                 let mut first = part(&file.source(), ReadRequest { batch_rows: (done as usize).max(1), ..request.clone() }, usize::from(done > 0));
-                let resume = first.last().map(|chunk| chunk.batches[0].position.clone());
+                let resume = first.last().map(|chunk| file_position(&chunk.batches[0]));
                 let resumed = ReadRequest { batch_rows, sources: vec![WantedSource { schema: departures(), resume }], ..request.clone() };
                 first.extend(all(&file.source(), resumed).unwrap());
                 assert_eq!(rows_of(&first, 0), rows, "{format:?} after {done} rows");
@@ -73,7 +73,7 @@ fn sources_of_one_log_may_stand_at_different_rows() {
     let whole = all(&file.source(), both([None, None], 1000)).unwrap();
     let at = |rows: usize, source: usize| {
         let chunks = part(&file.source(), both([None, None], rows.max(1)), usize::from(rows > 0));
-        (chunks.last().map(|chunk| chunk.batches[source].position.clone()), rows_of(&chunks, source))
+        (chunks.last().map(|chunk| file_position(&chunk.batches[source])), rows_of(&chunks, source))
     };
     for done in [[0, 9], [9, 0], [3, 17], [40, 5], [40, 40], [1, 40]] {
         let [(first, mut departures), (second, mut planes)] = [at(done[0], 0), at(done[1], 1)];
@@ -84,7 +84,7 @@ fn sources_of_one_log_may_stand_at_different_rows() {
         assert_eq!((departures, planes), (rows_of(&whole, 0), rows_of(&whole, 1)), "{done:?}");
         // A source that is ahead stays where it is until the others have come there.
         for (source, start) in starts.iter().enumerate().filter_map(|(source, start)| start.as_ref().map(|start| (source, start))) {
-            assert!(rest.iter().all(|chunk| chunk.batches[source].position.rows >= start.rows), "{done:?}");
+            assert!(rest.iter().all(|chunk| chunk.batches[source].position.rows() >= start.rows), "{done:?}");
         }
     }
 }
@@ -146,7 +146,7 @@ fn a_log_may_grow_but_not_change() {
 #[test]
 fn another_parquet_file_in_its_place_is_seen() {
     let file = TestFile::new("x.parquet", departures_file(20, 10));
-    let position = part(&file.source(), one(Format::Parquet, None, 5), 1)[0].batches[0].position.clone();
+    let position = file_position(&part(&file.source(), one(Format::Parquet, None, 5), 1)[0].batches[0]);
     assert_eq!((position.rows, position.complete), (5, false));
     let reason = |bytes: Vec<u8>| {
         file.write(bytes);

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
-use lockstep_model::{Error, FilePosition, PartitionId};
+use lockstep_model::{Error, FilePosition, PartitionId, Position};
 
 use super::super::column::{Bad, Column, column};
 use super::super::json::Member;
 use super::super::rows::{Cell, Kind, OriginalRows, Rows};
 use super::super::settle::Draft;
 use super::super::zone::Zone;
-use super::super::{APPEND_TIME_MEMBER, BadRow, SourceBatch, SourceSchema, TOMBSTONE_MEMBER, WantedSource, nullable, position_of};
+use super::super::{APPEND_TIME_MEMBER, BadRow, SourceBatch, SourceSchema, TOMBSTONE_MEMBER, WantedSource, nullable};
 use super::slots::Slots;
 
 /// A wanted source while its file is read.
@@ -94,7 +94,7 @@ impl Gather {
     }
 
     /// The rows gathered from `text`, with the position behind them.
-    pub(super) fn finish(&mut self, text: &Arc<String>, position: &FilePosition) -> Result<SourceBatch, Error> {
+    pub(super) fn finish(&mut self, text: &Arc<String>, position: Position) -> Result<SourceBatch, Error> {
         let mut faults = Bad::new();
         let declared = self.source.columns.fields().len();
         let columns = (0..declared).map(|slot| self.parse(slot, text, &mut faults)).collect();
@@ -122,7 +122,7 @@ impl Gather {
             append_time: settled.append_time,
             bad,
             original: OriginalRows::text(text.clone(), spans),
-            position: position_of(self.resume.as_ref(), position),
+            position,
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod gather;
 mod header;
+mod records;
 mod slots;
 mod syntax;
 
@@ -18,9 +19,10 @@ use super::locate::SourceFile;
 use super::resume::{Change, Passed};
 use super::route::{Route, Router};
 use super::rows::{Cell, Kind};
-use super::{Chunk, Dialect, Format, Progress, ReadRequest, SOURCE_MEMBER};
+use super::{Chunk, Dialect, Format, Progress, ReadRequest, SOURCE_MEMBER, position_of};
 use gather::Gather;
 use header::Header;
+pub use records::{Record, Records};
 use syntax::{Next, Place, Syntax};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -175,7 +177,8 @@ impl TextReader {
         }
         let position = self.position(complete);
         let text = Arc::clone(self.blocks.text());
-        let batches = self.sources.iter_mut().map(|source| source.finish(&text, &position)).collect::<Result<_, _>>()?;
+        let finish = |source: &mut Gather| source.finish(&text, position_of(source.resume(), &position));
+        let batches = self.sources.iter_mut().map(finish).collect::<Result<_, _>>()?;
         Ok(Some(Chunk { batches, rows_read, bytes_read }))
     }
 
@@ -243,14 +246,13 @@ impl TextReader {
     }
 
     fn route(&self, text: &str) -> Result<Route, String> {
-        let named = match &self.syntax {
-            Syntax::Ndjson { members } => named_source(text, members)?,
-            Syntax::Csv { fields, .. } => self.header.as_ref().and_then(|header| fields.get(header.source_field()?).copied()),
-        };
-        let Some(cell) = named.filter(|cell| cell.kind() != Kind::Null) else { return self.router.route(None) };
-        let mut scratch = String::new();
-        let name = Value::of(cell, text).unescaped(&mut scratch).map_err(|reason| format!("member `{SOURCE_MEMBER}`: {reason}"))?;
-        self.router.route(Some(name))
+        match &self.syntax {
+            Syntax::Ndjson { members } => route(&self.router, text, members),
+            Syntax::Csv { fields, .. } => {
+                let named = self.header.as_ref().and_then(|header| fields.get(header.source_field()?).copied());
+                route_to(&self.router, text, named)
+            }
+        }
     }
 
     /// Keeps a row that no source can be told of, or that cannot be read: with the first source, since some partition must have it.
@@ -284,6 +286,18 @@ impl TextReader {
         self.rows += 1;
         Ok(())
     }
+}
+
+/// Where an object goes.
+fn route(router: &Router, text: &str, members: &[Member]) -> Result<Route, String> {
+    route_to(router, text, named_source(text, members)?)
+}
+
+fn route_to(router: &Router, text: &str, named: Option<Cell>) -> Result<Route, String> {
+    let Some(cell) = named.filter(|cell| cell.kind() != Kind::Null) else { return router.route(None) };
+    let mut scratch = String::new();
+    let name = Value::of(cell, text).unescaped(&mut scratch).map_err(|reason| format!("member `{SOURCE_MEMBER}`: {reason}"))?;
+    router.route(Some(name))
 }
 
 /// The value of the member that names the source.

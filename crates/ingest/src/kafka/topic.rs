@@ -1,0 +1,435 @@
+//! A topic as a log: its partitions are read at once, and given in chunks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lockstep_model::{Error, ErrorKind, KafkaPosition, PartitionId, Position, RecordMark};
+use rdkafka::Message;
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::types::RDKafkaErrorCode;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use super::client::{Client, Identity};
+use super::resume::{self, Now};
+use super::{Settings, partition_name};
+use crate::pipeline::{Log, Read, Standing};
+use crate::source::{Chunk, Record, Records, SourceSchema};
+
+/// Most bytes of keys and values of a chunk, beyond its first record.
+const CHUNK_BYTES: usize = 8 << 20;
+/// How long a chunk that has rows waits for more, and how long it takes more while there is.
+const LINGER: Duration = Duration::from_millis(5);
+const CUT: Duration = Duration::from_millis(25);
+/// How long is waited for a first record before looking whether to stop.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How often the group is told what has been applied, and a topic without records says how it stands.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Where reading ends.
+#[derive(Debug, Clone)]
+pub(crate) enum End {
+    /// Nowhere.
+    Never,
+    /// Where the partitions end when it begins.
+    AsItBegins,
+    /// Where this partition ends when it begins; it alone is read, from its beginning.
+    Again(i32),
+}
+
+/// What to read of a topic.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) source: SourceSchema,
+    /// The names of all sources that are declared.
+    pub(crate) declared: Vec<String>,
+    /// The topic's name.
+    pub(crate) topic: String,
+    /// Where each that takes what is read stands, by partition: reading starts at the least.
+    pub(crate) stands: Vec<BTreeMap<i32, KafkaPosition>>,
+    pub(crate) end: End,
+    /// Most rows of a chunk.
+    pub(crate) batch_rows: usize,
+    /// Set to end.
+    pub(crate) stop: Arc<AtomicBool>,
+    /// How far the partitions have been applied.
+    pub(crate) applied: Arc<Mutex<BTreeMap<i32, u64>>>,
+}
+
+/// A topic that is being read.
+pub(crate) struct TopicLog {
+    client: Client,
+    request: Request,
+    identity: Identity,
+    partitions: BTreeMap<i32, Partition>,
+    /// When to look for partitions that were added, and to tell how things stand.
+    look_at: Instant,
+    tell_at: Instant,
+    /// Whether it has been told how things stand at all.
+    told: bool,
+}
+
+struct Partition {
+    id: PartitionId,
+    records: Records,
+    /// What was first when the partition was begun, and the next offset.
+    first: u64,
+    next: u64,
+    last: Option<RecordMark>,
+    gap: Option<u64>,
+    /// Records that must be met as they were, the next one last.
+    marks: Vec<RecordMark>,
+    /// Whether any record of it has been read, now or before.
+    begun: bool,
+    /// Its end as far as is known, and whether all before it has been read.
+    end: u64,
+    at_end: bool,
+    /// Where reading ends.
+    until: Option<u64>,
+}
+
+/// What polling came to.
+enum Polled {
+    /// A record that counts, of so many bytes.
+    Record(usize),
+    /// Nothing that counts.
+    Other,
+    /// Nothing at all.
+    Nothing,
+}
+
+#[allow(clippy::disallowed_methods, reason = "how long has been waited; nothing is computed from it")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
+impl TopicLog {
+    /// Finds the topic, checks the positions, and begins to read.
+    ///
+    /// # Errors
+    /// NotFound where there is no such topic; Unavailable where no broker answers; Data where a position is not one of this log.
+    pub(crate) fn open(request: Request) -> Result<TopicLog, Error> {
+        let client = Client::new(&request.settings, &request.topic)?;
+        let (identity, numbers) = client.describe_patiently()?;
+        let look_at = instant() + Duration::from_millis(request.settings.look_every_ms());
+        let mut log = TopicLog { client, request, identity, partitions: BTreeMap::new(), look_at, tell_at: instant(), told: false };
+        log.check_partitions(&numbers)?;
+        log.add(&numbers)?;
+        Ok(log)
+    }
+
+    /// Every partition that has been read must be there.
+    fn check_partitions(&self, numbers: &[i32]) -> Result<(), Error> {
+        let stands = self.request.stands.iter().flatten();
+        match stands.map(|(partition, position)| (*partition, position)).find(|(partition, _)| !numbers.contains(partition)) {
+            None => Ok(()),
+            Some((partition, position)) => self.start(partition, &[position], (0, 0)).map(drop),
+        }
+    }
+
+    /// Starts to read partitions that are not read yet.
+    fn add(&mut self, numbers: &[i32]) -> Result<(), Error> {
+        let wanted = |partition: &i32| match self.request.end {
+            End::Again(only) => *partition == only,
+            End::Never | End::AsItBegins => !self.partitions.contains_key(partition),
+        };
+        let added: Vec<i32> = numbers.iter().copied().filter(wanted).collect();
+        let mut from = BTreeMap::new();
+        for partition in added {
+            let (start, read) = self.partition(partition)?;
+            from.insert(partition, start);
+            self.partitions.insert(partition, read);
+        }
+        if from.is_empty() { Ok(()) } else { self.client.assign(&from) }
+    }
+
+    /// A partition, and the offset to read it from.
+    fn partition(&self, partition: i32) -> Result<(u64, Partition), Error> {
+        let Request { source, declared, topic, stands, end, .. } = &self.request;
+        let id = PartitionId { source: source.name.clone(), partition: partition_name(topic, partition) };
+        let (low, high) = self.client.bounds(partition)?;
+        let positions: Vec<&KafkaPosition> = stands.iter().filter_map(|positions| positions.get(&partition)).collect();
+        let start = self.start(partition, &positions, (low, high))?;
+        // Whoever has read nothing of it begins at its beginning, and so does what is read again.
+        let from_beginning = positions.len() < stands.len() || matches!(end, End::Again(_));
+        let least = positions.iter().min_by_key(|position| position.offset).filter(|_| !from_beginning);
+        let mut marks: Vec<RecordMark> = positions.iter().filter_map(|position| position.last).collect();
+        marks.sort_by_key(|mark| std::cmp::Reverse(mark.offset));
+        let next = least.map_or(low, |position| position.offset);
+        tracing::info!("kafka: {}: offsets {low} to {high}, read on from {next}", id.partition);
+        let read = Partition {
+            records: Records::new(&id, source.clone(), declared.clone())?,
+            id,
+            first: positions.iter().map(|position| position.first).min().unwrap_or(low),
+            next,
+            last: least.and_then(|position| position.last),
+            gap: positions.iter().filter_map(|position| position.gap).max(),
+            marks,
+            begun: least.is_some(),
+            end: high,
+            at_end: next >= high,
+            until: (!matches!(end, End::Never)).then_some(high),
+        };
+        Ok((if from_beginning { low } else { start }, read))
+    }
+
+    /// Checks positions in a partition; the offset to read on from after the least of them.
+    fn start(&self, partition: i32, positions: &[&KafkaPosition], bounds: (u64, u64)) -> Result<u64, Error> {
+        let Request { source, topic, end, .. } = &self.request;
+        let name = partition_name(topic, partition);
+        let now = Now { source: &source.name, partition: &name, identity: &self.identity, bounds };
+        let mut start = bounds.0;
+        for (at, position) in positions.iter().enumerate() {
+            let from = resume::start(position, &now)?;
+            start = if at == 0 { from } else { start.min(from) };
+            if matches!(end, End::Again(_)) && (position.gap.is_some() || bounds.0 > position.first) {
+                return Err(resume::gone(position, &now));
+            }
+        }
+        Ok(start)
+    }
+
+    /// Whether everything that was asked for has been read.
+    fn is_done(&self) -> bool {
+        let done =
+            |partition: &Partition| partition.until.is_some_and(|until| partition.next >= until || (partition.at_end && until <= partition.end));
+        !matches!(self.request.end, End::Never) && self.partitions.values().all(done)
+    }
+
+    fn gather(&mut self) -> Result<u64, Error> {
+        let (mut rows, mut bytes) = (0, 0);
+        let mut first: Option<Instant> = None;
+        while rows < self.request.batch_rows && bytes < CHUNK_BYTES && !self.request.stop.load(Ordering::Relaxed) {
+            let waited = first.map(|first| instant().saturating_duration_since(first));
+            if waited.is_some_and(|waited| waited > CUT) {
+                break;
+            }
+            let patience = waited.map_or(PATIENCE, |waited| LINGER.saturating_sub(waited));
+            match self.poll(patience)? {
+                Polled::Record(size) => {
+                    (rows, bytes) = (rows + 1, bytes + size);
+                    first = first.or_else(|| Some(instant()));
+                }
+                Polled::Other if self.is_done() => break,
+                Polled::Other if first.is_none() && instant() >= self.tell_at => break,
+                Polled::Other => {}
+                Polled::Nothing => break,
+            }
+        }
+        Ok(bytes as u64)
+    }
+
+    fn poll(&mut self, patience: Duration) -> Result<Polled, Error> {
+        let failed = match self.client.consumer().poll(patience) {
+            None => return Ok(Polled::Nothing),
+            Some(Ok(message)) => {
+                let Some(partition) = self.partitions.get_mut(&message.partition()) else { return Ok(Polled::Other) };
+                return partition.take(&message);
+            }
+            Some(Err(error)) => error,
+        };
+        match failed {
+            KafkaError::PartitionEOF(number) => {
+                if let Some(partition) = self.partitions.get_mut(&number) {
+                    let end = self.client.known_end(number).unwrap_or(partition.end);
+                    partition.end = end.max(partition.end).max(partition.next);
+                    partition.at_end = true;
+                }
+            }
+            error => self.judge(&error)?,
+        }
+        Ok(Polled::Other)
+    }
+
+    /// Whether an error is one that comes right by waiting.
+    fn judge(&self, error: &KafkaError) -> Result<(), Error> {
+        use RDKafkaErrorCode as Code;
+        tracing::info!("kafka: topic {}: {error}", self.request.topic);
+        match error.rdkafka_error_code() {
+            // A topic that is gone or made anew, or has lost what was to be read next, says it in one of these ways, and so may a broker that has just come back.
+            Some(
+                Code::UnknownTopic
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownPartition
+                | Code::UnknownTopicId
+                | Code::OffsetOutOfRange
+                | Code::AutoOffsetReset
+                | Code::NoOffset,
+            ) => {
+                self.check_identity()?;
+                self.check_bounds()
+            }
+            Some(
+                Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::MessageTimedOut
+                | Code::RequestTimedOut
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::BrokerNotAvailable
+                | Code::ReplicaNotAvailable
+                | Code::NetworkException
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::NotCoordinator
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
+                | Code::OffsetNotAvailable
+                | Code::KafkaStorageError
+                | Code::Authentication
+                | Code::SSL,
+            ) => Ok(()),
+            _ => Err(self.client.failed(error)),
+        }
+    }
+
+    /// Whether the topic is still the one that is being read. No answer is no evidence.
+    fn check_identity(&self) -> Result<Vec<i32>, Error> {
+        let (identity, numbers) = match self.client.describe() {
+            Err(error) if error.kind() == ErrorKind::Unavailable => return Ok(Vec::new()),
+            described => described?,
+        };
+        for (number, partition) in &self.partitions {
+            let name = partition_name(&self.request.topic, *number);
+            let now = Now { source: &self.request.source.name, partition: &name, identity: &identity, bounds: (0, u64::MAX) };
+            resume::start(&partition.position(&self.identity), &now)?;
+        }
+        Ok(numbers)
+    }
+
+    /// Whether what comes next is there.
+    fn check_bounds(&self) -> Result<(), Error> {
+        for (number, partition) in &self.partitions {
+            match self.client.bounds(*number) {
+                Ok(bounds) => self.start(*number, &[&partition.position(&self.identity)], bounds).map(drop)?,
+                Err(error) if error.kind() == ErrorKind::Unavailable => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for partitions that were added, now and then.
+    fn look(&mut self) -> Result<(), Error> {
+        if instant() < self.look_at || matches!(self.request.end, End::Again(_)) {
+            return Ok(());
+        }
+        self.look_at = instant() + Duration::from_millis(self.request.settings.look_every_ms());
+        let numbers = self.check_identity()?;
+        if matches!(self.request.end, End::Never) { self.add(&numbers) } else { Ok(()) }
+    }
+
+    /// Tells the group what has been applied, and learns where the partitions end.
+    fn tell(&mut self) {
+        self.told = true;
+        self.tell_at = instant() + TELL_EVERY;
+        let applied = std::mem::take(&mut *self.request.applied.lock().unwrap_or_else(PoisonError::into_inner));
+        if !applied.is_empty() {
+            self.client.commit(&applied);
+        }
+        for (number, partition) in &mut self.partitions {
+            let end = self.client.known_end(*number).unwrap_or(partition.end);
+            partition.end = end.max(partition.end);
+        }
+    }
+
+    fn chunk(&mut self, bytes_read: u64) -> Result<Read, Error> {
+        let mut batches = Vec::new();
+        let mut rows_read = 0;
+        for partition in self.partitions.values_mut().filter(|partition| !partition.records.is_empty()) {
+            rows_read += partition.records.len() as u64;
+            partition.begun = true;
+            let position = Position::Kafka(partition.position(&self.identity));
+            batches.push(partition.records.finish(position)?);
+        }
+        let standing = Standing {
+            bytes_total: None,
+            behind: Some(self.partitions.values().map(Partition::behind).sum()),
+            unbegun: self.partitions.values().any(|partition| !partition.begun && !partition.at_end),
+        };
+        Ok(Read { chunk: Chunk { batches, rows_read, bytes_read }, standing })
+    }
+}
+
+impl Log for TopicLog {
+    fn next(&mut self) -> Result<Option<Read>, Error> {
+        loop {
+            let done = self.is_done();
+            let bytes = if done { 0 } else { self.gather()? };
+            self.look()?;
+            let due = instant() >= self.tell_at;
+            if due {
+                self.tell();
+            }
+            let some = self.partitions.values().any(|partition| !partition.records.is_empty());
+            if some || (due && !done) {
+                return self.chunk(bytes).map(Some);
+            }
+            if done || self.request.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Drop for TopicLog {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+impl Partition {
+    /// Takes a record, unless it was read before and is met again to be compared.
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<Polled, Error> {
+        let Ok(offset) = u64::try_from(message.offset()) else { return Ok(Polled::Other) };
+        let mark = mark(offset, message);
+        while self.marks.pop_if(|known| known.offset < offset).is_some() {
+            // Compacted away since: the topic's id must do.
+        }
+        while let Some(known) = self.marks.pop_if(|known| known.offset == offset) {
+            resume::compare(&self.id.source, &self.id.partition, &known, &mark)?;
+        }
+        if offset < self.next {
+            return Ok(Polled::Other);
+        }
+        if let Some(until) = self.until.filter(|until| offset >= *until) {
+            self.next = until;
+            return Ok(Polled::Other);
+        }
+        let time = mark.time_ms.and_then(|millis| millis.checked_mul(1000));
+        let (key, value) = (message.key(), message.payload());
+        self.records.push(Record { offset, time, key, value });
+        (self.next, self.last, self.at_end) = (offset + 1, Some(mark), false);
+        Ok(Polled::Record(key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)))
+    }
+
+    fn position(&self, identity: &Identity) -> KafkaPosition {
+        KafkaPosition {
+            cluster: identity.cluster.clone(),
+            topic_id: identity.topic_id.clone(),
+            first: self.first,
+            offset: self.next,
+            last: self.last,
+            gap: self.gap,
+            event_time_max: None,
+            begun_at: None,
+            order: 0,
+        }
+    }
+
+    fn behind(&self) -> u64 {
+        if self.at_end { 0 } else { self.end.saturating_sub(self.next) }
+    }
+}
+
+/// What a record is known again by.
+fn mark(offset: u64, message: &BorrowedMessage<'_>) -> RecordMark {
+    let hash = |seed: u64, part: Option<&[u8]>| part.map_or(seed ^ 1, |bytes| xxh3_64_with_seed(bytes, seed));
+    let hash = hash(message.key().map_or(0, xxh3_64), message.payload());
+    RecordMark { offset, time_ms: message.timestamp().to_millis().filter(|millis| *millis >= 0), hash }
+}

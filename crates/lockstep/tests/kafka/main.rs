@@ -1,0 +1,18 @@
+//! Kafka as the binary reads it, on a real broker: what comes of a topic is what comes of the same rows in files, through any crash.
+//!
+//! Skipped where no broker can be had, unless `LOCKSTEP_REQUIRE_KAFKA` is set.
+
+#[cfg(unix)]
+mod crash;
+#[cfg(unix)]
+mod equal;
+#[cfg(unix)]
+mod follow;
+#[cfg(unix)]
+mod outcome;
+#[cfg(unix)]
+mod resume;
+#[cfg(unix)]
+mod rows;
+#[cfg(unix)]
+mod support;

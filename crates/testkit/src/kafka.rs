@@ -1,0 +1,196 @@
+//! A real broker for tests: one per test binary, started and ended by `scripts/kafka.sh`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use futures::executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+/// Set where a test that cannot have a broker must fail instead of being skipped.
+pub const REQUIRED: &str = "LOCKSTEP_REQUIRE_KAFKA";
+/// How the script says that there is no Java, no Maven or no download.
+const UNAVAILABLE: i32 = 3;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A broker, and who may take it away from others for a while.
+#[derive(Debug)]
+pub struct Broker {
+    dir: PathBuf,
+    address: String,
+    restarts: RwLock<()>,
+}
+
+/// A record to be produced.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// The partition.
+    pub partition: i32,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value; none deletes the key.
+    pub value: Option<Vec<u8>>,
+    /// Its timestamp, in milliseconds.
+    pub time_ms: i64,
+}
+
+impl Broker {
+    /// The broker of this process, and a guard against its restarts; `None` where there can be none, which is said once.
+    ///
+    /// # Panics
+    /// Where there can be none and one is required, or it does not start.
+    pub fn shared() -> Option<(&'static Broker, RwLockReadGuard<'static, ()>)> {
+        let broker = Broker::of_process()?;
+        Some((broker, broker.restarts.read().unwrap_or_else(std::sync::PoisonError::into_inner)))
+    }
+
+    /// As [`Self::shared`], for a test that takes the broker away: no other test uses it meanwhile.
+    pub fn alone() -> Option<(&'static Broker, RwLockWriteGuard<'static, ()>)> {
+        let broker = Broker::of_process()?;
+        Some((broker, broker.restarts.write().unwrap_or_else(std::sync::PoisonError::into_inner)))
+    }
+
+    fn of_process() -> Option<&'static Broker> {
+        static BROKER: OnceLock<Option<Broker>> = OnceLock::new();
+        BROKER.get_or_init(Broker::start).as_ref()
+    }
+
+    fn start() -> Option<Broker> {
+        // Its data go with the build: it is ended by the script's watch once this process is gone.
+        let dir = tempfile::tempdir().expect("a temporary directory").keep();
+        match script(&["start", &dir.display().to_string(), &std::process::id().to_string()]) {
+            Ok(address) => Some(Broker { dir, address, restarts: RwLock::new(()) }),
+            Err((Some(UNAVAILABLE), said)) if std::env::var_os(REQUIRED).is_none() => {
+                // Past the capture of tests, so that it is seen that they were skipped.
+                let _ = writeln!(std::io::stderr(), "skipped: no broker · {}", said.trim());
+                None
+            }
+            Err((_, said)) => panic!("the broker does not start: {said}"),
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&self) {
+        script(&["kill", &self.dir.display().to_string()]).expect("it ends");
+    }
+
+    /// Starts it again, at the same address and with the same data.
+    pub fn restart(&self) {
+        let address = script(&["start", &self.dir.display().to_string(), &std::process::id().to_string()]).expect("it starts again");
+        assert_eq!(address, self.address);
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.address).set("message.max.bytes", "33554432");
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().expect("an admin client")
+    }
+
+    /// Makes a topic.
+    pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
+        let topic = config.iter().fold(NewTopic::new(name, partitions, TopicReplication::Fixed(1)), |topic, (key, value)| topic.set(key, value));
+        let made = block_on(self.admin().create_topics(&[topic], &options())).expect("an answer");
+        made.into_iter().for_each(|result| drop(result.expect("a topic is made")));
+    }
+
+    /// Deletes a topic, and waits until it is gone.
+    pub fn delete_topic(&self, name: &str) {
+        let deleted = block_on(self.admin().delete_topics(&[name], &options())).expect("an answer");
+        deleted.into_iter().for_each(|result| drop(result.expect("a topic is deleted")));
+        std::thread::sleep(Duration::from_secs(1));
+    }
+
+    /// Gives a topic more partitions.
+    pub fn add_partitions(&self, name: &str, partitions: usize) {
+        let made = block_on(self.admin().create_partitions(&[NewPartitions::new(name, partitions)], &options())).expect("an answer");
+        made.into_iter().for_each(|result| drop(result.expect("partitions are added")));
+    }
+
+    /// Deletes the records of a partition before an offset.
+    pub fn trim(&self, name: &str, partition: i32, before: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(name, partition, Offset::Offset(before)).expect("an offset");
+        block_on(self.admin().delete_records(&list, &options())).expect("records are deleted");
+    }
+
+    /// Produces records, in their order.
+    pub fn produce(&self, topic: &str, records: &[Sent]) {
+        let producer: BaseProducer = self.config().create().expect("a producer");
+        send(&producer, topic, records);
+    }
+
+    /// Produces records in transactions of so many, each of which `commits` or not by its number.
+    pub fn produce_in_transactions(&self, topic: &str, records: &[Sent], of: usize, commits: impl Fn(usize) -> bool) {
+        let producer: BaseProducer = self.config().set("transactional.id", topic).create().expect("a producer");
+        producer.init_transactions(PATIENCE).expect("transactions");
+        for (number, records) in records.chunks(of).enumerate() {
+            producer.begin_transaction().expect("a transaction");
+            send(&producer, topic, records);
+            let ended = if commits(number) { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) };
+            ended.expect("a transaction ends");
+        }
+    }
+
+    /// The offsets that a group has committed in a topic.
+    pub fn committed(&self, group: &str, topic: &str, partitions: i32) -> Vec<Option<i64>> {
+        use rdkafka::consumer::{BaseConsumer, Consumer};
+        let consumer: BaseConsumer = self.config().set("group.id", group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition(topic, partition);
+        }
+        let committed = consumer.committed_offsets(list, PATIENCE).expect("committed offsets");
+        committed.elements().iter().map(|element| element.offset().to_raw().filter(|offset| *offset >= 0)).collect()
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
+}
+
+fn send(producer: &BaseProducer, topic: &str, records: &[Sent]) {
+    for Sent { partition, key, value, time_ms } in records {
+        let headers = OwnedHeaders::new().insert(Header { key: "from", value: Some("a test") });
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(*partition).timestamp(*time_ms).headers(headers);
+        if let Some(key) = key {
+            record = record.key(key);
+        }
+        if let Some(value) = value {
+            record = record.payload(value);
+        }
+        while let Err((error, again)) = producer.send(record) {
+            assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull), "{error}");
+            producer.poll(Duration::from_millis(10));
+            record = again;
+        }
+    }
+    producer.flush(PATIENCE).expect("records are taken");
+}
+
+/// Runs the script; what it prints, or its status and what it says.
+fn script(arguments: &[&str]) -> Result<String, (Option<i32>, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // Errors go to a file, not to a pipe, which the broker would keep open.
+    let said = tempfile::NamedTempFile::new().map_err(|error| (None, error.to_string()))?;
+    let stderr = said.reopen().map_err(|error| (None, error.to_string()))?;
+    let run = Command::new(root.join("scripts/kafka.sh")).args(arguments).stdin(Stdio::null()).stderr(stderr).output();
+    let output = run.map_err(|error| (None, error.to_string()))?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let why = || std::fs::read_to_string(said.path()).unwrap_or_default();
+    if output.status.success() { Ok(text) } else { Err((output.status.code(), why())) }
+}
