@@ -1,6 +1,7 @@
 //! Asking: by this process where it can own the store, else by the one that does.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ use crate::verbs::{Context, apply, dead_letters, drop, explain, get, plan, refus
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The first and the longest pause between two tries.
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
+/// How often one that stands by looks whether it is its turn.
+const STANDBY_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a verb asks about a store. It holds whatever the owner needs: files that the command line names are read, and written, by who asks.
 pub trait Question: Serialize + DeserializeOwned {
@@ -135,6 +138,35 @@ impl Context {
                 Err(taken) => return Err(Error::from(taken).into()),
             }
         }
+    }
+
+    /// As [`Self::own`], but stands by while another process owns the store, however long, and takes over when that ends or dies; `None` where it is told to stop
+    /// before. The lock goes with its process, so that there is never a moment with two.
+    ///
+    /// # Errors
+    /// As [`Self::own`], but for the owner.
+    pub fn own_in_turn(&self, project: &Project, verb: &str, stop: &AtomicBool) -> Result<Option<Held>> {
+        let mut told = None;
+        while !stop.load(Ordering::Relaxed) {
+            if !project.store.exists() {
+                return Err(project.nothing_applied().into());
+            }
+            let taken = match Held::claim(project.clone(), verb)? {
+                Ok(held) => {
+                    if told.is_some() {
+                        self.out.say("took over");
+                    }
+                    return Ok(Some(held));
+                }
+                Err(taken) => taken.to_string(),
+            };
+            if told.as_ref() != Some(&taken) {
+                self.out.say(&format!("standing by: {taken}"));
+                told = Some(taken);
+            }
+            sleep(STANDBY_PAUSE);
+        }
+        Ok(None)
     }
 }
 

@@ -35,6 +35,9 @@ pub struct Arguments {
     /// Go on with the topics of these sources as they are now, though they are not the ones that were read or lack records: what is lost stays lost
     #[arg(long, requires = "source", conflicts_with = "from")]
     pub accept_gap: bool,
+    /// Where another process owns the store, stand by and take over when it ends or dies
+    #[arg(long)]
+    pub standby: bool,
     /// Most rows of one commit, instead of the project's setting
     #[arg(long, value_name = "N")]
     pub batch_rows: Option<NonZeroUsize>,
@@ -58,12 +61,13 @@ fn named_file(text: &str) -> Result<(String, String), String> {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let mut project = context.project()?;
     project.config.batch_rows = arguments.batch_rows.unwrap_or(project.config.batch_rows);
-    let held = context.own(&project, "ingest")?;
+    let stop = feed::stop_on_signals()?;
+    let held = if arguments.standby { context.own_in_turn(&project, "ingest", &stop)? } else { Some(context.own(&project, "ingest")?) };
+    let Some(held) = held else { return Ok(Outcome::Fine) };
     let mut answering = match (&arguments.answer, &arguments.keep) {
         (Some((name, requests)), Some(keep)) => Some(Answering::new(&held.store, held.catalog()?, name, requests, keep.clone())?),
         _ => None,
     };
-    let stop = feed::stop_on_signals()?;
     let mut report = match &arguments.from {
         Some(from) => feed::run_ingest(&held, from, &arguments.source, answering.as_mut(), &stop)?,
         None => {

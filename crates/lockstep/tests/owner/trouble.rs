@@ -46,6 +46,36 @@ fn a_second_owner_is_refused_and_told_of_the_first() {
 }
 
 #[test]
+fn who_stands_by_takes_over_from_one_that_is_killed_or_ends() {
+    let project = Project::new();
+    let standby = |project: &Project| {
+        let mut command = project.command(&["ingest", "--standby", "--from", "data/new_payments.ndjson"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // It says for whom it stands by, and nothing else meanwhile.
+        let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+        (child, said, line)
+    };
+    let owner = project.owner();
+    let (child, mut said, line) = standby(&project);
+    assert!(line.starts_with("standing by: the store at .lockstep/store has an owner already · `lockstep ingest`, process "), "{line}");
+    assert!(line.contains(&owner.pid().to_string()));
+    owner.kill();
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert!(ended.fine().starts_with("applied to its end: "));
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("took over"), "{rest}");
+    // And one that is told to end before its turn comes leaves without a word.
+    let owner = project.owner();
+    let (child, ..) = standby(&project);
+    assert!(std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(Ended::from(child.wait_with_output().unwrap()).fine(), "");
+    assert!(owner.finish().fine().starts_with("applied to its end: 0 rows"));
+}
+
+#[test]
 fn after_a_kill_the_next_one_owns_the_store() {
     let project = Project::new();
     let alone = project.run(GET).fine();
