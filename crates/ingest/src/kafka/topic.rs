@@ -194,9 +194,7 @@ impl TopicLog {
 
     /// Whether everything that was asked for has been read.
     fn is_done(&self) -> bool {
-        let done =
-            |partition: &Partition| partition.until.is_some_and(|until| partition.next >= until || (partition.at_end && until <= partition.end));
-        !matches!(self.request.end, End::Never) && self.partitions.values().all(done)
+        !matches!(self.request.end, End::Never) && self.partitions.values().all(Partition::is_done)
     }
 
     fn gather(&mut self) -> Result<u64, Error> {
@@ -237,6 +235,8 @@ impl TopicLog {
                     let end = self.client.known_end(number).unwrap_or(partition.end);
                     partition.end = end.max(partition.end).max(partition.next);
                     partition.at_end = true;
+                    // What has not been met by now has been compacted away.
+                    partition.marks.clear();
                 }
             }
             error => self.judge(&error)?,
@@ -420,6 +420,11 @@ impl Partition {
             begun_at: None,
             order: 0,
         }
+    }
+
+    /// Whether it has been read to where reading ends, and is known to be the log that was read before.
+    fn is_done(&self) -> bool {
+        self.marks.is_empty() && self.until.is_some_and(|until| self.next >= until || (self.at_end && until <= self.end))
     }
 
     fn behind(&self) -> u64 {

@@ -5,7 +5,7 @@ use lockstep_store::{Commit, OnlineStore, Store, StoreOptions};
 use lockstep_testkit::kafka::Broker;
 
 use crate::rows::{records, sales};
-use crate::support::{Project, topic_name};
+use crate::support::{Project, topic_name, wait_for};
 
 /// Sales of one topic and returns of another, into one view each.
 fn two_sources(one: &str, other: &str) -> String {
@@ -46,6 +46,22 @@ fn tamper(project: &Project, topic: &str, change: impl Fn(KafkaPosition) -> Kafk
         let positions: Vec<(PartitionId, Position)> = positions.collect();
         store.commit(Commit { positions, ..Commit::new(info.generation, store.epoch()) }).unwrap();
     }
+}
+
+#[test]
+fn a_topic_that_goes_while_it_is_followed_stops_its_source_alone() {
+    let Some((broker, _guard)) = Broker::shared() else { return };
+    let (project, one, other) = read(broker);
+    let mut following = project.follow(&[]);
+    broker.delete_topic(&one);
+    wait_for("it is said", || following.said().contains("source `sales` stopped").then_some(()));
+    let returns = project.applied("returns").unwrap();
+    broker.produce(&other, &records(300, 30));
+    wait_for("the other goes on", || project.applied("returns").filter(|applied| *applied == returns + 30));
+    assert_eq!(following.ended(), None);
+    let (status, said) = following.terminate();
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains(&format!("there is no topic `{one}`")), "{said}");
 }
 
 /// The first source stops, with a text; the second goes on. Told to accept it, the first goes on as well. Sales are numbered from `first` on.
