@@ -154,6 +154,9 @@ impl Client {
             TopicAuthorizationFailed | GroupAuthorizationFailed => Error::invalid(format!(
                 "the brokers at {brokers} do not let topic `{topic}` be read: {code} · ask for the right to read and describe it"
             )),
+            RDKafkaErrorCode::NotImplemented => Error::invalid(format!(
+                "topic `{topic}` is compressed as this build cannot read it · it reads gzip, snappy and lz4: let producers, or the topic, use one of these"
+            )),
             code => {
                 let told = self.consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let told = told.map(|told| format!(": {told}")).unwrap_or_default();

@@ -321,7 +321,10 @@ impl TopicLog {
         }
         self.look_at = instant() + Duration::from_millis(self.request.settings.look_every_ms());
         let numbers = self.check_identity()?;
-        if matches!(self.request.end, End::Never) { self.add(&numbers) } else { Ok(()) }
+        match self.request.end {
+            End::Never => self.add(&numbers).or_else(|error| if error.kind() == ErrorKind::Unavailable { Ok(()) } else { Err(error) }),
+            End::AsItBegins | End::Again(_) => Ok(()),
+        }
     }
 
     /// Tells the group what has been applied, and learns where the partitions end.

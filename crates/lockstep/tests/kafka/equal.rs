@@ -90,6 +90,25 @@ fn what_is_no_row_is_put_aside_with_its_bytes() {
     project.run(&["verify"]).fine();
 }
 
+#[test]
+fn compressed_topics_are_read_or_say_that_they_cannot_be() {
+    let Some((broker, _guard)) = Broker::shared() else { return };
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        let topic = topic_name(codec);
+        broker.create_topic(&topic, PARTITIONS, &[("compression.type", codec)]);
+        broker.produce(&topic, &records(0, 200));
+        let project = Project::new(Some(broker), &sales(&topic));
+        let ended = project.to_the_end();
+        if codec == "zstd" {
+            let said = ended.error();
+            assert!(said.contains("it reads gzip, snappy and lz4"), "{said}");
+        } else {
+            ended.fine();
+            assert_eq!(project.applied("sales"), Some(200), "{codec}");
+        }
+    }
+}
+
 /// Prices, of which the last one counts.
 fn prices(topic: &str) -> String {
     format!(
