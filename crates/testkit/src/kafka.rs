@@ -128,38 +128,14 @@ impl Broker {
         block_on(self.admin().delete_records(&list, &options())).expect("records are deleted");
     }
 
-    /// Something to produce many records with.
+    /// A producer of records.
     pub fn producer(&self) -> Producer {
-        Producer(self.config().set("linger.ms", "1").create().expect("a producer"))
-    }
-
-    /// Passes on the values of a topic of so many partitions, from its beginning, until there were `count` of them.
-    pub fn consume(&self, topic: &str, partitions: i32, count: usize, mut take: impl FnMut(&[u8])) {
-        use rdkafka::consumer::{BaseConsumer, Consumer};
-        use rdkafka::message::Message;
-        let consumer: BaseConsumer = self.config().set("group.id", "bare").create().expect("a consumer");
-        let mut list = TopicPartitionList::new();
-        for partition in 0..partitions {
-            list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
-        }
-        consumer.assign(&list).expect("assigned");
-        let (mut taken, mut in_vain) = (0, 0);
-        while taken < count {
-            // What is no record is given as nothing, early.
-            let Some(message) = consumer.poll(Duration::from_millis(100)) else {
-                in_vain += 1;
-                assert!(in_vain < 1000, "{taken} of {count} records");
-                continue;
-            };
-            take(message.expect("a record").payload().unwrap_or_default());
-            taken += 1;
-        }
+        Producer(self.config().create().expect("a producer"))
     }
 
     /// Produces records, in their order.
     pub fn produce(&self, topic: &str, records: &[Sent]) {
-        let producer: BaseProducer = self.config().create().expect("a producer");
-        send(&producer, topic, records);
+        self.producer().send(topic, records);
     }
 
     /// Produces records in transactions of so many, each of which `commits` or not by its number.
@@ -187,25 +163,13 @@ impl Broker {
     }
 }
 
-/// Produces many records.
+/// A producer of records.
 pub struct Producer(BaseProducer);
 
-impl std::fmt::Debug for Producer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Producer").finish_non_exhaustive()
-    }
-}
-
 impl Producer {
-    /// Produces a value; waits while the producer's queue is full.
-    pub fn send(&self, topic: &str, partition: i32, value: &[u8]) {
-        hand_over(&self.0, BaseRecord::to(topic).partition(partition).payload(value));
-        self.0.poll(Duration::ZERO);
-    }
-
-    /// Waits until all of them were taken.
-    pub fn flush(&self) {
-        self.0.flush(PATIENCE).expect("records are taken");
+    /// Produces records, in their order, and waits until they are taken.
+    pub fn send(&self, topic: &str, records: &[Sent]) {
+        send(&self.0, topic, records);
     }
 }
 
@@ -223,18 +187,13 @@ fn send(producer: &BaseProducer, topic: &str, records: &[Sent]) {
         if let Some(value) = value {
             record = record.payload(value);
         }
-        hand_over(producer, record);
+        while let Err((error, again)) = producer.send(record) {
+            assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull), "{error}");
+            producer.poll(Duration::from_millis(10));
+            record = again;
+        }
     }
     producer.flush(PATIENCE).expect("records are taken");
-}
-
-/// Queues a record; waits while the queue is full.
-fn hand_over(producer: &BaseProducer, mut record: BaseRecord<'_, [u8], [u8]>) {
-    while let Err((error, again)) = producer.send(record) {
-        assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull), "{error}");
-        producer.poll(Duration::from_millis(10));
-        record = again;
-    }
 }
 
 /// Runs the script; what it prints, or its status and what it says.
