@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayData, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, FixedSizeBinaryBuilder,
-    GenericBinaryArray, GenericStringArray, StringViewArray, make_array, new_null_array,
+    GenericBinaryArray, GenericStringArray, NullBufferBuilder, StringViewArray, make_array, new_null_array,
 };
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::DataType;
@@ -107,10 +107,10 @@ impl ValueType {
         if self.data_type == DataType::Boolean {
             return Arc::new(items.map(|item| item.map(|bit| bit != 0)).collect::<BooleanArray>());
         }
-        let (mut values, mut valid) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+        let (mut values, mut valid) = (Vec::with_capacity(items.len()), NullBufferBuilder::new(items.len()));
         for item in items {
             values.push(item.map_or(0, |sortable| native(word, sortable)));
-            valid.push(item.is_some());
+            valid.append(item.is_some());
         }
         let len = values.len();
         let buffer = match self.data_type.primitive_width() {
@@ -119,7 +119,7 @@ impl ValueType {
             Some(4) => Buffer::from_iter(values.iter().map(|&v| v as u32)),
             _ => Buffer::from_vec(values),
         };
-        let builder = ArrayData::builder(self.data_type.clone()).len(len).add_buffer(buffer).nulls(Some(NullBuffer::from(valid)));
+        let builder = ArrayData::builder(self.data_type.clone()).len(len).add_buffer(buffer).nulls(valid.finish());
         builder.build().map_or_else(|_| new_null_array(&self.data_type, len), make_array)
     }
 

@@ -46,7 +46,7 @@ impl Kernel for Count {
     }
 
     fn finish(&self, states: &[u64]) -> Finished {
-        finished(Arc::new(states.iter().map(|&count| Some(count as i64)).collect::<Int64Array>()))
+        finished(Arc::new(Int64Array::from_iter_values(states.iter().map(|&count| count as i64))))
     }
 }
 

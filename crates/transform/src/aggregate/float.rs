@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Float64Array};
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float64Type};
 use lockstep_model::codec::{CodecError, Reader, put_varint};
 
 use super::exact::fixed::{SquareSum, Sum};
 use super::exact::limbs::{Limbs, add_at, product, sub_at, trimmed};
 use super::exact::round::Magnitude;
-use super::kernel::{COUNT_MAX, Kernel, Way, finished, fold_values};
+use super::kernel::{COUNT_MAX, Kernel, Way, finished, fold_values, numbers};
 use super::{Finished, Rows};
 
 /// Which values were not finite. Counted, so that they can be taken out again.
@@ -160,7 +160,7 @@ impl Kernel for FloatSum {
                 })
             })
         };
-        finished(Arc::new(states.iter().map(value).collect::<Float64Array>()))
+        finished(Arc::new(numbers::<Float64Type>(states.iter().map(value))))
     }
 
     fn heap_size(state: &FloatTotal) -> usize {
@@ -259,7 +259,7 @@ impl Kernel for Variance {
     }
 
     fn finish(&self, states: &[Moments]) -> Finished {
-        finished(Arc::new(states.iter().map(|state| self.value(state)).collect::<Float64Array>()))
+        finished(Arc::new(numbers::<Float64Type>(states.iter().map(|state| self.value(state)))))
     }
 
     fn heap_size(state: &Moments) -> usize {

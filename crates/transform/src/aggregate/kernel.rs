@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use arrow::array::{ArrayRef, BooleanArray};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, BooleanArray, NullBufferBuilder, PrimitiveArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 use lockstep_model::codec::{CodecError, Reader};
@@ -169,6 +169,17 @@ pub(crate) fn fold_values<S, T: Copy>(states: &mut [S], rows: Rows<'_>, nulls: O
             }
         }
     }
+}
+
+/// Numbers, of which some may be missing.
+pub(crate) fn numbers<T: ArrowPrimitiveType>(items: impl ExactSizeIterator<Item = Option<T::Native>>) -> PrimitiveArray<T> {
+    // Nothing is allocated for validity before a number is missing.
+    let (mut values, mut valid) = (Vec::with_capacity(items.len()), NullBufferBuilder::new(items.len()));
+    for item in items {
+        values.push(item.unwrap_or_default());
+        valid.append(item.is_some());
+    }
+    PrimitiveArray::new(values.into(), valid.finish())
 }
 
 /// Finished values none of which failed.
