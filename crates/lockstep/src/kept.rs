@@ -263,6 +263,6 @@ fn kept_of(from: &ReadFrom, batch: &RecordBatch) -> Option<Kept> {
 }
 
 /// Names of statuses or fills, as they are kept.
-pub fn texts<T: ToString>(columns: &[Vec<T>]) -> Vec<Vec<String>> {
-    columns.iter().map(|column| column.iter().map(ToString::to_string).collect()).collect()
+pub fn texts<T: ToString, C: AsRef<[T]>>(columns: &[C]) -> Vec<Vec<String>> {
+    columns.iter().map(|column| column.as_ref().iter().map(ToString::to_string).collect()).collect()
 }

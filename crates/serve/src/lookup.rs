@@ -45,9 +45,9 @@ pub struct Lookup {
     /// Statuses per output.
     pub statuses: Vec<Vec<Status>>,
     /// Where absent values were filled from, per output.
-    pub filled_by: Vec<Vec<FilledBy>>,
+    pub filled_by: Vec<Arc<[FilledBy]>>,
     /// Time of the newest event of the least fresh view an output reads, per output, µs.
-    pub event_times: Vec<Vec<Option<i64>>>,
+    pub event_times: Vec<Arc<[Option<i64>]>>,
     /// Which clock counted.
     pub time: TimeMode,
     /// The reads behind it: one for a view, one per join of a service.
@@ -194,8 +194,8 @@ impl Served {
             schema: Arc::clone(&view.features),
             columns: features.columns,
             statuses: features.statuses,
-            filled_by: vec![vec![FilledBy::None; requests.len()]; outputs],
-            event_times: vec![features.newest; outputs],
+            filled_by: vec![requests.iter().map(|_| FilledBy::None).collect(); outputs],
+            event_times: vec![features.newest.into(); outputs],
             time,
             stats: features.stats,
             reads: vec![Read { role, entities, touches }],

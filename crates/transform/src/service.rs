@@ -106,9 +106,9 @@ pub struct Answer {
     /// Per output and request.
     pub statuses: Vec<Vec<Status>>,
     /// Per output and request.
-    pub filled_by: Vec<Vec<FilledBy>>,
+    pub filled_by: Vec<Arc<[FilledBy]>>,
     /// Per output and request: time of the newest event of the least fresh view it reads, µs.
-    pub event_times: Vec<Vec<Option<i64>>>,
+    pub event_times: Vec<Arc<[Option<i64>]>>,
     /// What it cost, all joins together.
     pub stats: ReadStats,
     /// Per join: the encoded entity keys that were read.
@@ -322,9 +322,9 @@ impl Output {
         Ok(())
     }
 
-    fn fill(&self, values: ArrayRef) -> Result<(ArrayRef, Vec<FilledBy>), Error> {
+    fn fill(&self, values: ArrayRef) -> Result<(ArrayRef, Arc<[FilledBy]>), Error> {
         let Some(default) = &self.default else {
-            let filled = vec![FilledBy::None; values.len()];
+            let filled = (0..values.len()).map(|_| FilledBy::None).collect();
             return Ok((values, filled));
         };
         let present: BooleanArray = (0..values.len()).map(|row| Some(values.is_valid(row))).collect();

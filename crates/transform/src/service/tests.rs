@@ -78,8 +78,8 @@ fn answer(rows: &[(Option<&str>, Option<&str>, i64)], moments: &[i64]) -> Answer
 fn each_role_reads_its_own_entity() {
     let found = answer(&[(Some("a"), Some("b"), 10), (Some("b"), Some("a"), 7)], &[2_000_000, 2_500_000]);
     assert_eq!(shown(&found), ["2 1 -1.0/Null* jam 3 5 P0D 10", "1 1 1.0 none/Null* 2 7 PT0.5S 7"]);
-    assert_eq!(found.event_times[4], [Some(2_000_000), Some(2_000_000)]);
-    assert_eq!(found.event_times[7], [None, None]);
+    assert_eq!(*found.event_times[4], [Some(2_000_000), Some(2_000_000)]);
+    assert_eq!(*found.event_times[7], [None, None]);
     assert_eq!((found.entities.len(), found.entities[0].len()), (2, 2));
 }
 
@@ -95,7 +95,7 @@ fn absent_values_keep_their_status_under_a_default() {
     assert_eq!(rows[1], "2 0/NotFound -1.0/NotFound* jam 2/NotFound 0 P0D 1");
     assert_eq!(rows[2], rows[0]);
     assert_eq!(rows[3], "NULL/Expired 0/Expired* -1.0/Expired* none/Expired* NULL/Expired NULL/Expired NULL/Expired 1");
-    assert_eq!(found.event_times[4], [None, None, None, Some(2_000_000)]);
+    assert_eq!(*found.event_times[4], [None, None, None, Some(2_000_000)]);
 }
 
 #[test]
