@@ -60,10 +60,14 @@ pub struct Evaluated {
 }
 
 impl RowExpr {
+    /// The column that this is the value of, as it is: what most features are of a window.
+    pub fn column(&self) -> Option<usize> {
+        self.expr.downcast_ref::<Column>().map(Column::index)
+    }
+
     /// Evaluates the expression for each row of `batch`.
     pub fn evaluate(&self, batch: &RecordBatch) -> Result<Evaluated, Error> {
-        // Most features are the value of a window as it is.
-        if let Some(column) = self.expr.downcast_ref::<Column>().and_then(|column| batch.columns().get(column.index())) {
+        if let Some(column) = self.column().and_then(|column| batch.columns().get(column)) {
             return Ok(Evaluated { values: Arc::clone(column), failed: None });
         }
         if let Some(values) = self.evaluate_whole(batch) {

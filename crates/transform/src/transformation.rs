@@ -10,7 +10,7 @@ use lockstep_model::key::Keys;
 use lockstep_model::{Error, Fingerprint, StateRead, Status, TimeMode};
 
 use crate::eval::{Evaluated, RowExpr};
-use crate::tiles::{self, Frame, Measures, ReadStats, Request, Touch, Values};
+use crate::tiles::{self, Frame, Measures, ReadPlan, ReadStats, Request, Touch, Values};
 
 /// A compiled view.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Transformation {
     pub frames: Vec<Frame>,
     /// Per window call of the body: its measure and its frame.
     pub outputs: Vec<(usize, usize)>,
+    /// How the values of the window calls are read.
+    pub reading: ReadPlan,
     /// One column per window call.
     pub values_schema: SchemaRef,
     /// Per feature, its expression over the window calls' values.
@@ -156,32 +158,36 @@ impl Transformation {
         mode: TimeMode,
         touches: Option<&mut Vec<Touch>>,
     ) -> Result<Features, Error> {
-        let values = tiles::read_at(&self.measures, &self.frames, &self.outputs, state, requests, mode, touches)?;
+        let values = tiles::read_at(&self.reading, &self.measures, state, requests, mode, touches)?;
         self.finish(values, requests)
     }
 
     /// Turns values of window calls into features.
     fn finish(&self, values: Values, requests: &[Request<'_>]) -> Result<Features, Error> {
-        let options = RecordBatchOptions::new().with_row_count(Some(requests.len()));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.values_schema), values.columns, &options).map_err(kernel)?;
-        let expired: Vec<bool> = requests.iter().zip(&values.newest).map(|(request, newest)| self.is_expired(request.at, *newest)).collect();
-        let mut features = Features { columns: Vec::new(), statuses: Vec::new(), newest: values.newest, stats: values.stats };
+        let Values { columns, errors, newest, stats } = values;
+        // What a request's status is whatever the feature, if any.
+        let absent: Vec<Option<Status>> = requests.iter().zip(&newest).map(|(request, newest)| self.absent(request.at, *newest)).collect();
+        let batch = self.values_batch(&columns, requests.len())?;
+        let mut features =
+            Features { columns: Vec::with_capacity(self.finish.len()), statuses: Vec::with_capacity(self.finish.len()), newest, stats };
         for finish in &self.finish {
-            let Evaluated { values: column, failed } = finish.evaluate(&batch)?;
-            let error = |row: usize| failed.as_ref().is_some_and(|failed| failed.value(row)) || self.input_failed(finish, &values.errors, row);
-            let statuses: Vec<Status> = (0..requests.len())
-                .map(|row| match features.newest[row] {
-                    None => Status::NotFound,
-                    Some(_) if expired[row] => Status::Expired,
-                    Some(_) if error(row) => Status::Error,
-                    Some(_) if column.is_null(row) => Status::Null,
-                    Some(_) => Status::Present,
-                })
-                .collect();
-            let is_absent = |status: &Status| matches!(status, Status::Expired | Status::Error);
-            let column = if statuses.iter().any(is_absent) {
-                let absent: BooleanArray = statuses.iter().map(|status| Some(is_absent(status))).collect();
-                nullif(&column, &absent).map_err(kernel)?
+            let Evaluated { values: column, failed } = match (&batch, finish.column()) {
+                (None, Some(column)) => Evaluated { values: Arc::clone(&columns[column]), failed: None },
+                (None, None) => return Err(Error::internal("an expression without the values it is over")),
+                (Some(batch), _) => finish.evaluate(batch)?,
+            };
+            let failed = self.failed(finish, failed, &errors);
+            let nulls = column.nulls();
+            let status = |row: usize| {
+                let failed = || failed.as_ref().filter(|failed| failed.value(row)).map(|_| Status::Error);
+                let null = || nulls.filter(|nulls| nulls.is_null(row)).map(|_| Status::Null);
+                absent[row].or_else(failed).or_else(null).unwrap_or(Status::Present)
+            };
+            let statuses: Vec<Status> = (0..requests.len()).map(status).collect();
+            let hidden = |status: &Status| matches!(status, Status::Expired | Status::Error);
+            let column = if statuses.iter().any(hidden) {
+                let hidden: BooleanArray = statuses.iter().map(|status| Some(hidden(status))).collect();
+                nullif(&column, &hidden).map_err(kernel)?
             } else {
                 column
             };
@@ -189,6 +195,23 @@ impl Transformation {
             features.statuses.push(statuses);
         }
         Ok(features)
+    }
+
+    /// The values as a batch, where a feature is more than one of them as it is.
+    fn values_batch(&self, columns: &[ArrayRef], rows: usize) -> Result<Option<RecordBatch>, Error> {
+        if self.finish.iter().all(|finish| finish.column().is_some()) {
+            return Ok(None);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::clone(&self.values_schema), columns.to_vec(), &options).map(Some).map_err(kernel)
+    }
+
+    fn absent(&self, at: i64, newest: Option<i64>) -> Option<Status> {
+        match newest {
+            None => Some(Status::NotFound),
+            Some(_) if self.is_expired(at, newest) => Some(Status::Expired),
+            Some(_) => None,
+        }
     }
 
     /// Alive at exactly `ttl` after its newest event, expired a microsecond later.
@@ -199,12 +222,16 @@ impl Transformation {
         }
     }
 
-    /// Whether a window value that this feature's expression reads could not be computed.
-    fn input_failed(&self, finish: &RowExpr, errors: &[Option<BooleanArray>], row: usize) -> bool {
+    /// The requests for which this feature's expression failed, or a window value that it reads; `None` where there is none.
+    fn failed(&self, finish: &RowExpr, failed: Option<BooleanArray>, errors: &[Option<BooleanArray>]) -> Option<BooleanArray> {
         if errors.iter().all(Option::is_none) {
-            return false;
+            return failed;
         }
-        calls_of(finish).any(|call| errors[call].as_ref().is_some_and(|errors| errors.value(row)))
+        let of_inputs = calls_of(finish).filter_map(|call| errors[call].as_ref());
+        of_inputs.fold(failed, |failed, errors| match failed {
+            None => Some(errors.clone()),
+            Some(failed) => Some(BooleanArray::new(failed.values() | errors.values(), None)),
+        })
     }
 
     /// The window calls that a feature is made of, as indices of [`Self::outputs`], ascending.

@@ -77,11 +77,12 @@ const ENTITY: &[u8] = b"an entity of usual length";
 
 /// Reads shortly after the last event, where all windows are full.
 fn read(view: &Transformation, frames: &[Frame], state: &MemoryState, spread: i64) -> Result<ReadEstimate> {
+    let plan = tiles::ReadPlan::new(&view.measures, frames, &view.outputs);
     let mut sum = tiles::ReadStats::default();
     for i in 0..READS as i64 {
         // A request each, since requests of one batch share rounds.
         let request = Request { entity: ENTITY, at: START + spread + i * (spread / 4096) };
-        sum += tiles::read_at(&view.measures, frames, &view.outputs, state, &[request], TimeMode::Event, None)?.stats;
+        sum += tiles::read_at(&plan, &view.measures, state, &[request], TimeMode::Event, None)?.stats;
     }
     let mean = |count: u64| count.div_ceil(READS);
     Ok(ReadEstimate { keys: mean(sum.keys), rounds: mean(sum.rounds), bytes: mean(sum.bytes), tiles: mean(sum.tiles), events: mean(sum.rows) })

@@ -119,7 +119,9 @@ pub struct FeatureText {
 /// Bounds of the tree of an entity.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct TreeText {
-    /// Most events of the head, and of a leaf.
+    /// Most events of the head.
+    pub head_rows_max: usize,
+    /// Most events of a leaf.
     pub leaf_rows_max: usize,
     /// What a read follows down, at most one key a level for each: the edges of the windows, the moment itself, and the newest events where a window counts rows.
     pub ways: usize,
@@ -252,8 +254,10 @@ fn tree(view: &Transformation) -> TreeText {
     let calendars = view.frames.iter().filter(|frame| frame.calendar.is_some()).count();
     let is_moment = usize::from(!edges.contains(&0));
     let newest_rows = view.frames.iter().filter_map(|frame| frame.last).map(|last| last.n.map_or(u64::MAX, |n| n.saturating_add(last.skip)));
+    let Shape { leaf_rows_max, buffer_rows_max: head_rows_max } = Shape::default();
     TreeText {
-        leaf_rows_max: Shape::default().leaf_rows_max,
+        head_rows_max,
+        leaf_rows_max,
         ways: edges.len() + calendars + is_moment + usize::from(view.frames.iter().any(|frame| frame.last.is_some())),
         newest_rows: newest_rows.max().unwrap_or(0),
         // From centuries down to a millisecond: others are met by ties and by the tests alone.

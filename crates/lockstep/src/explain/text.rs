@@ -47,13 +47,13 @@ fn input_text(input: &Input, paint: Paint) -> String {
 }
 
 fn tree_text(tree: &TreeText) -> String {
-    let TreeText { leaf_rows_max, ways, newest_rows, slots_micros } = tree;
+    let TreeText { head_rows_max, leaf_rows_max, ways, newest_rows, slots_micros } = tree;
     let slots: Vec<String> = slots_micros.iter().map(|&slot| slot_text(slot)).collect();
     let mut text = format!(
-        "  its head and each leaf hold up to {leaf_rows_max} events; where there are more, a page has sixteen slots of equal time, each with a tile\n  \
+        "  its head holds up to {head_rows_max} events, a leaf up to {leaf_rows_max} in sixteen runs, each with a tile; where there are more, a page has sixteen slots of equal time, each with a tile\n  \
          slots: {}\n  \
          a read asks for the head and the root, and below it for at most {ways} keys a level: one for each edge of a window, one for the moment itself{}\n  \
-         n events spread evenly have about log16(n / {leaf_rows_max}) levels, however long the windows are; at each edge at most {leaf_rows_max} events are folded one by one\n",
+         n events spread evenly have about log16(n / {leaf_rows_max}) levels, however long the windows are; at each edge at most a run of events is folded one by one\n",
         slots.join(", "),
         if *newest_rows > 0 { ", one for the newest events" } else { "" },
     );

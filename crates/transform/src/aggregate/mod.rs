@@ -109,5 +109,13 @@ pub struct Finished {
     pub errors: Option<BooleanArray>,
 }
 
+impl Finished {
+    /// Values of some of the groups, and which of them could not be computed.
+    pub fn slice(&self, first: usize, len: usize) -> (ArrayRef, Option<BooleanArray>) {
+        let errors = self.errors.as_ref().map(|errors| errors.slice(first, len));
+        (self.values.slice(first, len), errors.filter(|errors| errors.true_count() > 0))
+    }
+}
+
 #[cfg(test)]
 mod tests;

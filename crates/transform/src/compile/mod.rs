@@ -28,7 +28,7 @@ pub use split::{Split, split};
 use crate::aggregate::{self, Call};
 use crate::definition::normalise;
 use crate::eval::RowExpr;
-use crate::tiles::{Frame, Measure, Measures};
+use crate::tiles::{Frame, Measure, Measures, ReadPlan};
 use crate::transformation::{Branch, Transformation};
 use lockstep_model::Fingerprint;
 use split::{BranchPlan, window_column};
@@ -148,11 +148,13 @@ fn compile_query(view: &ViewInput<'_>, query: &ast::Query) -> Result<Transformat
     let meaning = compiler.meaning(&keys, &features)?;
     let state = compiler.state();
     let stored = stored_schema(&branches);
+    let measures = Measures { codec: RowCodec::new(stored).map_err(|error| error.to_string())?, measures: compiler.measures };
     Ok(Transformation {
         view: view.name.to_owned(),
         entity: view.entity.clone(),
         branches,
-        measures: Measures { codec: RowCodec::new(stored).map_err(|error| error.to_string())?, measures: compiler.measures },
+        reading: ReadPlan::new(&measures, &compiler.frames, &compiler.outputs),
+        measures,
         frames: compiler.frames,
         outputs: compiler.outputs,
         values_schema: Arc::new(compiler_values_schema(&split, &schemas)?),

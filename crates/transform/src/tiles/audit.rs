@@ -10,7 +10,7 @@ use lockstep_model::{Error, EventTime, StateKey, StateRead};
 
 use super::Measures;
 use super::measure::Folder;
-use super::node::{self, Node, Page, Row, TileMeta};
+use super::node::{self, Leaf, Node, Page, Row, TileMeta};
 use super::order::{self, Path};
 
 /// An event, with its bytes.
@@ -169,15 +169,37 @@ impl Walker<'_> {
     /// Takes in a node and all below it; the tile it comes to, where that can be told.
     fn visit(&mut self, path: &Path, bytes: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let tile = match node::decode_node(path, bytes) {
-            Ok(Node::Leaf(rows)) => {
-                self.take(&rows);
-                let all = 0..rows.len();
-                self.folder.tiles_of_rows(&rows, std::slice::from_ref(&all)).map(|mut tiles| tiles.pop())
-            }
+            Ok(Node::Leaf(leaf)) => self.visit_leaf(&leaf),
             Ok(Node::Page(page)) => return self.visit_page(path, &page),
             Err(error) => Err(error),
         };
         Ok(self.readable(tile, path))
+    }
+
+    fn visit_leaf(&mut self, leaf: &Leaf<'_>) -> Result<Option<Vec<u8>>, CodecError> {
+        let runs = leaf.decode()?;
+        for (run, rows) in leaf.runs.iter().zip(&runs) {
+            self.take(rows);
+            let (Some((first, stored)), Some(last)) = (run.tile, rows.last()) else { continue };
+            if let Some(computed) = self.tile_of(rows)? {
+                self.hold(stored, &computed, (first, order::time_of(last.key)));
+            }
+        }
+        self.tile_of(&runs.concat())
+    }
+
+    fn tile_of(&mut self, rows: &[Row<'_>]) -> Result<Option<Vec<u8>>, CodecError> {
+        let all = 0..rows.len();
+        self.folder.tiles_of_rows(rows, std::slice::from_ref(&all)).map(|mut tiles| tiles.pop())
+    }
+
+    /// Holds a stored tile to what it should be.
+    fn hold(&mut self, stored: &[u8], computed: &[u8], span: (i64, i64)) {
+        self.walked.tiles += 1;
+        if computed != stored {
+            let what = self.difference(stored, computed);
+            self.fault(FaultKind::Tile(what), span);
+        }
     }
 
     fn visit_page(&mut self, path: &Path, page: &Page<'_>) -> Result<Option<Vec<u8>>, Error> {
@@ -191,11 +213,7 @@ impl Walker<'_> {
                 continue;
             };
             if let Some(computed) = self.visit(&child, &bytes)? {
-                self.walked.tiles += 1;
-                if computed != *stored {
-                    let what = self.difference(stored, &computed);
-                    self.fault(FaultKind::Tile(what), child.time_bounds());
-                }
+                self.hold(stored, &computed, child.time_bounds());
             }
         }
         // Of the stored tiles: whether each of them is right was said above.

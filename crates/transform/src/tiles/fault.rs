@@ -7,7 +7,7 @@ use lockstep_model::{Error, StateKey, StateRead, StateWrite};
 
 use super::audit;
 use super::measure::Folder;
-use super::node::{self, FANOUT, Node, Page, TileMeta};
+use super::node::{self, FANOUT, Leaf, Node, Page, TileMeta};
 use super::order::{self, Path};
 use super::{EntityChanges, Measures, Shape, apply};
 
@@ -43,7 +43,7 @@ pub fn damage(measures: &Measures, state: &dyn StateRead, entity: &[u8], damage:
         Damage::Key => without_key(measures, state, entity),
         Damage::Tile | Damage::Ulp => {
             let mut tree = Tree { measures, state, entity, damage, reach };
-            tree.page_at(&Path::root())
+            tree.node_at(&Path::root())
         }
     }
 }
@@ -77,23 +77,49 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// Looks for a tile to damage in the page at `path` and below, the newest first.
-    fn page_at(&mut self, path: &Path) -> Result<Option<Damaged>, Error> {
+    /// Looks for a tile to damage in the node at `path` and below, the newest first.
+    fn node_at(&mut self, path: &Path) -> Result<Option<Damaged>, Error> {
         let key = StateKey::node(self.entity, Some((path.nibbles(), path.prefix())));
         let mut bytes = None;
         self.state.get_many(std::slice::from_ref(&key), &mut |_, found| bytes = found.map(<[u8]>::to_vec))?;
         let Some(bytes) = bytes else { return Ok(None) };
-        let Node::Page(page) = node::decode_node(path, &bytes)? else { return Ok(None) };
+        match node::decode_node(path, &bytes)? {
+            Node::Page(page) => self.page(key, &page),
+            Node::Leaf(leaf) => Ok(self.leaf(key, &leaf)?),
+        }
+    }
+
+    fn page(&mut self, key: StateKey, page: &Page<'_>) -> Result<Option<Damaged>, Error> {
         for slot in (0..FANOUT).rev() {
             let Some(tile) = page.tiles[slot] else { continue };
             let (first, last) = page.child(slot).time_bounds();
             if last.saturating_sub(first) > self.reach {
-                if let Some(found) = self.page_at(&page.child(slot))? {
+                if let Some(found) = self.node_at(&page.child(slot))? {
                     return Ok(Some(found));
                 }
             } else if let Some((damaged, known_max)) = self.damaged(tile)? {
-                let writes = vec![StateWrite { key, value: Some(with_tile(&page, slot, &damaged)) }];
+                let writes = vec![StateWrite { key, value: Some(with_tile(page, slot, &damaged)) }];
                 return Ok(Some(Damaged { writes, at: last.max(known_max) }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn leaf(&mut self, key: StateKey, leaf: &Leaf<'_>) -> Result<Option<Damaged>, CodecError> {
+        let runs = leaf.decode()?;
+        for (at, rows) in runs.iter().enumerate().rev() {
+            let (Some((first, tile)), Some(last)) = (leaf.runs[at].tile, rows.last()) else { continue };
+            let last = order::time_of(last.key);
+            if last.saturating_sub(first) > self.reach {
+                continue;
+            }
+            if let Some((damaged, known_max)) = self.damaged(tile)? {
+                let tiles = leaf.runs.iter().enumerate().map(|(i, run)| match run.tile {
+                    Some((_, tile)) if i != at => tile,
+                    _ => &damaged[..],
+                });
+                let value = node::encode_leaf(runs.iter().map(Vec::as_slice).zip(tiles));
+                return Ok(Some(Damaged { writes: vec![StateWrite { key, value: Some(value) }], at: last.max(known_max) }));
             }
         }
         Ok(None)

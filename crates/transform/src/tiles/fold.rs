@@ -65,8 +65,8 @@ impl StateRead for NoState {
     }
 }
 
-/// Leaves whose rows are decoded and folded in one go: as many as a core's cache holds, since an entity may have millions.
-const LEAVES_FOLDED: usize = 128;
+/// Runs whose rows are decoded and folded in one go: as many as a core's cache holds, since an entity may have millions.
+const RUNS_FOLDED: usize = 256;
 
 struct Writer<'w, 'm> {
     entity: &'w [u8],
@@ -120,7 +120,7 @@ impl Writer<'_, '_> {
         match bytes.map(|bytes| node::decode_node(path, bytes)).transpose()? {
             None if upserts.is_empty() => Ok(None),
             None => self.build(path, upserts).map(Some),
-            Some(Node::Leaf(rows)) => self.apply_to_leaf(path, &merge(&rows, upserts, removes)),
+            Some(Node::Leaf(leaf)) => self.apply_to_leaf(path, &merge(&leaf.decode()?.concat(), upserts, removes)),
             Some(Node::Page(page)) => {
                 let shared = upserts.iter().map(|row| order::common_nibbles(row.key, page.prefix)).min().unwrap_or(page.nibbles);
                 if shared < page.nibbles {
@@ -204,23 +204,29 @@ impl Writer<'_, '_> {
     fn build(&mut self, path: &Path, rows: &[Row<'_>]) -> Result<Tile, Error> {
         let mut leaves = Vec::new();
         let plan = plan(rows, 0..rows.len(), path.clone(), self.shape.leaf_rows_max, &mut leaves);
-        let mut leaf_tiles = Vec::with_capacity(leaves.len());
-        for leaves in leaves.chunks(LEAVES_FOLDED) {
-            leaf_tiles.extend(self.folder.tiles_of_rows(rows, leaves)?);
+        let run_rows = self.shape.run_rows_max();
+        let runs: Vec<Range<usize>> =
+            leaves.into_iter().flat_map(|Range { start, end }| (start..end).step_by(run_rows).map(move |at| at..end.min(at + run_rows))).collect();
+        let mut run_tiles = Vec::with_capacity(runs.len());
+        for runs in runs.chunks(RUNS_FOLDED) {
+            run_tiles.extend(self.folder.tiles_of_rows(rows, runs)?);
         }
-        Ok(self.write_plan(plan, rows, &mut leaf_tiles.into_iter())?)
+        Ok(self.write_plan(plan, rows, &mut run_tiles.iter().map(Vec::as_slice))?)
     }
 
-    fn write_plan(&mut self, plan: Plan, rows: &[Row<'_>], leaf_tiles: &mut impl Iterator<Item = Tile>) -> Result<Tile, CodecError> {
+    fn write_plan<'t>(&mut self, plan: Plan, rows: &[Row<'_>], run_tiles: &mut impl Iterator<Item = &'t [u8]>) -> Result<Tile, CodecError> {
         match plan {
             Plan::Leaf { path, run } => {
-                self.write(&path, Some(node::encode_leaf(&rows[run])));
-                leaf_tiles.next().ok_or(CodecError::new("a leaf without a tile"))
+                let rows = &rows[run];
+                let run_rows = self.shape.run_rows_max();
+                let tiles: Vec<&[u8]> = run_tiles.by_ref().take(rows.len().div_ceil(run_rows)).collect();
+                self.write(&path, Some(node::encode_leaf(rows.chunks(run_rows).zip(tiles.iter().copied()))));
+                if let [tile] = tiles[..] { Ok(tile.to_vec()) } else { self.folder.tile_of_tiles(tiles.into_iter()) }
             }
             Plan::Page { path, shared, children } => {
                 let mut tiles: [Option<Tile>; FANOUT] = Default::default();
                 for (slot, child) in children {
-                    tiles[slot] = Some(self.write_plan(child, rows, leaf_tiles)?);
+                    tiles[slot] = Some(self.write_plan(child, rows, run_tiles)?);
                 }
                 self.write(&path, Some(node::encode_page(&shared, &tiles.each_ref().map(|tile| tile.as_deref()))));
                 self.folder.tile_of_tiles(tiles.iter().flatten().map(Vec::as_slice))

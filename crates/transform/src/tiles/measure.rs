@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray};
 use lockstep_model::codec::{CodecError, Reader, put_bytes};
 use lockstep_model::row::RowCodec;
+use smallvec::SmallVec;
 
 use super::node::{Row, TileMeta};
 use crate::aggregate::{Aggregate, Groups, OrderKeys, Rows};
@@ -49,7 +50,7 @@ impl Measure {
     }
 
     /// The argument columns.
-    pub fn args(&self, columns: &[ArrayRef]) -> Vec<ArrayRef> {
+    pub fn args(&self, columns: &[ArrayRef]) -> SmallVec<[ArrayRef; 2]> {
         self.args.iter().map(|&column| columns[column].clone()).collect()
     }
 }

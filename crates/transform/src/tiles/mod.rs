@@ -26,7 +26,7 @@ pub use fold::{EntityChanges, apply, build};
 pub use frame::{Frame, LastRows};
 pub use measure::{Measure, Measures};
 pub use memory::MemoryState;
-pub use read::{ReadStats, Request, Touch, TouchKind, Values, read_at};
+pub use read::{ReadPlan, ReadStats, Request, Touch, TouchKind, Values, read_at};
 pub use survey::{Extent, Level, Survey, survey};
 
 /// When events move from the head into the tree, and when a leaf becomes a page. No choice of these changes an answer.
@@ -39,8 +39,16 @@ pub struct Shape {
 }
 
 impl Default for Shape {
-    /// 64 and 64: an entity of up to 64 events is one key, and an event of a hot one costs 1/64 of a path of pages.
+    /// An entity of up to 64 events is one key, and an event of a hot one costs 1/64 of a path of pages. A key more costs a lookup as much as
+    /// folding fifty events does, so leaves are large, and have tiles of their own.
     fn default() -> Self {
-        Shape { leaf_rows_max: 64, buffer_rows_max: 64 }
+        Shape { leaf_rows_max: 384, buffer_rows_max: 64 }
+    }
+}
+
+impl Shape {
+    /// Most events in a run, which has a tile of its own: a sixteenth of a full leaf.
+    pub(crate) fn run_rows_max(self) -> usize {
+        self.leaf_rows_max.div_ceil(node::FANOUT).max(1)
     }
 }

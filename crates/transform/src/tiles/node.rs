@@ -2,20 +2,23 @@
 //!
 //! ```text
 //! head   version ‖ HEAD ‖ rows            the newest arrivals, not yet in the tree (at most `buffer_rows_max`)
-//! leaf   version ‖ LEAF ‖ rows            at most `leaf_rows_max` events
-//! page   version ‖ PAGE ‖ prefix ‖ bitmap ‖ ends ‖ tiles     up to 16 children, one per next half-byte of the order key
+//! leaf   version ‖ LEAF ‖ count ‖ tiled runs ‖ (first time ‖ lengths)* ‖ (tile ‖ rows)*     at most `leaf_rows_max` events, in runs of a sixteenth of that
+//! page   version ‖ PAGE ‖ prefix ‖ bitmap ‖ lengths ‖ tiles  up to 16 children, one per next half-byte of the order key
 //! rows   count ‖ (order key ‖ known interval ‖ arguments)*   ascending by order key
 //! tile   live ‖ rows ‖ known_max ‖ newest ‖ state per measure
 //! ```
 //!
-//! A tile sums up everything below one child, so that a frame which contains the child reads nothing of it.
+//! A tile sums up everything below one child of a page, or in one run of a leaf, so that a frame which contains it reads nothing of
+//! it. A leaf of one run has no tile: that of its page says the same.
 
 use lockstep_model::codec::{CodecError, Reader, put_bytes, put_signed, put_varint};
+
+use smallvec::SmallVec;
 
 use super::order::{self, BRANCHING_NIBBLES, Path};
 
 /// Version of these layouts, first byte of every value.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 const HEAD: u8 = 0;
 const LEAF: u8 = 1;
 const PAGE: u8 = 2;
@@ -77,9 +80,34 @@ impl Row<'_> {
 #[allow(clippy::large_enum_variant, reason = "it lives on the stack for the time of one visit")]
 pub enum Node<'a> {
     /// Events.
-    Leaf(Vec<Row<'a>>),
+    Leaf(Leaf<'a>),
     /// Tiles of up to 16 children.
     Page(Page<'a>),
+}
+
+/// A leaf as read: where its runs are, before any event is looked at.
+#[derive(Debug, Clone)]
+pub struct Leaf<'a> {
+    /// How many events there are, as it says itself.
+    pub count: usize,
+    /// Its runs, ascending.
+    pub runs: SmallVec<[Run<'a>; FANOUT]>,
+}
+
+/// Some events of a leaf that follow each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// Their encoded tile, where the leaf has more than one run, and the time of the first of them, µs.
+    pub tile: Option<(i64, &'a [u8])>,
+    rows: &'a [u8],
+}
+
+/// Events being read, one after the other; ends after the first error.
+#[derive(Debug, Clone)]
+pub struct Rows<'a> {
+    reader: Reader<'a>,
+    left: usize,
+    last: &'a [u8],
 }
 
 /// A page as read.
@@ -100,6 +128,90 @@ impl Page<'_> {
     }
 }
 
+impl<'a> Leaf<'a> {
+    /// Whether it belongs at a path. Rows ascend, so what the first and the last run share with the path, all share.
+    fn lies_below(&self, path: &Path) -> Result<bool, CodecError> {
+        let (low, high) = path.time_bounds();
+        for run in [self.runs.first(), self.runs.last()].into_iter().flatten() {
+            let lies_below = match run.tile {
+                // Without a look at the event.
+                Some((first, _)) if path.nibbles() <= 2 * order::TIME_LEN => low <= first && first <= high,
+                _ => path.holds(run.first_key()?),
+            };
+            if !lies_below {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The events of each run, all of them held to their order and number.
+    pub fn decode(&self) -> Result<Vec<Vec<Row<'a>>>, CodecError> {
+        let runs = self.runs.iter().map(|run| run.rows()?.collect()).collect::<Result<Vec<Vec<Row<'_>>>, _>>()?;
+        if runs.iter().map(Vec::len).sum::<usize>() != self.count {
+            return Err(CodecError::new("a leaf of another number of events"));
+        }
+        let starts = self.runs.iter().zip(&runs).all(|(run, rows)| match (run.tile, rows.first()) {
+            (Some((first, _)), Some(row)) => order::time_of(row.key) == first,
+            (tile, row) => tile.is_none() && (row.is_some() || self.runs.len() == 1),
+        });
+        if !starts || !runs.iter().flatten().is_sorted_by(|a, b| a.key < b.key) {
+            return Err(CodecError::new("events out of order"));
+        }
+        Ok(runs)
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Its events.
+    pub fn rows(&self) -> Result<Rows<'a>, CodecError> {
+        Rows::new(Reader::new(self.rows))
+    }
+
+    /// The order key of its first event.
+    fn first_key(&self) -> Result<&'a [u8], CodecError> {
+        let mut reader = Reader::new(self.rows);
+        reader.varint()?;
+        reader.bytes()
+    }
+}
+
+impl<'a> Rows<'a> {
+    fn new(mut reader: Reader<'a>) -> Result<Self, CodecError> {
+        let left = reader.length()?;
+        Ok(Rows { reader, left, last: &[] })
+    }
+
+    fn read(&mut self) -> Result<Row<'a>, CodecError> {
+        let row = Row::decode(&mut self.reader)?;
+        if self.last >= row.key {
+            return Err(CodecError::new("events out of order"));
+        }
+        if self.left == 0 {
+            close(&self.reader)?;
+        }
+        self.last = row.key;
+        Ok(row)
+    }
+}
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = Result<Row<'a>, CodecError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let row = self.read();
+        if row.is_err() {
+            self.left = 0;
+        }
+        Some(row)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left))
+    }
+}
+
 /// How many events a head or node holds itself: none of a page.
 pub fn rows_in(bytes: &[u8]) -> Result<u64, CodecError> {
     let mut reader = open(bytes)?;
@@ -110,13 +222,24 @@ pub fn rows_in(bytes: &[u8]) -> Result<u64, CodecError> {
     }
 }
 
-/// Decodes an entity's head into its buffered rows.
-pub fn decode_head(bytes: &[u8]) -> Result<Vec<Row<'_>>, CodecError> {
+/// The buffered rows of an entity's head.
+pub fn head_rows(bytes: &[u8]) -> Result<Rows<'_>, CodecError> {
     let mut reader = open(bytes)?;
     match reader.byte()? {
-        HEAD => decode_rows(&mut reader),
+        HEAD => {
+            let rows = Rows::new(reader)?;
+            if rows.left == 0 {
+                close(&rows.reader)?;
+            }
+            Ok(rows)
+        }
         _ => Err(CodecError::new("not a head")),
     }
+}
+
+/// Decodes an entity's head into its buffered rows.
+pub fn decode_head(bytes: &[u8]) -> Result<Vec<Row<'_>>, CodecError> {
+    head_rows(bytes)?.collect()
 }
 
 /// Decodes the node that was found at `path`. Whatever the bytes are, a walk from pages to children comes to an end.
@@ -124,10 +247,9 @@ pub fn decode_node<'a>(path: &Path, bytes: &'a [u8]) -> Result<Node<'a>, CodecEr
     let mut reader = open(bytes)?;
     let (node, lies_below) = match reader.byte()? {
         LEAF => {
-            let rows = decode_rows(&mut reader)?;
-            // Rows ascend, so what the first and the last share with the path, all share.
-            let lies_below = [rows.first(), rows.last()].into_iter().flatten().all(|row| path.holds(row.key));
-            (Node::Leaf(rows), lies_below)
+            let leaf = decode_leaf(&mut reader)?;
+            let lies_below = leaf.lies_below(path)?;
+            (Node::Leaf(leaf), lies_below)
         }
         PAGE => {
             let page = decode_page(&mut reader)?;
@@ -147,18 +269,29 @@ fn open(bytes: &[u8]) -> Result<Reader<'_>, CodecError> {
     }
 }
 
-fn decode_rows<'a>(reader: &mut Reader<'a>) -> Result<Vec<Row<'a>>, CodecError> {
-    let count = reader.length()?;
-    let mut rows: Vec<Row<'_>> = Vec::with_capacity(count);
-    for _ in 0..count {
-        let row = Row::decode(reader)?;
-        if rows.last().is_some_and(|last| last.key >= row.key) {
-            return Err(CodecError::new("events out of order"));
-        }
-        rows.push(row);
+fn decode_leaf<'a>(reader: &mut Reader<'a>) -> Result<Leaf<'a>, CodecError> {
+    let (count, tiled) = (reader.length()?, reader.length()?);
+    if tiled == 0 {
+        let run = Run { tile: None, rows: reader.rest() };
+        return Ok(Leaf { count, runs: SmallVec::from_slice(&[run]) });
+    }
+    // Next to each other, so that runs which are of no interest are not touched.
+    let mut starts = Reader::new(reader.take(tiled.saturating_mul(START_LEN))?);
+    let mut runs = SmallVec::with_capacity(tiled);
+    for _ in 0..tiled {
+        let first = i64::from_le_bytes(starts.array()?);
+        let (tile, rows) = (length(&mut starts)?, length(&mut starts)?);
+        runs.push(Run { tile: Some((first, reader.take(tile)?)), rows: reader.take(rows)? });
     }
     close(reader)?;
-    Ok(rows)
+    Ok(Leaf { count, runs })
+}
+
+/// Bytes of a time and two lengths.
+const START_LEN: usize = 16;
+
+fn length(reader: &mut Reader<'_>) -> Result<usize, CodecError> {
+    Ok(u32::from_le_bytes(reader.array()?) as usize)
 }
 
 fn close(reader: &Reader<'_>) -> Result<(), CodecError> {
@@ -175,7 +308,7 @@ fn decode_page<'a>(reader: &mut Reader<'a>) -> Result<Page<'a>, CodecError> {
     let mut lengths = [0usize; FANOUT];
     for (slot, length) in lengths.iter_mut().enumerate() {
         if bitmap & (1 << slot) != 0 {
-            *length = u32::from_le_bytes(reader.array()?) as usize;
+            *length = self::length(reader)?;
         }
     }
     let mut tiles = [None; FANOUT];
@@ -190,21 +323,54 @@ fn decode_page<'a>(reader: &mut Reader<'a>) -> Result<Page<'a>, CodecError> {
 
 /// Encodes a head; `rows` ascend by order key.
 pub fn encode_head(rows: &[Row<'_>]) -> Vec<u8> {
-    encode_rows(HEAD, rows)
-}
-
-/// Encodes a leaf; `rows` ascend by order key.
-pub fn encode_leaf(rows: &[Row<'_>]) -> Vec<u8> {
-    encode_rows(LEAF, rows)
-}
-
-fn encode_rows(kind: u8, rows: &[Row<'_>]) -> Vec<u8> {
-    let bytes: usize = rows.iter().map(|row| row.key.len() + row.args.len() + 6).sum();
-    let mut out = Vec::with_capacity(bytes + 8);
-    out.extend_from_slice(&[VERSION, kind]);
-    put_varint(&mut out, rows.len() as u64);
-    rows.iter().for_each(|row| row.encode(&mut out));
+    let mut out = Vec::with_capacity(rows_size(rows) + 2);
+    out.extend_from_slice(&[VERSION, HEAD]);
+    put_rows(&mut out, rows);
     out
+}
+
+/// Encodes a leaf from its runs, which ascend by order key, each with its tile. A single run is stored without.
+pub fn encode_leaf<'a>(runs: impl Iterator<Item = (&'a [Row<'a>], &'a [u8])> + Clone) -> Vec<u8> {
+    let (mut bytes, mut count, mut tiled) = (0, 0, 0);
+    for (rows, tile) in runs.clone() {
+        bytes += rows_size(rows) + tile.len() + START_LEN;
+        count += rows.len();
+        tiled += 1;
+    }
+    if tiled == 1 {
+        tiled = 0;
+    }
+    let mut out = Vec::with_capacity(bytes + 8);
+    out.extend_from_slice(&[VERSION, LEAF]);
+    put_varint(&mut out, count as u64);
+    put_varint(&mut out, tiled as u64);
+    let mut starts = out.len();
+    out.resize(starts + START_LEN * tiled, 0);
+    for (rows, tile) in runs {
+        let start = out.len();
+        if tiled > 0 {
+            out.extend_from_slice(tile);
+        }
+        put_rows(&mut out, rows);
+        if tiled > 0 {
+            let rows_len = out.len() - start - tile.len();
+            let first = rows.first().map_or(i64::MAX, |row| order::time_of(row.key));
+            out[starts..][..8].copy_from_slice(&first.to_le_bytes());
+            out[starts + 8..][..4].copy_from_slice(&(tile.len() as u32).to_le_bytes());
+            out[starts + 12..][..4].copy_from_slice(&(rows_len as u32).to_le_bytes());
+            starts += START_LEN;
+        }
+    }
+    out
+}
+
+fn rows_size(rows: &[Row<'_>]) -> usize {
+    rows.iter().map(|row| row.key.len() + row.args.len() + 6).sum::<usize>() + 4
+}
+
+fn put_rows(out: &mut Vec<u8>, rows: &[Row<'_>]) {
+    put_varint(out, rows.len() as u64);
+    rows.iter().for_each(|row| row.encode(out));
 }
 
 /// Encodes a page, whose keys share `shared`, from the tiles of its children.
@@ -301,9 +467,32 @@ mod tests {
     }
 
     #[test]
+    fn a_leaf_is_its_runs() {
+        let keys: [&[u8]; 5] = [b"12345678 1", b"12345678 2", b"12345678 3", b"12345679 1", b"12345679 2"];
+        let rows = keys.map(|key| Row { key, known_from: i64::MIN, known_until: i64::MAX, args: b"args" });
+        let runs: [(&[Row<'_>], &[u8]); 3] = [(&rows[..2], b"one"), (&rows[2..4], b"two"), (&rows[4..], b"three")];
+        let bytes = encode_leaf(runs.into_iter());
+        let Node::Leaf(leaf) = decode_node(&Path::root(), &bytes).unwrap() else { panic!("a leaf") };
+        assert_eq!(leaf.decode().unwrap().concat(), rows);
+        for (run, (rows, tile)) in leaf.runs.iter().zip(runs) {
+            assert_eq!((run.tile, run.first_key().unwrap()), (Some((order::time_of(rows[0].key), tile)), rows[0].key));
+        }
+        let read = |bytes: &[u8]| match decode_node(&Path::root(), bytes)? {
+            Node::Leaf(leaf) => leaf.decode().map(|runs| runs.concat().len()),
+            Node::Page(_) => Err(CodecError::new("a page")),
+        };
+        for cut in 0..bytes.len() {
+            assert!(read(&bytes[..cut]).is_err(), "{cut}");
+        }
+        assert!(read(&encode_leaf([runs[1], runs[0]].into_iter())).is_err());
+        assert_eq!(read(&encode_leaf([runs[1]].into_iter())), Ok(2));
+        assert!(read(&encode_leaf([(&[rows[1], rows[0]][..], runs[1].1)].into_iter())).is_err());
+    }
+
+    #[test]
     fn a_node_is_refused_where_it_does_not_belong() {
         let row = Row { key: b"12345678\0pk", known_from: i64::MIN, known_until: i64::MAX, args: b"args" };
-        let leaf = encode_leaf(&[row]);
+        let leaf = encode_leaf([(&[row][..], &b""[..])].into_iter());
         let page = encode_page(&Path::of(b"1234", 5), &[None; FANOUT]);
         for (node, nibbles) in [(&leaf, 16), (&page, 5)] {
             assert!(decode_node(&Path::of(b"12345678", nibbles), node).is_ok());

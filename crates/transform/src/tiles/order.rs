@@ -96,7 +96,11 @@ impl Path {
 
     /// Whether a key lies below.
     pub fn holds(&self, key: &[u8]) -> bool {
-        common_nibbles(key, &self.prefix) >= self.nibbles
+        let whole = self.nibbles / 2;
+        match key.get(..whole) {
+            Some(start) => start == &self.prefix[..whole] && (self.nibbles == 2 * whole || nibble(key, 2 * whole) == nibble(&self.prefix, 2 * whole)),
+            None => common_nibbles(key, &self.prefix) >= self.nibbles,
+        }
     }
 
     /// First and last event time that can lie below.
@@ -148,15 +152,23 @@ pub enum Cover {
 
 /// First and last event time that can lie under the first `nibbles` half-bytes of `prefix`.
 pub fn time_bounds(prefix: &[u8], nibbles: usize) -> (i64, i64) {
-    let mut low = [0u8; TIME_LEN];
-    let mut high = [0xffu8; TIME_LEN];
-    for index in 0..nibbles.min(2 * TIME_LEN) {
-        let value = nibble(prefix, index) as u8;
-        let (shift, mask) = if index.is_multiple_of(2) { (4, 0x0f) } else { (0, 0xf0) };
-        low[index / 2] = (low[index / 2] & mask) | (value << shift);
-        high[index / 2] = (high[index / 2] & mask) | (value << shift);
-    }
-    (time_of(&low), time_of(&high))
+    let below = below(nibbles);
+    let first = time_of(prefix) as u64 ^ SIGN;
+    (((first & !below) ^ SIGN) as i64, ((first | below) ^ SIGN) as i64)
+}
+
+/// First and last event time that can lie in a slot of the page whose keys share the first `nibbles` half-bytes of `prefix`.
+pub fn slot_bounds(prefix: &[u8], nibbles: usize, slot: usize) -> (i64, i64) {
+    let Some(shift) = 60u32.checked_sub(4 * nibbles as u32) else { return time_bounds(prefix, nibbles) };
+    let first = (time_of(prefix) as u64 ^ SIGN) & !below(nibbles) | (slot as u64) << shift;
+    ((first ^ SIGN) as i64, ((first | below(nibbles + 1)) ^ SIGN) as i64)
+}
+
+const SIGN: u64 = 1 << 63;
+
+/// The bits of a time that lie below its first `nibbles` half-bytes.
+fn below(nibbles: usize) -> u64 {
+    u64::MAX.checked_shr(4 * nibbles as u32).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -177,6 +189,12 @@ mod tests {
         assert_eq!(time_bounds(&key, 16), (0x1234, 0x1234));
         assert_eq!(time_bounds(&key, 15), (0x1230, 0x123f));
         assert_eq!(time_bounds(&key, 40), (0x1234, 0x1234));
+        for nibbles in [0, 1, 7, 8, 14, 15, 16, 17] {
+            for slot in [0, 7, 8, 15] {
+                let path = Path::of(&key, nibbles);
+                assert_eq!(slot_bounds(path.prefix(), nibbles, slot), path.clone().child(slot).time_bounds(), "{nibbles} {slot}");
+            }
+        }
         assert_eq!(common_nibbles(&[0x12, 0x34], &[0x12, 0x35]), 3);
         assert_eq!(common_nibbles(&[0x12], &[0x12, 0x35]), 2);
     }

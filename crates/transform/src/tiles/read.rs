@@ -6,10 +6,11 @@
 use arrow::array::{ArrayRef, BooleanArray};
 use lockstep_model::codec::{CodecError, Reader};
 use lockstep_model::{Error, StateKey, StateRead, TimeMode};
+use smallvec::SmallVec;
 
 use super::frame::Frame;
-use super::measure::Measures;
-use super::node::{self, FANOUT, Node, Page, Row, TileMeta};
+use super::measure::{Measure, Measures};
+use super::node::{self, FANOUT, Leaf, Node, Page, Row, Rows as StoredRows, TileMeta};
 use super::order::{self, Cover, Path, TimeRange};
 use crate::aggregate::{Groups, OrderKeys, Rows};
 
@@ -74,21 +75,72 @@ pub struct Values {
     pub stats: ReadStats,
 }
 
-/// Reads, at each request's moment, each `(measure, frame)` of `outputs`. A touch is recorded for all that is used where `touches` is given.
+/// What of a view reading goes by: made once, since none of it depends on what is asked.
+#[derive(Debug, Clone)]
+pub struct ReadPlan {
+    frames: Vec<Frame>,
+    /// Per output: its measure, and its frame's place among those that the measure is read over.
+    outputs: Vec<(usize, usize)>,
+    /// Per measure: the frames it is read over, in the order of its groups.
+    frames_of: Vec<Vec<usize>>,
+    /// Frames without and with a bound by rows, as bits.
+    range_frames: u64,
+    rows_frames: u64,
+    /// Frames that some measure without tiles is read over: nothing of them can be merged.
+    untiled_frames: u64,
+    newest_rows: u64,
+}
+
+impl ReadPlan {
+    /// To read each `(measure, frame)` of `outputs`.
+    pub fn new(measures: &Measures, frames: &[Frame], outputs: &[(usize, usize)]) -> ReadPlan {
+        let mut plan = ReadPlan {
+            frames: frames.to_vec(),
+            outputs: Vec::with_capacity(outputs.len()),
+            frames_of: vec![Vec::new(); measures.measures.len()],
+            range_frames: 0,
+            rows_frames: 0,
+            untiled_frames: 0,
+            newest_rows: 0,
+        };
+        outputs.iter().for_each(|&(measure, frame)| plan.add(&measures.measures[measure], measure, frame));
+        plan
+    }
+
+    fn add(&mut self, of: &Measure, measure: usize, frame: usize) {
+        let frames = &mut self.frames_of[measure];
+        let place = frames.iter().position(|&known| known == frame).unwrap_or_else(|| {
+            frames.push(frame);
+            frames.len() - 1
+        });
+        self.outputs.push((measure, place));
+        match self.frames[frame].last {
+            None => self.range_frames |= 1 << frame,
+            Some(last) => {
+                self.rows_frames |= 1 << frame;
+                self.newest_rows = self.newest_rows.max(last.reach());
+            }
+        }
+        if !of.tiled {
+            self.untiled_frames |= 1 << frame;
+        }
+    }
+}
+
+/// Reads, at each request's moment, each output of the plan. A touch is recorded for all that is used where `touches` is given.
 pub fn read_at(
+    plan: &ReadPlan,
     measures: &Measures,
-    frames: &[Frame],
-    outputs: &[(usize, usize)],
     state: &dyn StateRead,
     requests: &[Request<'_>],
     mode: TimeMode,
     touches: Option<&mut Vec<Touch>>,
 ) -> Result<Values, Error> {
-    let mut walk = Walk::new(measures, frames, outputs, requests, mode, touches);
+    let mut walk = Walk::new(plan, measures, requests, mode, touches);
     walk.heads(state)?;
     walk.trees(state)?;
     walk.choose_last_rows();
-    Ok(walk.finish(outputs)?)
+    Ok(walk.finish()?)
 }
 
 /// A node to visit and why.
@@ -147,22 +199,15 @@ impl OrderKeys for Gathered {
 }
 
 struct Walk<'a> {
+    plan: &'a ReadPlan,
     measures: &'a Measures,
-    frames: &'a [Frame],
     requests: &'a [Request<'a>],
     mode: TimeMode,
     touches: Option<&'a mut Vec<Touch>>,
-    /// Per measure: the frames it is read over, in the order of its groups.
-    frames_of: Vec<Vec<usize>>,
-    /// Frames without and with a bound by rows, as bits.
-    range_frames: u64,
-    rows_frames: u64,
-    /// Frames that some measure without tiles is read over: nothing of them can be merged.
-    untiled_frames: u64,
-    newest_rows: u64,
     /// Per request and frame: the moments inside.
     ranges: Vec<TimeRange>,
     groups: Vec<Box<dyn Groups>>,
+    shared: Shared,
     gathered: Gathered,
     /// Per frame: `(gathered row, request)`.
     pairs: Vec<Vec<(u32, u32)>>,
@@ -173,52 +218,54 @@ struct Walk<'a> {
     stats: ReadStats,
 }
 
-impl<'a> Walk<'a> {
-    fn new(
-        measures: &'a Measures,
-        frames: &'a [Frame],
-        outputs: &[(usize, usize)],
-        requests: &'a [Request<'a>],
-        mode: TimeMode,
-        touches: Option<&'a mut Vec<Touch>>,
-    ) -> Self {
-        let mut frames_of = vec![Vec::new(); measures.measures.len()];
-        let (mut range_frames, mut rows_frames, mut untiled_frames, mut newest_rows) = (0u64, 0u64, 0u64, 0u64);
-        for &(measure, frame) in outputs {
-            if !frames_of[measure].contains(&frame) {
-                frames_of[measure].push(frame);
-            }
-            match frames[frame].last {
-                None => range_frames |= 1 << frame,
-                Some(last) => {
-                    rows_frames |= 1 << frame;
-                    newest_rows = newest_rows.max(last.reach());
-                }
-            }
-            if !measures.measures[measure].tiled {
-                untiled_frames |= 1 << frame;
-            }
+/// Sums of tiles that lie inside the same frames, more than one: merged once, and their sum then into each of the frames. Windows of an hour, a day and a
+/// month share most of what they hold.
+#[derive(Default)]
+struct Shared {
+    /// Per request: frames, as bits, and the group of their sum. Empty before anything is shared.
+    of: Vec<SmallVec<[(u64, usize); 2]>>,
+    /// How many groups there are.
+    count: usize,
+    /// Per measure.
+    groups: Vec<Box<dyn Groups>>,
+}
+
+impl Shared {
+    /// The group of these frames of a request, which is one of `requests`.
+    fn group(&mut self, measures: &Measures, requests: usize, request: usize, frames: u64) -> usize {
+        if self.of.is_empty() {
+            self.of.resize_with(requests, SmallVec::new);
+            self.groups = measures.groups();
         }
-        let ranges = requests.iter().flat_map(|request| frames.iter().map(|frame| frame.range(request.at))).collect();
+        if let Some(&(_, group)) = self.of[request].iter().find(|&&(of, _)| of == frames) {
+            return group;
+        }
+        let group = self.count;
+        self.of[request].push((frames, group));
+        self.count += 1;
+        self.groups.iter_mut().for_each(|groups| groups.resize(self.count.next_power_of_two()));
+        group
+    }
+}
+
+impl<'a> Walk<'a> {
+    fn new(plan: &'a ReadPlan, measures: &'a Measures, requests: &'a [Request<'a>], mode: TimeMode, touches: Option<&'a mut Vec<Touch>>) -> Self {
         let mut groups = measures.groups();
-        for (groups, frames) in groups.iter_mut().zip(&frames_of) {
+        for (groups, frames) in groups.iter_mut().zip(&plan.frames_of) {
             groups.resize(frames.len() * requests.len());
         }
         Walk {
+            plan,
             measures,
-            frames,
             requests,
             mode,
             touches,
-            frames_of,
-            range_frames,
-            rows_frames,
-            untiled_frames,
-            newest_rows,
-            ranges,
+            ranges: requests.iter().flat_map(|request| plan.frames.iter().map(|frame| frame.range(request.at))).collect(),
             groups,
-            gathered: Gathered::default(),
-            pairs: vec![Vec::new(); frames.len()],
+            shared: Shared::default(),
+            // For a run at each edge of a few frames.
+            gathered: Gathered { bytes: Vec::with_capacity(requests.len() << 10), spans: Vec::with_capacity(requests.len() * 32) },
+            pairs: plan.frames.iter().map(|_| Vec::with_capacity(requests.len() * 32)).collect(),
             candidates: Vec::new(),
             newest: vec![None; requests.len()],
             next: Vec::new(),
@@ -229,7 +276,7 @@ impl<'a> Walk<'a> {
     /// Reads every head, takes its buffered rows, and plans to visit every root. Roots are asked for in the same read: most
     /// entities are one key and the store's filter answers for the root without touching a block.
     fn heads(&mut self, state: &dyn StateRead) -> Result<(), Error> {
-        let duty = Duty { frames: self.range_frames, newest_rows: self.newest_rows, newest: true };
+        let duty = Duty { frames: self.plan.range_frames, newest_rows: self.plan.newest_rows, newest: true };
         let mut keys = Vec::with_capacity(2 * self.requests.len());
         for request in self.requests {
             keys.push(StateKey::head(request.entity));
@@ -238,9 +285,7 @@ impl<'a> Walk<'a> {
         self.read(state, &keys, |walk, i, bytes| {
             let (request, Some(bytes)) = (i / 2, bytes) else { return Ok(()) };
             if i % 2 == 0 {
-                let rows = node::decode_head(bytes)?;
-                rows.iter().for_each(|row| walk.take_row(request, row, duty));
-                return Ok(());
+                return walk.take_rows(request, node::head_rows(bytes)?, duty);
             }
             walk.visit(&Visit { request, path: Path::root(), duty }, bytes)
         })
@@ -281,10 +326,7 @@ impl<'a> Walk<'a> {
 
     fn visit(&mut self, visit: &Visit, bytes: &[u8]) -> Result<(), CodecError> {
         match node::decode_node(&visit.path, bytes)? {
-            Node::Leaf(rows) => {
-                rows.iter().for_each(|row| self.take_row(visit.request, row, visit.duty));
-                Ok(())
-            }
+            Node::Leaf(leaf) => self.visit_leaf(visit, &leaf),
             Node::Page(page) => self.visit_page(visit, &page),
         }
     }
@@ -296,16 +338,27 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn take_row(&mut self, request: usize, row: &Row<'_>, duty: Duty) {
+    fn take_rows(&mut self, request: usize, rows: StoredRows<'_>, duty: Duty) -> Result<(), CodecError> {
         let at = self.requests[request].at;
-        let time = order::time_of(row.key);
-        if time > at || !self.is_visible(row, at) {
-            return;
+        for row in rows {
+            let row = row?;
+            let time = order::time_of(row.key);
+            if time > at {
+                break;
+            }
+            if self.is_visible(&row, at) {
+                self.take_row(request, &row, time, duty);
+            }
         }
+        Ok(())
+    }
+
+    fn take_row(&mut self, request: usize, row: &Row<'_>, time: i64, duty: Duty) {
         self.newest[request] = self.newest[request].max(Some(time));
+        let first_range = request * self.plan.frames.len();
         let mut gathered = None;
         for frame in bits(duty.frames) {
-            if self.ranges[request * self.frames.len() + frame].contains(time) {
+            if self.ranges[first_range + frame].contains(time) {
                 let index = *gathered.get_or_insert_with(|| self.gathered.push(row));
                 self.pairs[frame].push((index, request as u32));
             }
@@ -316,64 +369,87 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Merges what lies inside, plans visits of what is cut. From the newest slot to the oldest, so that the wish for the newest rows is met on the way.
+    /// Takes a page's tiles, and plans visits of the children that an edge cuts. From the newest slot to the oldest, so that the wish for the
+    /// newest rows is met on the way.
     fn visit_page(&mut self, visit: &Visit, page: &Page<'_>) -> Result<(), CodecError> {
-        let at = self.requests[visit.request].at;
         let mut wanted = visit.duty;
         for slot in (0..FANOUT).rev() {
             let Some(tile) = page.tiles[slot] else { continue };
-            let mut reader = Reader::new(tile);
-            let meta = TileMeta::decode(&mut reader)?;
-            let path = page.child(slot);
-            let span = path.time_bounds();
-            if span.0 > at {
-                continue;
-            }
-            let settled = self.mode == TimeMode::Event || meta.known_max <= at;
-            let whole = span.1 <= at && settled;
-            let mut duty = Duty::default();
-            let mut inside = 0u64;
-            for frame in bits(wanted.frames) {
-                match self.ranges[visit.request * self.frames.len() + frame].cover(span.0, span.1) {
-                    Cover::Outside => {}
-                    Cover::Inside if settled && self.untiled_frames & (1 << frame) == 0 => inside |= 1 << frame,
-                    _ => duty.frames |= 1 << frame,
-                }
-            }
-            if inside != 0 {
-                self.merge(visit.request, inside, span, &meta, reader)?;
-            }
-            if wanted.newest_rows > 0 {
-                duty.newest_rows = wanted.newest_rows;
-                wanted.newest_rows -= if whole { meta.live.min(wanted.newest_rows) } else { 0 };
-            }
-            if wanted.newest {
-                if whole && meta.live > 0 {
-                    self.newest[visit.request] = self.newest[visit.request].max(Some(meta.newest));
-                    wanted.newest = false;
-                } else {
-                    duty.newest = !whole;
-                }
-            }
+            let span = order::slot_bounds(page.prefix, page.nibbles, slot);
+            let duty = self.take_tile(visit.request, &mut wanted, span, tile)?;
             if !duty.is_none() {
-                self.next.push(Visit { request: visit.request, path, duty });
+                self.next.push(Visit { request: visit.request, path: page.child(slot), duty });
             }
         }
         Ok(())
     }
 
-    fn merge(&mut self, request: usize, frames: u64, span: (i64, i64), meta: &TileMeta, mut states: Reader<'_>) -> Result<(), CodecError> {
-        let requests = self.requests.len();
-        for (groups, frames_of) in self.groups.iter_mut().zip(&self.frames_of) {
-            let state = states.bytes()?;
-            if state.is_empty() {
-                continue;
+    /// Takes a leaf's tiles, and the rows of runs that an edge cuts.
+    fn visit_leaf(&mut self, visit: &Visit, leaf: &Leaf<'_>) -> Result<(), CodecError> {
+        let mut wanted = visit.duty;
+        let mut last = visit.path.time_bounds().1;
+        for run in leaf.runs.iter().rev() {
+            let Some((first, tile)) = run.tile else { return self.take_rows(visit.request, run.rows()?, wanted) };
+            let duty = self.take_tile(visit.request, &mut wanted, (first, last), tile)?;
+            if !duty.is_none() {
+                self.take_rows(visit.request, run.rows()?, duty)?;
             }
-            for (at, &frame) in frames_of.iter().enumerate() {
-                if frames & (1 << frame) != 0 {
-                    groups.merge(at * requests + request, state)?;
-                }
+            last = first;
+        }
+        Ok(())
+    }
+
+    /// Merges a tile of events that lie in `span` into the frames that hold all of them. Takes from `wanted` what it has given, and returns what has to be
+    /// looked for below it.
+    fn take_tile(&mut self, request: usize, wanted: &mut Duty, span: (i64, i64), tile: &[u8]) -> Result<Duty, CodecError> {
+        let at = self.requests[request].at;
+        let first_range = request * self.plan.frames.len();
+        let cover = |walk: &Self, frame: usize, span: (i64, i64)| walk.ranges[first_range + frame].cover(span.0, span.1);
+        let touched = bits(wanted.frames).any(|frame| cover(self, frame, span) != Cover::Outside);
+        if span.0 > at || !(touched || wanted.newest || wanted.newest_rows > 0) {
+            return Ok(Duty::default());
+        }
+        let mut reader = Reader::new(tile);
+        let meta = TileMeta::decode(&mut reader)?;
+        let settled = self.mode == TimeMode::Event || meta.known_max <= at;
+        // What is settled counts by its winners alone, and there is none after the newest: a moment after it cuts nothing off.
+        let winners = if settled { (span.0, span.1.min(meta.newest)) } else { span };
+        let whole = settled && winners.1 <= at;
+        if whole && meta.live == 0 {
+            return Ok(Duty::default());
+        }
+        let mut duty = Duty::default();
+        let mut inside = 0u64;
+        for frame in bits(wanted.frames) {
+            match cover(self, frame, winners) {
+                Cover::Outside => {}
+                Cover::Inside if settled && self.plan.untiled_frames & (1 << frame) == 0 => inside |= 1 << frame,
+                _ => duty.frames |= 1 << frame,
             }
+        }
+        if inside != 0 {
+            self.merge(request, inside, span, &meta, reader)?;
+        }
+        if wanted.newest_rows > 0 {
+            duty.newest_rows = wanted.newest_rows;
+            wanted.newest_rows -= if whole { meta.live.min(wanted.newest_rows) } else { 0 };
+        }
+        if wanted.newest {
+            if whole {
+                self.newest[request] = self.newest[request].max(Some(meta.newest));
+                wanted.newest = false;
+            } else {
+                duty.newest = true;
+            }
+        }
+        Ok(duty)
+    }
+
+    fn merge(&mut self, request: usize, frames: u64, span: (i64, i64), meta: &TileMeta, states: Reader<'_>) -> Result<(), CodecError> {
+        if frames.is_power_of_two() {
+            self.merge_alone(request, frames.trailing_zeros() as usize, states)?;
+        } else {
+            self.merge_shared(request, frames, states)?;
         }
         self.stats.tiles += u64::from(frames.count_ones());
         if let Some(touches) = &mut self.touches {
@@ -382,17 +458,55 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    fn merge_alone(&mut self, request: usize, frame: usize, mut states: Reader<'_>) -> Result<(), CodecError> {
+        for (groups, frames_of) in self.groups.iter_mut().zip(&self.plan.frames_of) {
+            let state = states.bytes()?;
+            if let Some(at) = frames_of.iter().position(|&of| of == frame) {
+                groups.merge(at * self.requests.len() + request, state)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_shared(&mut self, request: usize, frames: u64, mut states: Reader<'_>) -> Result<(), CodecError> {
+        let group = self.shared.group(self.measures, self.requests.len(), request, frames);
+        for (groups, frames_of) in self.shared.groups.iter_mut().zip(&self.plan.frames_of) {
+            let state = states.bytes()?;
+            if frames_of.iter().any(|&frame| frames & (1 << frame) != 0) {
+                groups.merge(group, state)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges what frames share into each of them.
+    fn part_shared(&mut self) -> Result<(), CodecError> {
+        let requests = self.requests.len();
+        let mut state = Vec::new();
+        for ((groups, shared), frames_of) in self.groups.iter_mut().zip(&self.shared.groups).zip(&self.plan.frames_of) {
+            for (request, &(frames, group)) in self.shared.of.iter().enumerate().flat_map(|(request, of)| of.iter().map(move |of| (request, of))) {
+                state.clear();
+                shared.encode(group, &mut state);
+                for (at, _) in frames_of.iter().enumerate().filter(|&(_, &frame)| frames & (1 << frame) != 0) {
+                    groups.merge(at * requests + request, &state)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Of all candidates, the rows that each `ROWS` frame counts.
     fn choose_last_rows(&mut self) {
-        if self.rows_frames == 0 {
+        if self.plan.rows_frames == 0 {
             return;
         }
         let gathered = &self.gathered;
         self.candidates.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| gathered.get(b.1 as usize).cmp(gathered.get(a.1 as usize))));
         for newest_first in self.candidates.chunk_by(|a, b| a.0 == b.0) {
             let request = newest_first[0].0 as usize;
-            for frame in bits(self.rows_frames) {
-                let (Some(last), range) = (self.frames[frame].last, self.ranges[request * self.frames.len() + frame]) else { continue };
+            for frame in bits(self.plan.rows_frames) {
+                let range = self.ranges[request * self.plan.frames.len() + frame];
+                let Some(last) = self.plan.frames[frame].last else { continue };
                 let inside = newest_first.iter().filter(|(_, row)| range.contains(order::time_of(gathered.get(*row as usize))));
                 let n = last.n.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
                 let chosen = inside.skip(usize::try_from(last.skip).unwrap_or(usize::MAX)).take(n);
@@ -401,33 +515,36 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn finish(mut self, outputs: &[(usize, usize)]) -> Result<Values, CodecError> {
+    fn finish(mut self) -> Result<Values, CodecError> {
+        self.part_shared()?;
         self.fold_gathered()?;
         let requests = self.requests.len();
         let finished: Vec<_> = self.groups.iter().map(|groups| groups.finish()).collect();
-        let mut values = Values { columns: Vec::new(), errors: Vec::new(), newest: Vec::new(), stats: self.stats };
-        for &(measure, frame) in outputs {
-            let at = self.frames_of[measure].iter().position(|&f| f == frame).unwrap_or_default();
-            let errors = finished[measure].errors.as_ref().map(|errors| errors.slice(at * requests, requests));
-            values.columns.push(finished[measure].values.slice(at * requests, requests));
-            values.errors.push(errors.filter(|errors| errors.true_count() > 0));
-        }
-        values.newest = self.newest;
-        Ok(values)
+        let outputs = self.plan.outputs.iter();
+        let (columns, errors) = outputs.map(|&(measure, place)| finished[measure].slice(place * requests, requests)).unzip();
+        Ok(Values { columns, errors, newest: self.newest, stats: self.stats })
     }
 
     fn fold_gathered(&mut self) -> Result<(), CodecError> {
         let rows = self.gathered.spans.len();
         self.stats.rows = rows as u64;
         self.record_events();
+        if rows == 0 {
+            return Ok(());
+        }
         let columns = self.measures.codec.decode((0..rows).map(|row| self.gathered.args(row)))?;
         let requests = self.requests.len() as u32;
         let (mut pairs, mut filtered) = (Vec::new(), Vec::new());
-        for ((measure, groups), frames) in self.measures.measures.iter().zip(&mut self.groups).zip(&self.frames_of) {
-            pairs.clear();
-            for (at, &frame) in frames.iter().enumerate() {
-                let first = at as u32 * requests;
-                pairs.extend(self.pairs[frame].iter().map(|&(row, request)| (row, first + request)));
+        let mut pairs_of: Option<&[usize]> = None;
+        for ((measure, groups), frames) in self.measures.measures.iter().zip(&mut self.groups).zip(&self.plan.frames_of) {
+            // Most measures are read over the same frames as the one before.
+            if pairs_of != Some(frames) {
+                pairs.clear();
+                for (at, &frame) in frames.iter().enumerate() {
+                    let first = at as u32 * requests;
+                    pairs.extend(self.pairs[frame].iter().map(|&(row, request)| (row, first + request)));
+                }
+                pairs_of = Some(frames);
             }
             let pairs = measure.filtered(&columns, &pairs, &mut filtered);
             if !pairs.is_empty() {

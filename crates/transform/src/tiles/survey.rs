@@ -68,7 +68,7 @@ pub fn survey(state: &dyn StateRead, entity: &[u8]) -> Result<Survey, Error> {
         let keys: Vec<StateKey> = paths.iter().map(|path| StateKey::node(entity, Some((path.nibbles(), path.prefix())))).collect();
         read(state, &keys, |i, bytes| {
             match node::decode_node(&paths[i], bytes)? {
-                Node::Leaf(rows) => survey.leaves.add(bytes, rows.len() as u64),
+                Node::Leaf(leaf) => survey.leaves.add(bytes, leaf.count as u64),
                 Node::Page(page) => {
                     survey.pages.add(bytes, 0);
                     let nibbles = page.nibbles + 1;

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::{EntityChanges, MemoryState, Request, Shape, apply, node, order, read_at};
+use super::super::{EntityChanges, MemoryState, ReadPlan, Request, Shape, apply, node, order, read_at};
 use super::batches::{Batch, batches, cases, frames};
 use super::model::{Op, World};
 use super::{SPECS, Stored};
@@ -71,12 +71,12 @@ proptest! {
         batches.iter().for_each(|batch| world.apply(batch));
         let writes = damaged(&world.state, &damages);
         world.state.write(writes);
-        let frames = frames();
+        let plan = ReadPlan::new(&world.measures, &frames(), &outputs());
         let entities: Vec<Vec<u8>> = world.model.keys().cloned().collect();
         for at in [0, 30, i64::MAX] {
             let requests: Vec<Request<'_>> = entities.iter().map(|entity| Request { entity, at }).collect();
             for mode in [TimeMode::Event, TimeMode::Known] {
-                let read = read_at(&world.measures, &frames, &outputs(), &world.state, &requests, mode, None);
+                let read = read_at(&plan, &world.measures, &world.state, &requests, mode, None);
                 if let Err(error) = read {
                     prop_assert_eq!(error.kind(), ErrorKind::Data, "{}", error);
                 }
@@ -108,7 +108,8 @@ fn an_unknown_version_is_named() {
     let mut state = MemoryState::default();
     state.write(vec![StateWrite { key: StateKey::head(b"e"), value: Some(vec![9, 0, 0]) }]);
     let request = Request { entity: b"e", at: 0 };
-    let error = read_at(&world.measures, &frames(), &[(0, 0)], &state, &[request], TimeMode::Event, None).unwrap_err();
+    let error =
+        read_at(&ReadPlan::new(&world.measures, &frames(), &[(0, 0)]), &world.measures, &state, &[request], TimeMode::Event, None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data);
     assert!(error.to_string().contains("state of an unknown version"), "{error}");
 }
@@ -133,6 +134,6 @@ fn no_choice_of_primary_keys_makes_a_tree_deep() {
     }
     assert!(state.sorted().len() < 300, "{} keys", state.sorted().len());
     let request = Request { entity: b"e", at: 5 };
-    let values = read_at(&world.measures, &frames(), &[(0, 1)], &state, &[request], TimeMode::Event, None).unwrap();
+    let values = read_at(&ReadPlan::new(&world.measures, &frames(), &[(0, 1)]), &world.measures, &state, &[request], TimeMode::Event, None).unwrap();
     assert_eq!(values.columns[0].to_data(), arrow::array::Int64Array::from(vec![3000]).into());
 }

@@ -10,7 +10,7 @@ use lockstep_model::{StateKey, StateRead, StateWrite, TimeMode};
 use super::super::measure::Folder;
 use super::super::node::{self, Node, Row};
 use super::super::order::Path;
-use super::super::{EntityChanges, Frame, Measures, MemoryState, Request, Shape, Values, apply, build, order, read_at};
+use super::super::{EntityChanges, Frame, Measures, MemoryState, ReadPlan, Request, Shape, Values, apply, build, order, read_at};
 use super::Stored;
 use crate::aggregate::{Finished, OrderKeys, Rows};
 use crate::calendar::{Calendar, Unit};
@@ -107,7 +107,7 @@ impl World {
     /// The values of `outputs` by the tree in `state`.
     pub fn read(&self, state: &dyn StateRead, frames: &[Frame], outputs: &[(usize, usize)], requests: &[(Vec<u8>, i64)], mode: TimeMode) -> Values {
         let requests: Vec<Request<'_>> = requests.iter().map(|(entity, at)| Request { entity, at: *at }).collect();
-        read_at(&self.measures, frames, outputs, state, &requests, mode, None).unwrap()
+        read_at(&ReadPlan::new(&self.measures, frames, outputs), &self.measures, state, &requests, mode, None).unwrap()
     }
 
     /// The values of `outputs` by the model, and the newest event of each request.
@@ -268,7 +268,17 @@ impl World {
         *seen += 1;
         let first = keys.len();
         match node::decode_node(path, &bytes).unwrap() {
-            Node::Leaf(rows) => keys.extend(rows.iter().map(|row| row.key.to_vec())),
+            Node::Leaf(leaf) => {
+                let runs = leaf.decode().unwrap();
+                let all = runs.concat();
+                let mut start = 0;
+                for (run, rows) in leaf.runs.iter().zip(&runs) {
+                    let tile = Folder::new(&self.measures).tiles_of_rows(&all, std::slice::from_ref(&(start..start + rows.len()))).unwrap().pop();
+                    assert!(run.tile.is_none() && leaf.runs.len() == 1 || tile.as_deref() == run.tile.map(|(_, tile)| tile), "a run of {path:?}");
+                    start += rows.len();
+                }
+                keys.extend(all.iter().map(|row| row.key.to_vec()));
+            }
             Node::Page(page) => {
                 for (slot, tile) in page.tiles.iter().enumerate() {
                     let below = tile.and_then(|_| self.check_node(entity, &page.child(slot), keys, seen));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use lockstep_model::TimeMode;
 
 use super::super::node::Row;
-use super::super::{EntityChanges, Frame, Measures, MemoryState, ReadStats, Request, Shape, apply, order, read_at};
+use super::super::{EntityChanges, Frame, Measures, MemoryState, ReadPlan, ReadStats, Request, Shape, apply, order, read_at};
 use super::{SPECS, Stored, measures};
 
 const BATCH: usize = 8192;
@@ -114,10 +114,11 @@ fn read(stream: &Stream, measures: &Measures, frames: &[Frame], outputs: &[(usiz
     let asked: Vec<(Vec<u8>, i64)> =
         (0..2000usize).map(|i| (stream.entity(i * 37), stream.time(stream.events * 2 / 3 + (i * 7919) % (stream.events / 3)) + 17)).collect();
     let mut stats = ReadStats::default();
+    let plan = ReadPlan::new(measures, frames, outputs);
     let start = Instant::now();
     for asked in asked.chunks(batch) {
         let requests: Vec<Request<'_>> = asked.iter().map(|(entity, at)| Request { entity, at: *at }).collect();
-        stats += read_at(measures, frames, outputs, state, &requests, TimeMode::Event, None).unwrap().stats;
+        stats += read_at(&plan, measures, state, &requests, TimeMode::Event, None).unwrap().stats;
     }
     (start.elapsed().as_nanos() as f64 / 1000.0 / asked.len() as f64, stats)
 }
