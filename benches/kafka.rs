@@ -15,7 +15,7 @@ use lockstep_ingest::kafka::{Kafka, Settings};
 use lockstep_ingest::pipeline::{StreamOptions, Target, follow};
 use lockstep_ingest::source::Format;
 use lockstep_model::SystemClock;
-use lockstep_store::{CutRead, OnlineStore, Store};
+use lockstep_store::{OnlineStore, Store};
 use lockstep_testkit::kafka::{Broker, Sent};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::Shape;

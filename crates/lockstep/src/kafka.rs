@@ -30,11 +30,6 @@ impl fmt::Debug for KafkaConfig {
 }
 
 impl KafkaConfig {
-    /// Whether nothing is said.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The properties with their values; files are named as seen from `dir`.
     ///
     /// # Errors

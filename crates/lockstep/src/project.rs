@@ -91,14 +91,6 @@ impl Project {
         self.config.kafka.settings(&self.dir).map(Arc::new)
     }
 
-    /// As [`Self::kafka`]; `None` where nothing is said of them.
-    ///
-    /// # Errors
-    /// As [`Self::kafka`].
-    pub fn kafka_where_set(&self) -> Result<Option<Arc<Settings>>, Error> {
-        if self.config.kafka.is_empty() { Ok(None) } else { self.kafka().map(Some) }
-    }
-
     /// The definitions, compiled.
     ///
     /// # Errors

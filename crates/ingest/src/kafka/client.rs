@@ -42,7 +42,11 @@ impl ClientContext for Told {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::info!("kafka: {error}: {reason}");
+        // Told once for each time that the last broker goes.
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => tracing::warn!("kafka: no broker answers, which is waited for: {reason}"),
+            _ => tracing::info!("kafka: {error}: {reason}"),
+        }
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
 }

@@ -1,14 +1,16 @@
 //! `verify`: is what is served what history says?
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use lockstep_ingest::kafka::Settings;
 use lockstep_ingest::offline::Files;
 use lockstep_ingest::source::Stores;
-use lockstep_model::TimeMode;
+use lockstep_model::{Position, TimeMode};
 use lockstep_serve::admin::Progress;
-use lockstep_store::OnlineStore;
+use lockstep_store::{CutRead, OnlineStore};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
@@ -136,7 +138,7 @@ impl ask::Question for Question {
         let catalog = &*owned.catalog()?;
         let cut = OnlineStore::cut(&owned.store);
         let targets = feed::targets(&*cut, catalog, true)?;
-        let files = Files { base: owned.project.dir.clone(), stores: Stores::local(), kafka: owned.project.kafka_where_set()? };
+        let files = Files { base: owned.project.dir.clone(), stores: Stores::local(), kafka: brokers(owned, &*cut)? };
         let options = |moments: &Moments| {
             let Moments { values, seed, time, oracle_rows } = *moments;
             VerifyOptions { values, seed, time, oracle_rows, files: files.clone() }
@@ -150,4 +152,14 @@ impl ask::Question for Question {
             }
         })
     }
+}
+
+/// How to speak to the brokers, where any topic was read.
+fn brokers(owned: &Owned, cut: &dyn CutRead) -> Result<Option<Arc<Settings>>> {
+    for info in cut.generations()? {
+        if cut.positions(info.generation)?.iter().any(|(_, position)| matches!(position, Position::Kafka(_))) {
+            return Ok(Some(owned.project.kafka()?));
+        }
+    }
+    Ok(None)
 }
