@@ -68,12 +68,15 @@ impl Position {
         }
     }
 
-    /// The same place, with what admission has come to there.
+    /// The same place, with what admission has come to there; reading went on from `before`, where it was not begun now.
     #[must_use]
-    pub fn with_admission(&self, event_time_max: Option<i64>, begun_at: Option<i64>, order: u64) -> Position {
-        match self.clone() {
-            Position::File(position) => Position::File(FilePosition { event_time_max, begun_at, order, ..position }),
-            Position::Kafka(position) => Position::Kafka(KafkaPosition { event_time_max, begun_at, order, ..position }),
+    pub fn applied(&self, before: Option<&Position>, event_time_max: Option<i64>, begun_at: Option<i64>, order: u64) -> Position {
+        match (self.clone(), before) {
+            (Position::File(position), _) => Position::File(FilePosition { event_time_max, begun_at, order, ..position }),
+            (Position::Kafka(position), Some(&Position::Kafka(KafkaPosition { first, gap, .. }))) => {
+                Position::Kafka(KafkaPosition { first, gap, event_time_max, begun_at, order, ..position })
+            }
+            (Position::Kafka(position), _) => Position::Kafka(KafkaPosition { event_time_max, begun_at, order, ..position }),
         }
     }
 }

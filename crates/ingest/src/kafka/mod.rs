@@ -15,6 +15,7 @@
 mod client;
 mod gap;
 mod native;
+mod partition;
 mod resume;
 mod settings;
 mod topic;

@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 use lockstep_model::{Error, ErrorKind, KafkaPosition, PartitionId, Position, RecordMark};
 use rdkafka::Message;
 use rdkafka::error::KafkaError;
-use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaErrorCode;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::client::{Client, Identity};
+use super::partition::{Partition, Polled};
 use super::resume::{self, Now};
 use super::{Settings, partition_name};
 use crate::pipeline::{Log, Read, Standing};
-use crate::source::{Chunk, Record, Records, SourceSchema};
+use crate::source::{Chunk, Records, SourceSchema};
 
 /// Most bytes of keys and values of a chunk, beyond its first record.
 const CHUNK_BYTES: usize = 8 << 20;
@@ -70,35 +69,6 @@ pub(crate) struct TopicLog {
     tell_at: Instant,
     /// Whether it has been told how things stand at all.
     told: bool,
-}
-
-struct Partition {
-    id: PartitionId,
-    records: Records,
-    /// What was first when the partition was begun, and the next offset.
-    first: u64,
-    next: u64,
-    last: Option<RecordMark>,
-    gap: Option<u64>,
-    /// Records that must be met as they were, the next one last.
-    marks: Vec<RecordMark>,
-    /// Whether any record of it has been read, now or before.
-    begun: bool,
-    /// Its end as far as is known, and whether all before it has been read.
-    end: u64,
-    at_end: bool,
-    /// Where reading ends.
-    until: Option<u64>,
-}
-
-/// What polling came to.
-enum Polled {
-    /// A record that counts, of so many bytes.
-    Record(usize),
-    /// Nothing that counts.
-    Other,
-    /// Nothing at all.
-    Nothing,
 }
 
 #[allow(clippy::disallowed_methods, reason = "how long has been waited; nothing is computed from it")]
@@ -163,10 +133,9 @@ impl TopicLog {
         let read = Partition {
             records: Records::new(&id, source.clone(), declared.clone())?,
             id,
-            first: positions.iter().map(|position| position.first).min().unwrap_or(low),
+            first: low,
             next,
             last: least.and_then(|position| position.last),
-            gap: positions.iter().filter_map(|position| position.gap).max(),
             marks,
             begun: least.is_some(),
             end: high,
@@ -384,60 +353,4 @@ impl Drop for TopicLog {
     fn drop(&mut self) {
         self.tell();
     }
-}
-
-impl Partition {
-    /// Takes a record, unless it was read before and is met again to be compared.
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<Polled, Error> {
-        let Ok(offset) = u64::try_from(message.offset()) else { return Ok(Polled::Other) };
-        let mark = mark(offset, message);
-        while self.marks.pop_if(|known| known.offset < offset).is_some() {
-            // Compacted away since: the topic's id must do.
-        }
-        while let Some(known) = self.marks.pop_if(|known| known.offset == offset) {
-            resume::compare(&self.id.source, &self.id.partition, &known, &mark)?;
-        }
-        if offset < self.next {
-            return Ok(Polled::Other);
-        }
-        if let Some(until) = self.until.filter(|until| offset >= *until) {
-            self.next = until;
-            return Ok(Polled::Other);
-        }
-        let time = mark.time_ms.and_then(|millis| millis.checked_mul(1000));
-        let (key, value) = (message.key(), message.payload());
-        self.records.push(Record { offset, time, key, value });
-        (self.next, self.last, self.at_end) = (offset + 1, Some(mark), false);
-        Ok(Polled::Record(key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)))
-    }
-
-    fn position(&self, identity: &Identity) -> KafkaPosition {
-        KafkaPosition {
-            cluster: identity.cluster.clone(),
-            topic_id: identity.topic_id.clone(),
-            first: self.first,
-            offset: self.next,
-            last: self.last,
-            gap: self.gap,
-            event_time_max: None,
-            begun_at: None,
-            order: 0,
-        }
-    }
-
-    /// Whether it has been read to where reading ends, and is known to be the log that was read before.
-    fn is_done(&self) -> bool {
-        self.marks.is_empty() && self.until.is_some_and(|until| self.next >= until || (self.at_end && until <= self.end))
-    }
-
-    fn behind(&self) -> u64 {
-        if self.at_end { 0 } else { self.end.saturating_sub(self.next) }
-    }
-}
-
-/// What a record is known again by.
-fn mark(offset: u64, message: &BorrowedMessage<'_>) -> RecordMark {
-    let hash = |seed: u64, part: Option<&[u8]>| part.map_or(seed ^ 1, |bytes| xxh3_64_with_seed(bytes, seed));
-    let hash = hash(message.key().map_or(0, xxh3_64), message.payload());
-    RecordMark { offset, time_ms: message.timestamp().to_millis().filter(|millis| *millis >= 0), hash }
 }

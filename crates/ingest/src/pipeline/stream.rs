@@ -339,7 +339,7 @@ impl<'a> Run<'a> {
         }
         let order = position.map_or(self.begun[at], Position::order);
         self.begun[at] += u64::from(position.is_none());
-        let position = batch.position.with_admission(event_time_max, begun_at, order);
+        let position = batch.position.applied(position, event_time_max, begun_at, order);
         if let Some(time) = event_time_max {
             self.newest[at].insert(partition.clone(), time);
         }
