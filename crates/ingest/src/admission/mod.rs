@@ -125,9 +125,9 @@ impl Screening {
         self.screened.event_time_max
     }
 
-    /// The rows that came too late, those put aside, and how many they are.
-    pub fn into_ledger(self) -> (Vec<Refusal>, Vec<DeadLetter>, Counters) {
-        let screen::Ledger { refusals, dead_letters, counters } = self.screened.ledger;
+    /// The rows that came too late, those put aside, and how many they are; to be asked for once.
+    pub fn take_ledger(&mut self) -> (Vec<Refusal>, Vec<DeadLetter>, Counters) {
+        let screen::Ledger { refusals, dead_letters, counters } = std::mem::take(&mut self.screened.ledger);
         (refusals, dead_letters, counters)
     }
 }
@@ -171,10 +171,10 @@ impl Admission {
         now: EventTime,
         kind: Kind,
     ) -> Result<Admitted, Error> {
-        let screening = self.screen(arrivals, event_time_max, now, kind)?;
+        let mut screening = self.screen(arrivals, event_time_max, now, kind)?;
         let mut admitted = self.decide(arrivals, &screening, &screening.screened.passed, index)?;
         let event_time_max = screening.event_time_max();
-        let (refusals, dead_letters, counters) = screening.into_ledger();
+        let (refusals, dead_letters, counters) = screening.take_ledger();
         admitted.counters += counters;
         admitted.refusals = refusals;
         admitted.dead_letters.extend(dead_letters);

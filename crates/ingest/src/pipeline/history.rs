@@ -1,12 +1,14 @@
 //! A history in memory: read, admitted and staged, on all threads.
 //!
-//! One thread reads and screens, round by round, while the others decide and stage the round before: each of them a share of the primary keys, so that
-//! what a key's rows come to is decided in their order and by one index, and no thread waits for another within a round.
+//! One thread reads and screens, round by round, while the others decide and stage the rounds before: each of them a share of the primary keys, so that
+//! what a key's rows come to is decided in their order and by one index.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use lockstep_model::{Error, EventTime, FilePosition, PartitionId, Position};
 use lockstep_transform::catalog::Catalog;
@@ -22,7 +24,7 @@ use crate::source::{ReadRequest, SourceBatch, SourceReader};
 /// Buckets of staged changes. A few thousand changes of a history of millions fall into each, which is what a core's cache holds.
 pub(super) const BUCKETS: u32 = 256;
 
-/// Rows of a round, about: enough that starting threads for it does not count.
+/// Rows of a round, about: enough that handing it over does not count.
 const ROUND_ROWS: usize = 1 << 16;
 
 /// How reading a history ended.
@@ -51,8 +53,16 @@ pub(super) struct KeyShare {
     pub(super) pending: Vec<Pending>,
 }
 
-/// Screened rows that the shares go on with.
-struct Round {
+/// What the shares are given to do, in order.
+enum Work<'a> {
+    /// So many keys of a source are to come to each.
+    Room { source: &'a str, ordinal: u16, keys: usize },
+    /// Screened rows, of which each takes its own.
+    Round(Arc<Round<'a>>),
+}
+
+struct Round<'a> {
+    file: Arc<File<'a>>,
     batches: Vec<Screened>,
     rows: u64,
 }
@@ -64,17 +74,38 @@ struct Screened {
     shares: Vec<Share>,
 }
 
-/// A file being read for some branches of the targets.
-struct Input<'a> {
-    reader: SourceReader,
+/// A file, and who reads it.
+struct File<'a> {
     history: &'a HistoryFile,
-    options: &'a BackfillOptions,
     partition: PartitionId,
     /// Target and branch.
     readers: Vec<(usize, usize)>,
     admission: &'a Admission,
-    position: Option<Position>,
+}
+
+/// A file being read.
+struct Input<'a> {
+    file: Arc<File<'a>>,
+    reader: SourceReader,
+    options: &'a BackfillOptions,
+    position: Option<FilePosition>,
     event_time_max: Option<i64>,
+}
+
+/// Who decides what the rows of a share come to. The threads are there from the first file to the last: what one of them has allocated is of use to it
+/// again, where a thread for each round began with memory that the system had to clear.
+struct Worker<'s, 'a> {
+    work: SyncSender<Work<'a>>,
+    thread: ScopedJoinHandle<'s, Result<(), Error>>,
+    size: Arc<AtomicUsize>,
+}
+
+/// Why reading ended before the end.
+enum Ended {
+    TooLarge,
+    Stopped,
+    /// A worker is gone, and will say why.
+    Broken,
 }
 
 impl History {
@@ -91,106 +122,144 @@ impl History {
         observe: &mut Observer<'_>,
     ) -> Result<Read, Error> {
         let pending = || targets.iter().map(|_| Pending { staged: StagedChanges::in_buckets(BUCKETS), ..Pending::default() }).collect();
-        let shares = (0..options.threads.max(1)).map(|_| KeyShare { keys: BTreeMap::new(), pending: pending() }).collect();
-        let mut whole = History { rows: 0, inputs: String::new(), pending: targets.iter().map(|_| Pending::default()).collect(), shares };
+        let mut shares: Vec<KeyShare> = (0..options.threads.max(1)).map(|_| KeyShare { keys: BTreeMap::new(), pending: pending() }).collect();
+        let mut whole = History { rows: 0, inputs: String::new(), pending: targets.iter().map(|_| Pending::default()).collect(), shares: Vec::new() };
         // A file may hold the rows of several sources, of which one is read here.
         let declared: Vec<String> = catalog.sources.keys().cloned().collect();
-        for history in files {
-            let request = ReadRequest {
-                batch_rows: options.batch_rows,
-                csv: dialect_of(&history.source),
-                declared: declared.clone(),
-                ..ReadRequest::new(schema_of(&history.source), history.format)
-            };
-            let Some(mut input) = Input::new(history, request, targets, options)? else { continue };
-            whole.make_room(&input);
-            let start = whole.rows;
-            let mut next = input.round(whole.shares.len())?;
-            while let Some(round) = next {
-                whole.rows += round.rows;
-                next = whole.take(round, &mut input, targets)?;
-                let progress = input.reader.progress();
-                observe(&Progress {
-                    stage: format!("reading {}", history.file.name()),
-                    rows: whole.rows - start,
-                    bytes: progress.bytes_done,
-                    bytes_total: progress.bytes_total,
-                    ..Progress::default()
-                });
-                if options.stop.load(Ordering::Relaxed) {
-                    return Ok(Read::Stopped { rows: whole.rows });
+        let ended = thread::scope(|scope| {
+            let workers: Vec<Worker<'_, '_>> =
+                shares.iter_mut().enumerate().map(|(number, share)| Worker::new(scope, number, share, targets)).collect();
+            let read = files.iter().try_for_each(|history| {
+                let request = ReadRequest {
+                    batch_rows: options.batch_rows,
+                    csv: dialect_of(&history.source),
+                    declared: declared.clone(),
+                    ..ReadRequest::new(schema_of(&history.source), history.format)
+                };
+                match Input::new(history, request, targets, options) {
+                    Ok(Some(input)) => whole.file(input, &workers, memory_bytes, observe),
+                    Ok(None) => Ok(()),
+                    Err(error) => Err(Err(error)),
                 }
-                if whole.size() > memory_bytes {
-                    return Ok(Read::TooLarge);
-                }
+            });
+            workers.into_iter().try_for_each(Worker::finish)?;
+            match read {
+                Ok(()) => Ok(None),
+                Err(Ok(ended)) => Ok(Some(ended)),
+                Err(Err(error)) => Err(error),
             }
-            whole.finish_file(input);
-        }
-        Ok(Read::Whole(whole))
-    }
-
-    /// Bytes held, about.
-    fn size(&self) -> usize {
-        let of_share = |share: &KeyShare| {
-            let staged: usize = share.pending.iter().map(|pending| pending.staged.size()).sum();
-            staged + share.keys.values().map(MemoryKeyIndex::size).sum::<usize>()
-        };
-        self.shares.iter().map(of_share).sum()
-    }
-
-    /// Makes room for the keys of a file that says how many rows it has: tables that grow were a sixth of the time.
-    fn make_room(&mut self, input: &Input<'_>) {
-        let Some(rows) = input.reader.progress().rows_total else { return };
-        let shares = self.shares.len();
-        // The footer may say anything; what it exceeds the bound by is grown into.
-        let rows = usize::try_from(rows).unwrap_or(usize::MAX).min(1 << 26) / shares;
-        for share in &mut self.shares {
-            share.keys.entry(input.history.source.name.clone()).or_default().reserve(input.admission.ordinal(), rows + rows / 64);
-        }
-    }
-
-    /// Lets each share take what is its own of a round, while the next one is read.
-    fn take(&mut self, round: Round, input: &mut Input<'_>, targets: &[Target]) -> Result<Option<Round>, Error> {
-        let shares = self.shares.len();
-        let (admission, partition, readers) = (input.admission, input.partition.clone(), input.readers.clone());
-        let source = &input.history.source.name;
-        let next = thread::scope(|scope| {
-            let (round, partition, readers) = (&round, &partition, &readers);
-            let take = |(number, share): (usize, &mut KeyShare)| -> Result<(), Error> {
-                round.batches.iter().try_for_each(|screened| share.take(screened, number, (source, admission, partition), readers, targets))
-            };
-            let threads: Vec<_> = self.shares.iter_mut().enumerate().map(|share| scope.spawn(move || take(share))).collect();
-            let next = input.round(shares);
-            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))?;
-            next
         })?;
-        // What the screen kept back is told once for each target.
-        let mut told = vec![false; targets.len()];
-        let ledgers: Vec<_> = round.batches.into_iter().map(|screened| screened.screening.into_ledger()).collect();
-        for (at, _) in &input.readers {
+        whole.shares = shares;
+        // Workers are behind the reader, and so was what it knew of their size.
+        let size: usize = whole.shares.iter().map(KeyShare::size).sum();
+        Ok(match ended {
+            None if size > memory_bytes => Read::TooLarge,
+            None => Read::Whole(whole),
+            Some(Ended::Stopped) => Read::Stopped { rows: whole.rows },
+            Some(Ended::TooLarge) => Read::TooLarge,
+            Some(Ended::Broken) => return Err(Error::internal("a thread of a backfill ended early")),
+        })
+    }
+
+    /// Reads a file round by round, and gives each to the workers.
+    fn file<'a>(
+        &mut self,
+        mut input: Input<'a>,
+        workers: &[Worker<'_, 'a>],
+        memory_bytes: usize,
+        observe: &mut Observer<'_>,
+    ) -> Result<(), Result<Ended, Error>> {
+        let start = self.rows;
+        let give = |work: &dyn Fn() -> Work<'a>| workers.iter().try_for_each(|worker| worker.work.send(work()).map_err(|_| Ok(Ended::Broken)));
+        if let Some(rows) = input.reader.progress().rows_total {
+            // The footer may say anything; what it exceeds the bound by is grown into.
+            let keys = usize::try_from(rows).unwrap_or(usize::MAX).min(1 << 26) / workers.len();
+            let (source, ordinal) = (input.file.history.source.name.as_str(), input.file.admission.ordinal());
+            give(&|| Work::Room { source, ordinal, keys: keys + keys / 64 })?;
+        }
+        while let Some(mut round) = input.round(workers.len()).map_err(Err)? {
+            self.rows += round.rows;
+            self.tell(&mut round);
+            let round = Arc::new(round);
+            give(&|| Work::Round(Arc::clone(&round)))?;
+            let progress = input.reader.progress();
+            observe(&Progress {
+                stage: format!("reading {}", input.file.history.file.name()),
+                rows: self.rows - start,
+                bytes: progress.bytes_done,
+                bytes_total: progress.bytes_total,
+                ..Progress::default()
+            });
+            if input.options.stop.load(Ordering::Relaxed) {
+                return Err(Ok(Ended::Stopped));
+            }
+            if workers.iter().map(|worker| worker.size.load(Ordering::Relaxed)).sum::<usize>() > memory_bytes {
+                return Err(Ok(Ended::TooLarge));
+            }
+        }
+        self.finish_file(input);
+        Ok(())
+    }
+
+    /// Tells each target once what the screen kept back.
+    fn tell(&mut self, round: &mut Round<'_>) {
+        let mut told = vec![false; self.pending.len()];
+        let ledgers: Vec<_> = round.batches.iter_mut().map(|screened| screened.screening.take_ledger()).collect();
+        for (at, _) in &round.file.readers {
             if !std::mem::replace(&mut told[*at], true) {
                 for (_, dead_letters, counters) in &ledgers {
                     self.pending[*at].dead_letters.extend(dead_letters.iter().cloned());
-                    *self.pending[*at].counters.entry(source.clone()).or_default() += *counters;
+                    *self.pending[*at].counters.entry(round.file.history.source.name.clone()).or_default() += *counters;
                 }
             }
         }
-        Ok(next)
     }
 
     fn finish_file(&mut self, input: Input<'_>) {
-        let Some(Position::File(position)) = input.position else { return };
+        let Some(position) = input.position else { return };
         let FilePosition { rows, size, etag, hash, .. } = &position;
-        let (source, name) = (&input.history.source.name, input.history.file.name());
-        let _ = writeln!(self.inputs, "{source} {name} rows {rows} size {size:?} etag {etag:?} hash {hash:016x}");
+        let File { history, partition, readers, .. } = &*input.file;
+        let _ = writeln!(self.inputs, "{} {} rows {rows} size {size:?} etag {etag:?} hash {hash:016x}", history.source.name, history.file.name());
         let mut told = vec![false; self.pending.len()];
-        for (at, _) in input.readers {
-            if !std::mem::replace(&mut told[at], true) {
-                let order = self.pending[at].positions.len() as u64;
+        for (at, _) in readers {
+            if !std::mem::replace(&mut told[*at], true) {
+                let order = self.pending[*at].positions.len() as u64;
                 let position = FilePosition { order, event_time_max: input.event_time_max, ..position.clone() };
-                self.pending[at].positions.push((input.partition.clone(), Position::File(position)));
+                self.pending[*at].positions.push((partition.clone(), Position::File(position)));
             }
         }
+    }
+}
+
+impl<'s, 'a> Worker<'s, 'a> {
+    /// Starts the thread of a share.
+    fn new<'e>(scope: &'s Scope<'s, 'e>, number: usize, share: &'s mut KeyShare, targets: &'s [Target]) -> Self
+    where
+        'a: 's,
+    {
+        // One round is under way, one waits, and one is read.
+        let (work, given) = sync_channel::<Work<'a>>(1);
+        let size = Arc::new(AtomicUsize::new(0));
+        let held = Arc::clone(&size);
+        let thread = scope.spawn(move || {
+            for work in given {
+                match work {
+                    Work::Room { source, ordinal, keys } => share.keys.entry(source.to_owned()).or_default().reserve(ordinal, keys),
+                    Work::Round(round) => {
+                        round.batches.iter().try_for_each(|screened| share.take(screened, number, &round.file, targets))?;
+                        held.store(share.size(), Ordering::Relaxed);
+                    }
+                }
+            }
+            Ok(())
+        });
+        Worker { work, thread, size }
+    }
+
+    /// Waits for all that was given.
+    fn finish(self) -> Result<(), Error> {
+        drop(self.work);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -201,28 +270,27 @@ impl<'a> Input<'a> {
         let readers: Vec<(usize, usize)> =
             targets.iter().enumerate().flat_map(|(at, target)| target.branches_of(source).map(move |branch| (at, branch))).collect();
         let Some(&(first, branch)) = readers.first() else { return Ok(None) };
-        Ok(Some(Input {
-            reader: SourceReader::open(&history.file, request)?,
-            partition: PartitionId { source: source.clone(), partition: history_partition(history.file.name()) },
+        let file = File {
             history,
-            options,
+            partition: PartitionId { source: source.clone(), partition: history_partition(history.file.name()) },
             readers,
             // None of the targets has any keys yet, so admission comes to the same for each.
             admission: targets[first].admission(branch),
-            position: None,
-            event_time_max: None,
-        }))
+        };
+        Ok(Some(Input { reader: SourceReader::open(&history.file, request)?, file: Arc::new(file), options, position: None, event_time_max: None }))
     }
 
     /// Reads and screens a round; `None` at the end of the file.
-    fn round(&mut self, shares: usize) -> Result<Option<Round>, Error> {
-        let mut round = Round { batches: Vec::new(), rows: 0 };
+    fn round(&mut self, shares: usize) -> Result<Option<Round<'a>>, Error> {
+        let mut round = Round { file: Arc::clone(&self.file), batches: Vec::new(), rows: 0 };
         let mut is_end = true;
         while let Some(chunk) = self.reader.next_chunk()? {
             is_end = false;
             round.rows += chunk.rows_read;
             for batch in chunk.batches {
-                self.position = Some(batch.position.clone());
+                if let Position::File(position) = &batch.position {
+                    self.position = Some(position.clone());
+                }
                 round.batches.push(self.screen(batch, shares)?);
             }
             if round.batches.iter().map(|screened| screened.batch.rows.len() + screened.batch.bad.len()).sum::<usize>() >= ROUND_ROWS {
@@ -234,10 +302,11 @@ impl<'a> Input<'a> {
 
     fn screen(&mut self, batch: SourceBatch, shares: usize) -> Result<Screened, Error> {
         let now: EventTime = self.options.clock.now();
-        let picked = Picked::new(&batch, |_| true, self.options.until, &self.history.source)?;
-        let (screening, shares) = picked.arrivals(&batch, &self.partition, |arrivals| {
-            let screening = self.admission.screen(arrivals, self.event_time_max, now, Kind::History)?;
-            let shares = self.admission.shares(arrivals, &screening, shares)?;
+        let File { history, partition, admission, .. } = &*self.file;
+        let picked = Picked::new(&batch, |_| true, self.options.until, &history.source)?;
+        let (screening, shares) = picked.arrivals(&batch, partition, |arrivals| {
+            let screening = admission.screen(arrivals, self.event_time_max, now, Kind::History)?;
+            let shares = admission.shares(arrivals, &screening, shares)?;
             Ok::<_, Error>((screening, shares))
         })?;
         self.event_time_max = screening.event_time_max();
@@ -247,29 +316,28 @@ impl<'a> Input<'a> {
 
 impl KeyShare {
     /// Decides what the rows of this share come to, and stages them for each branch that reads them.
-    fn take(
-        &mut self,
-        screened: &Screened,
-        number: usize,
-        (source, admission, partition): (&str, &Admission, &PartitionId),
-        readers: &[(usize, usize)],
-        targets: &[Target],
-    ) -> Result<(), Error> {
-        let index = self.keys.entry(source.to_owned()).or_default();
-        let share = &screened.shares[number];
-        let screening = &screened.screening;
-        let decide = |arrivals: &Arrivals<'_>| admission.decide_share(arrivals, screening, share, index);
-        let admitted = screened.picked.arrivals(&screened.batch, partition, decide)?;
+    fn take(&mut self, screened: &Screened, number: usize, file: &File<'_>, targets: &[Target]) -> Result<(), Error> {
+        let source = &file.history.source.name;
+        let index = self.keys.entry(source.clone()).or_default();
+        let (share, screening) = (&screened.shares[number], &screened.screening);
+        let decide = |arrivals: &Arrivals<'_>| file.admission.decide_share(arrivals, screening, share, index);
+        let admitted = screened.picked.arrivals(&screened.batch, &file.partition, decide)?;
         index.apply(&admitted.keys);
         let mut told = vec![false; targets.len()];
-        for &(at, branch) in readers {
+        for &(at, branch) in &file.readers {
             let pending = &mut self.pending[at];
             targets[at].stage(branch, &admitted, pending)?;
             if !std::mem::replace(&mut told[at], true) {
                 pending.dead_letters.extend(admitted.dead_letters.iter().cloned());
-                *pending.counters.entry(source.to_owned()).or_default() += admitted.counters;
+                *pending.counters.entry(source.clone()).or_default() += admitted.counters;
             }
         }
         Ok(())
+    }
+
+    /// Bytes held, about.
+    fn size(&self) -> usize {
+        let staged: usize = self.pending.iter().map(|pending| pending.staged.size()).sum();
+        staged + self.keys.values().map(MemoryKeyIndex::size).sum::<usize>()
     }
 }
