@@ -9,6 +9,8 @@ mod equal;
 #[cfg(unix)]
 mod follow;
 #[cfg(unix)]
+mod handover;
+#[cfg(unix)]
 mod outcome;
 #[cfg(unix)]
 mod resume;

@@ -69,10 +69,16 @@ pub struct Project {
 impl Project {
     /// A project with these definitions, which speaks to a broker.
     pub fn new(broker: Option<&Broker>, sql: &str) -> Project {
+        Project::with_files(broker, sql, &[])
+    }
+
+    /// As [`Self::new`], with files of a history.
+    pub fn with_files(broker: Option<&Broker>, sql: &str, files: &[(&str, String)]) -> Project {
         let project = Project { root: tempfile::tempdir().unwrap() };
         let kafka = broker.map(|broker| format!("[kafka]\nbootstrap.servers = \"{}\"\ntopic.metadata.refresh.interval.ms = 500\n", broker.address()));
         project.write("lockstep.toml", kafka.unwrap_or_default());
         project.write("feature_defs/all.sql", sql);
+        files.iter().for_each(|(name, text)| project.write(name, text));
         for verb in ["apply", "backfill"] {
             project.run(&[verb]).fine();
         }
