@@ -1,5 +1,7 @@
 //! A partition of a topic while it is read.
 
+use std::time::Instant;
+
 use lockstep_model::{Error, KafkaPosition, PartitionId, RecordMark};
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
@@ -21,6 +23,8 @@ pub(super) struct Partition {
     pub(super) marks: Vec<RecordMark>,
     /// Whether any record of it has been read, now or before.
     pub(super) begun: bool,
+    /// When it is taken for idle, if it is empty then.
+    pub(super) idle_at: Instant,
     /// Its end as far as is known, and whether all before it has been read.
     pub(super) end: u64,
     pub(super) at_end: bool,

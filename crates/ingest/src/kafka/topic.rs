@@ -26,6 +26,9 @@ const CUT: Duration = Duration::from_millis(25);
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How often the group is told what has been applied, and a topic without records says how it stands.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long an empty partition of a topic that is followed is expected to be begun any moment, as those of a new topic are: until then nothing is forgotten,
+/// so that its first records are late from nothing but themselves.
+const IDLE_AFTER: Duration = Duration::from_secs(600);
 
 /// Where reading ends.
 #[derive(Debug, Clone)]
@@ -138,6 +141,7 @@ impl TopicLog {
             last: least.and_then(|position| position.last),
             marks,
             begun: least.is_some(),
+            idle_at: if matches!(end, End::Never) { instant() + IDLE_AFTER } else { instant() },
             end: high,
             at_end: next >= high,
             until: (!matches!(end, End::Never)).then_some(high),
@@ -322,7 +326,7 @@ impl TopicLog {
         let standing = Standing {
             bytes_total: None,
             behind: Some(self.partitions.values().map(Partition::behind).sum()),
-            unbegun: self.partitions.values().any(|partition| !partition.begun && !partition.at_end),
+            unbegun: self.partitions.values().any(|partition| !partition.begun && (!partition.at_end || instant() < partition.idle_at)),
         };
         Ok(Read { chunk: Chunk { batches, rows_read, bytes_read }, standing })
     }

@@ -35,7 +35,7 @@ pub struct Standing {
     pub bytes_total: Option<u64>,
     /// Rows that are known to be there and have not been read yet.
     pub behind: Option<u64>,
-    /// Whether it has partitions with rows of which none has been read: what is old to the others may be news of these.
+    /// Whether it has partitions of which nothing has been read and rows are to be expected: what is old to the others may be news of these.
     pub unbegun: bool,
 }
 

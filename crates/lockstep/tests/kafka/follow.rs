@@ -41,6 +41,27 @@ fn a_topic_is_followed_until_the_process_is_asked_to_end() {
 }
 
 #[test]
+fn partitions_of_a_new_topic_are_late_from_themselves_alone() {
+    let Some((broker, _guard)) = Broker::shared() else { return };
+    let topic = topic_name("new");
+    broker.create_topic(&topic, PARTITIONS, &[]);
+    let project = Project::new(Some(broker), &sales(&topic));
+    let following = project.follow(&[]);
+    // One partition after the other, each far behind where the one before has come to.
+    for partition in 0..PARTITIONS {
+        let rows: Vec<_> = records(0, 3000).into_iter().filter(|row| row.partition == partition).collect();
+        broker.produce(&topic, &rows);
+        let due = 1000 * u64::try_from(partition + 1).unwrap();
+        wait_for("a partition is applied", || project.applied("sales").filter(|applied| *applied >= due));
+    }
+    let (status, said) = following.terminate();
+    assert_eq!(status, Some(0), "{said}");
+    let undisturbed = Project::new(Some(broker), &sales(&topic));
+    undisturbed.to_the_end().fine();
+    assert_same("one after the other", &outcome(&project.store()), &outcome(&undisturbed.store()));
+}
+
+#[test]
 fn partitions_that_are_added_are_read_from_their_beginning() {
     let Some((broker, _guard)) = Broker::shared() else { return };
     let topic = topic_name("grown");
