@@ -58,7 +58,10 @@ impl Measure {
 /// Folds rows into tiles and tiles into tiles, reusing its states.
 pub(super) struct Folder<'m> {
     measures: &'m Measures,
+    /// One group for each tile made of rows; as many as there ever were at once.
     groups: Vec<Box<dyn Groups>>,
+    /// The one group of a sum of tiles: emptying it does not touch all the others.
+    sum: Vec<Box<dyn Groups>>,
     state: Vec<u8>,
     filtered: Vec<(u32, u32)>,
 }
@@ -74,7 +77,9 @@ impl OrderKeys for RowKeys<'_> {
 
 impl<'m> Folder<'m> {
     pub fn new(measures: &'m Measures) -> Self {
-        Folder { measures, groups: measures.groups(), state: Vec::new(), filtered: Vec::new() }
+        let mut sum = measures.groups();
+        sum.iter_mut().for_each(|groups| groups.resize(1));
+        Folder { measures, groups: measures.groups(), sum, state: Vec::new(), filtered: Vec::new() }
     }
 
     /// The tile of each run of rows. All rows are decoded and folded in one go.
@@ -92,45 +97,42 @@ impl<'m> Folder<'m> {
             }
         }
         let columns = self.measures.codec.decode(live.iter().map(|row| row.args))?;
-        self.reset(runs.len());
+        for groups in &mut self.groups {
+            groups.clear();
+            groups.resize(runs.len());
+        }
         for (measure, groups) in self.measures.measures.iter().zip(&mut self.groups) {
             if measure.tiled {
                 let pairs = measure.filtered(&columns, &pairs, &mut self.filtered);
                 groups.update(Rows { args: &measure.args(&columns), pairs, order: &RowKeys(&live) });
             }
         }
-        Ok(metas.iter().enumerate().map(|(group, meta)| self.encode(group, meta)).collect())
+        Ok(metas.iter().enumerate().map(|(group, meta)| encode(&self.groups, group, meta, &mut self.state)).collect())
     }
 
     /// The tile of all events of some tiles.
     pub fn tile_of_tiles<'a>(&mut self, tiles: impl Iterator<Item = &'a [u8]>) -> Result<Vec<u8>, CodecError> {
-        let mut sum = TileMeta::EMPTY;
-        self.reset(1);
+        let mut all = TileMeta::EMPTY;
+        self.sum.iter_mut().for_each(|groups| groups.clear());
         for tile in tiles {
             let mut reader = Reader::new(tile);
-            sum.merge(&TileMeta::decode(&mut reader)?);
-            for groups in &mut self.groups {
+            all.merge(&TileMeta::decode(&mut reader)?);
+            for groups in &mut self.sum {
                 groups.merge(0, reader.bytes()?)?;
             }
         }
-        Ok(self.encode(0, &sum))
+        Ok(encode(&self.sum, 0, &all, &mut self.state))
     }
+}
 
-    fn reset(&mut self, count: usize) {
-        for groups in &mut self.groups {
-            groups.clear();
-            groups.resize(count);
-        }
+/// The tile of a group.
+fn encode(groups: &[Box<dyn Groups>], group: usize, meta: &TileMeta, state: &mut Vec<u8>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(8 + 16 * groups.len());
+    meta.encode(&mut out);
+    for groups in groups {
+        state.clear();
+        groups.encode(group, state);
+        put_bytes(&mut out, state);
     }
-
-    fn encode(&mut self, group: usize, meta: &TileMeta) -> Vec<u8> {
-        let mut out = Vec::with_capacity(8 + 16 * self.groups.len());
-        meta.encode(&mut out);
-        for groups in &self.groups {
-            self.state.clear();
-            groups.encode(group, &mut self.state);
-            put_bytes(&mut out, &self.state);
-        }
-        out
-    }
+    out
 }
