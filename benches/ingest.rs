@@ -4,19 +4,14 @@ mod support;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use arrow::array::AsArray;
-use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
-use lockstep_ingest::admission::Kind;
-use lockstep_ingest::pipeline::{StreamOptions, ingest, schema_of};
+use lockstep_ingest::pipeline::{ingest, schema_of};
 use lockstep_ingest::source::{Format, ReadRequest, SourceFile, SourceReader};
-use lockstep_model::SystemClock;
 use lockstep_transform::catalog::Catalog;
-use lockstep_transform::tiles::Shape;
-use support::{Payments, SPAN, compile, fill, heading, long, open, process_seconds, row, source, targets, view};
-
-const BATCH: usize = 8192;
+use support::{
+    BATCH, Payments, SPAN, compile, fill, heading, long, open, process_seconds, put_twice, raw_database, row, schema, source, stream_options,
+    targets, view,
+};
 
 fn main() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -56,17 +51,7 @@ fn apply(dir: &Path, catalog: &Catalog, log: &Path) -> f64 {
     let store = open(&fresh(dir, "store"));
     let targets = targets(&store, catalog);
     fill(&store, catalog, &targets, 1);
-    let options = StreamOptions {
-        format: Format::Ndjson,
-        sources: Vec::new(),
-        kind: Kind::Stream,
-        beside: Vec::new(),
-        until: None,
-        batch_rows: BATCH,
-        shape: Shape::default(),
-        stop: Arc::new(AtomicBool::new(false)),
-        clock: Arc::new(SystemClock),
-    };
+    let options = stream_options(&Arc::default());
     let start = process_seconds();
     ingest(&store, catalog, &targets, &SourceFile::local(log), &options, &mut |_| {}).expect("applied");
     process_seconds() - start
@@ -81,28 +66,10 @@ fn read(catalog: &Catalog, log: &Path, mut take: impl FnMut(&arrow::array::Recor
     }
 }
 
-/// What any store of events would have to do: an event by entity and time, and its key.
 fn parse_and_put(dir: &Path, catalog: &Catalog, log: &Path) -> f64 {
-    let mut options = rocksdb::Options::default();
-    options.create_if_missing(true);
-    options.set_write_buffer_size(64 << 20);
-    options.set_max_write_buffer_number(4);
-    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
-    let db = rocksdb::DB::open(&options, fresh(dir, "raw")).expect("a database");
+    let db = raw_database(&fresh(dir, "raw"));
     let start = process_seconds();
-    read(catalog, log, |rows| {
-        let ids = rows.column(0).as_primitive::<Int64Type>();
-        let accounts = rows.column(1).as_primitive::<Int64Type>();
-        let amounts = rows.column(2).as_primitive::<arrow::datatypes::Float64Type>();
-        let times = rows.column(4).as_primitive::<TimestampMicrosecondType>();
-        let mut batch = rocksdb::WriteBatch::default();
-        for row in 0..rows.num_rows() {
-            let (id, time) = (ids.value(row).to_be_bytes(), times.value(row).to_be_bytes());
-            batch.put([accounts.value(row).to_be_bytes(), time, id].concat(), amounts.value(row).to_le_bytes());
-            batch.put(id, time);
-        }
-        db.write(batch).expect("written");
-    });
+    read(catalog, log, |rows| put_twice(&db, rows));
     process_seconds() - start
 }
 
@@ -115,18 +82,9 @@ fn parse(catalog: &Catalog, log: &Path) -> f64 {
 }
 
 fn parse_by_arrow(log: &Path) -> f64 {
-    use arrow::datatypes::{Field, Schema};
-    let fields = [
-        ("id", DataType::Int64),
-        ("account", DataType::Int64),
-        ("amount", DataType::Float64),
-        ("kind", DataType::Utf8),
-        ("paid_at", DataType::Timestamp(TimeUnit::Microsecond, None)),
-    ];
-    let schema = Schema::new(fields.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect::<Vec<_>>());
     let start = process_seconds();
     let file = std::io::BufReader::with_capacity(1 << 20, std::fs::File::open(log).expect("a file"));
-    let reader = arrow::json::ReaderBuilder::new(Arc::new(schema)).with_batch_size(BATCH).build(file).expect("a reader");
+    let reader = arrow::json::ReaderBuilder::new(schema()).with_batch_size(BATCH).build(file).expect("a reader");
     let rows: usize = reader.map(|batch| batch.expect("read").num_rows()).sum();
     assert!(rows > 0);
     process_seconds() - start

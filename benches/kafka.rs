@@ -9,22 +9,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
-use lockstep_ingest::admission::Kind;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use lockstep_ingest::kafka::{Kafka, Settings};
-use lockstep_ingest::pipeline::{StreamOptions, Target, follow};
-use lockstep_ingest::source::Format;
-use lockstep_model::SystemClock;
-use lockstep_store::{OnlineStore, Store};
+use lockstep_ingest::pipeline::{Target, follow};
+use lockstep_store::{CutRead, OnlineStore, Store};
 use lockstep_testkit::kafka::{Broker, Sent};
 use lockstep_transform::catalog::Catalog;
-use lockstep_transform::tiles::Shape;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
-use support::{Payments, SPAN, compile, fill, heading, long, open, process_seconds, row, source, targets, view, wall_seconds};
+use support::{
+    BATCH, Payments, SPAN, compile, fill, heading, long, open, process_seconds, put_twice, raw_database, row, schema, source, stream_options,
+    targets, view, wall_seconds,
+};
 
-const BATCH: usize = 8192;
 const PARTITIONS: i32 = 4;
 const ACCOUNTS: u64 = 100_000;
 
@@ -87,20 +85,6 @@ fn kafka(broker: &Broker, until_end: bool) -> Kafka {
     Kafka { settings: Arc::new(settings), until_end }
 }
 
-fn options(stop: &Arc<AtomicBool>) -> StreamOptions {
-    StreamOptions {
-        format: Format::Ndjson,
-        sources: Vec::new(),
-        kind: Kind::Stream,
-        beside: Vec::new(),
-        until: None,
-        batch_rows: BATCH,
-        shape: Shape::default(),
-        stop: Arc::clone(stop),
-        clock: Arc::new(SystemClock),
-    }
-}
-
 fn published(dir: &Path, catalog: &Catalog) -> (Store, Vec<Target>) {
     let store = open(&fresh(dir, "store"));
     let targets = targets(&store, catalog);
@@ -111,18 +95,13 @@ fn published(dir: &Path, catalog: &Catalog) -> (Store, Vec<Target>) {
 fn apply(dir: &Path, catalog: &Catalog, broker: &Broker) -> (f64, f64) {
     let (store, targets) = published(dir, catalog);
     let (processor, wall) = (process_seconds(), wall_seconds());
-    follow(&store, catalog, &targets, &kafka(broker, true), &options(&Arc::default()), &mut |_| {}).expect("applied");
+    follow(&store, catalog, &targets, &kafka(broker, true), &stream_options(&Arc::default()), &mut |_| {}).expect("applied");
     (process_seconds() - processor, wall_seconds() - wall)
 }
 
 /// What any store of events that reads a topic would have to do: an event by entity and time, and its key.
 fn consume_and_put(dir: &Path, broker: &Broker, topic: &str, count: usize) -> (f64, f64) {
-    let mut options = rocksdb::Options::default();
-    options.create_if_missing(true);
-    options.set_write_buffer_size(64 << 20);
-    options.set_max_write_buffer_number(4);
-    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
-    let db = rocksdb::DB::open(&options, fresh(dir, "raw")).expect("a database");
+    let db = raw_database(&fresh(dir, "raw"));
     let (processor, wall) = (process_seconds(), wall_seconds());
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", broker.address())
@@ -133,9 +112,15 @@ fn consume_and_put(dir: &Path, broker: &Broker, topic: &str, count: usize) -> (f
     let mut list = TopicPartitionList::new();
     (0..PARTITIONS).for_each(|partition| list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset"));
     consumer.assign(&list).expect("assigned");
-    let (mut text, mut rows, mut done) = (Vec::new(), 0, 0);
+    let (mut text, mut rows, mut done, mut in_vain) = (Vec::new(), 0, 0, 0);
     while done < count {
-        match consumer.poll(Duration::from_secs(10)).expect("a record") {
+        // What is no record is given as nothing, early.
+        let Some(polled) = consumer.poll(Duration::from_millis(100)) else {
+            in_vain += 1;
+            assert!(in_vain < 1000, "{} of {count} records", done + rows);
+            continue;
+        };
+        match polled {
             Ok(message) => {
                 text.extend_from_slice(message.payload().unwrap_or_default());
                 text.push(b'\n');
@@ -154,25 +139,8 @@ fn consume_and_put(dir: &Path, broker: &Broker, topic: &str, count: usize) -> (f
 }
 
 fn put(db: &rocksdb::DB, text: &[u8]) {
-    let fields = [
-        ("id", DataType::Int64),
-        ("account", DataType::Int64),
-        ("amount", DataType::Float64),
-        ("kind", DataType::Utf8),
-        ("paid_at", DataType::Timestamp(TimeUnit::Microsecond, None)),
-    ];
-    let schema = Schema::new(fields.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect::<Vec<_>>());
-    for rows in arrow::json::ReaderBuilder::new(Arc::new(schema)).with_batch_size(BATCH).build(text).expect("a reader") {
-        let rows = rows.expect("rows");
-        let (ids, accounts) = (rows.column(0).as_primitive::<Int64Type>(), rows.column(1).as_primitive::<Int64Type>());
-        let (amounts, times) = (rows.column(2).as_primitive::<Float64Type>(), rows.column(4).as_primitive::<TimestampMicrosecondType>());
-        let mut batch = rocksdb::WriteBatch::default();
-        for row in 0..rows.num_rows() {
-            let (id, time) = (ids.value(row).to_be_bytes(), times.value(row).to_be_bytes());
-            batch.put([accounts.value(row).to_be_bytes(), time, id].concat(), amounts.value(row).to_le_bytes());
-            batch.put(id, time);
-        }
-        db.write(batch).expect("written");
+    for rows in arrow::json::ReaderBuilder::new(schema()).with_batch_size(BATCH).build(text).expect("a reader") {
+        put_twice(db, &rows.expect("rows"));
     }
 }
 
@@ -194,7 +162,7 @@ fn freshness(dir: &Path, broker: &Broker, rate: usize) {
     let stop = Arc::new(AtomicBool::new(false));
     let generation = targets[0].generation.generation;
     let mut delays = std::thread::scope(|scope| {
-        scope.spawn(|| follow(&store, &catalog, &targets, &kafka(broker, false), &options(&stop), &mut |_| {}).expect("followed"));
+        scope.spawn(|| follow(&store, &catalog, &targets, &kafka(broker, false), &stream_options(&stop), &mut |_| {}).expect("followed"));
         let (sent, produced) = std::sync::mpsc::channel();
         scope.spawn(move || {
             let start = wall_seconds();

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, Target, backfill};
-use lockstep_ingest::source::Stores;
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use lockstep_ingest::admission::Kind;
+use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, StreamOptions, Target, backfill};
+use lockstep_ingest::source::{Format, Stores};
 use lockstep_model::SystemClock;
 use lockstep_store::{NewGeneration, OnlineStore, Store, StoreOptions};
 use lockstep_transform::catalog::Catalog;
@@ -155,6 +157,54 @@ pub fn view(name: &str, features: usize, windows: &[&str]) -> String {
     let windows: Vec<String> = windows.iter().enumerate().map(window).collect();
     format!("CREATE FEATURE VIEW {name} ENTITY account AS SELECT account, {} FROM payments WINDOW {};", list.join(", "), windows.join(", "))
 }
+
+/// The columns of payments.
+pub fn schema() -> SchemaRef {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let columns = [("id", DataType::Int64), ("account", DataType::Int64), ("amount", DataType::Float64), ("kind", DataType::Utf8), ("paid_at", time)];
+    Arc::new(Schema::new(columns.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect::<Vec<_>>()))
+}
+
+/// RocksDB for events as they are.
+pub fn raw_database(path: &Path) -> rocksdb::DB {
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    options.set_write_buffer_size(64 << 20);
+    options.set_max_write_buffer_number(4);
+    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+    rocksdb::DB::open(&options, path).expect("a database")
+}
+
+/// What any store of events would have to do: an event by entity and time, and its key.
+pub fn put_twice(db: &rocksdb::DB, rows: &RecordBatch) {
+    let (ids, accounts) = (rows.column(0).as_primitive::<Int64Type>(), rows.column(1).as_primitive::<Int64Type>());
+    let (amounts, times) = (rows.column(2).as_primitive::<Float64Type>(), rows.column(4).as_primitive::<TimestampMicrosecondType>());
+    let mut batch = rocksdb::WriteBatch::default();
+    for row in 0..rows.num_rows() {
+        let (id, time) = (ids.value(row).to_be_bytes(), times.value(row).to_be_bytes());
+        batch.put([accounts.value(row).to_be_bytes(), time, id].concat(), amounts.value(row).to_le_bytes());
+        batch.put(id, time);
+    }
+    db.write(batch).expect("written");
+}
+
+/// How a log of payments is applied, until it ends or `stop` is set.
+pub fn stream_options(stop: &Arc<AtomicBool>) -> StreamOptions {
+    StreamOptions {
+        format: Format::Ndjson,
+        sources: Vec::new(),
+        kind: Kind::Stream,
+        beside: Vec::new(),
+        until: None,
+        batch_rows: BATCH,
+        shape: Shape::default(),
+        stop: Arc::clone(stop),
+        clock: Arc::new(SystemClock),
+    }
+}
+
+/// Most rows of a commit.
+pub const BATCH: usize = 8192;
 
 pub fn compile(sql: String) -> Arc<Catalog> {
     let definitions = Definitions::parse(&[SourceFile::new("bench.sql", sql)]).unwrap_or_else(|errors| panic!("{}", errors[0]));

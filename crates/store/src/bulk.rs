@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use lockstep_model::{Error, Fingerprint, Generation, StateKey};
 use rocksdb::{ColumnFamily, IngestExternalFileOptions, Options, SstFileWriter};
@@ -152,6 +153,9 @@ impl Store {
         }
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
+        // One after the other: RocksDB writes what several threads bring as one group, and where the disk is full at the second of them, it deletes the files of the first,
+        // whose record is in the MANIFEST already. Such a store does not open again.
+        let _alone = self.ingesting.lock().unwrap_or_else(PoisonError::into_inner);
         self.db.ingest_external_file_cf_opts(family, &options, files).map_err(|error| self.explain("load files in bulk", error))
     }
 

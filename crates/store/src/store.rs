@@ -32,6 +32,8 @@ pub struct Store {
     pub(crate) expiry: Expiry,
     /// How a bulk load writes files of state and of dedup entries.
     pub(crate) bulk_tables: [Options; 2],
+    /// Held while files of a bulk load are moved in.
+    pub(crate) ingesting: Mutex<()>,
     book: Mutex<Book>,
     /// Last, so that nobody else can open the store before RocksDB is closed.
     _owner: OwnerLock,
@@ -70,7 +72,7 @@ impl Store {
         let expiry = Expiry::default();
         let db = open_database(&dir, &options, &memory, &expiry)?;
         let bulk_tables = [STATE, KEYS].map(|name| tuning::bulk_tables(name, &options, &memory));
-        let store = Store { db, dir, options, expiry, bulk_tables, book: Mutex::default(), _owner: owner };
+        let store = Store { db, dir, options, expiry, bulk_tables, ingesting: Mutex::default(), book: Mutex::default(), _owner: owner };
         store.start()?;
         Ok(Claim::Owned(Box::new(store)))
     }
