@@ -12,7 +12,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use lockstep_ingest::kafka::{Kafka, Settings};
 use lockstep_ingest::pipeline::{Target, follow};
-use lockstep_store::{CutRead, OnlineStore, Store};
+use lockstep_store::{OnlineStore, Store};
 use lockstep_testkit::kafka::{Broker, Sent};
 use lockstep_transform::catalog::Catalog;
 use rdkafka::consumer::{BaseConsumer, Consumer};

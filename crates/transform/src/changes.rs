@@ -210,6 +210,11 @@ impl StagedChanges {
         self.pieces().map(|piece| piece.bytes.len() + piece.entries.len() * size_of::<Entry>()).sum()
     }
 
+    /// Bytes held of a bucket, about.
+    pub fn bucket_size(&self, bucket: usize) -> usize {
+        self.buckets[bucket].0.iter().map(|piece| piece.bytes.len()).sum()
+    }
+
     /// The changes of each entity, in the order of its state keys. What happens to one order key within the batch is settled here: the last change stands.
     pub fn by_entity(&self) -> Vec<EntityChanges<'_>> {
         (0..self.buckets.len()).flat_map(|bucket| StagedChanges::bucket_by_entity(&[self], bucket)).collect()

@@ -81,6 +81,12 @@ fn commit(store: &Store, target: &Target, options: &BackfillOptions, mut all: Pe
     commit
 }
 
+/// The buckets of staged changes that make a part.
+fn buckets_of(part: u32) -> std::ops::Range<usize> {
+    let first = |part: u32| (part * BUCKETS / PARTS) as usize;
+    first(part)..first(part + 1)
+}
+
 /// A bulk load of one generation.
 struct Load<'a> {
     target: &'a Target,
@@ -94,6 +100,9 @@ struct Load<'a> {
 impl Load<'_> {
     /// Loads the missing parts on several threads; false where it was told to stop.
     fn run(&self, missing: &[u32]) -> Result<bool, Error> {
+        let mut missing = missing.to_vec();
+        // The largest first, since an entity may hold half of all events: begun last, it would be waited for.
+        missing.sort_by_key(|&part| std::cmp::Reverse(self.size(part)));
         let next = AtomicU32::new(0);
         let work = || -> Result<(), Error> {
             while let Some(&part) = missing.get(next.fetch_add(1, atomic::Ordering::Relaxed) as usize) {
@@ -116,9 +125,13 @@ impl Load<'_> {
         Ok(!self.options.stop.load(atomic::Ordering::Relaxed))
     }
 
+    /// Bytes of changes in a part.
+    fn size(&self, part: u32) -> usize {
+        buckets_of(part).flat_map(|bucket| self.staged.iter().map(move |staged| staged.bucket_size(bucket))).sum()
+    }
+
     fn load_state(&self, part: u32, files: &mut BulkPart<'_>) -> Result<(), Error> {
-        let buckets = |part: u32| (part * BUCKETS / PARTS) as usize;
-        for bucket in buckets(part)..buckets(part + 1) {
+        for bucket in buckets_of(part) {
             StagedChanges::each_entity(&self.staged, bucket, |changes| {
                 if changes.upserts.is_empty() {
                     return Ok(());
