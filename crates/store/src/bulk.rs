@@ -153,8 +153,8 @@ impl Store {
         }
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
-        // One after the other: RocksDB writes what several threads bring as one group, and where the disk is full at the second of them, it deletes the files of the first,
-        // whose record is in the MANIFEST already. Such a store does not open again.
+        // One after the other: a store whose disk was full in the midst of a load on several threads was found with a MANIFEST that names a file which is gone. As far as can be
+        // told, RocksDB writes what several bring as one group, and where the second record of it fails, deletes the files of the first, which is written already.
         let _alone = self.ingesting.lock().unwrap_or_else(PoisonError::into_inner);
         self.db.ingest_external_file_cf_opts(family, &options, files).map_err(|error| self.explain("load files in bulk", error))
     }
