@@ -37,6 +37,18 @@ pub struct Config {
     /// Where the brokers of Kafka topics are and how to speak to them: librdkafka's properties. One that is secret is better said as `{ env = "NAME" }` or
     /// `{ file = "PATH" }`, which are read when it is needed.
     pub kafka: KafkaConfig,
+    /// What is pushed, and kept in the store's directory.
+    pub push: PushConfig,
+}
+
+/// What is pushed.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PushConfig {
+    /// How long what was pushed is kept once every published view has applied it, such as `30 days`; for ever by default. A view that is made later, and `verify`, read what is
+    /// left.
+    #[schemars(with = "Option<String>")]
+    pub retention: Option<Interval>,
 }
 
 /// Bounds on memory.
@@ -61,6 +73,7 @@ impl Default for Config {
             sync: Sync(SyncPolicy::Interval(Duration::from_secs(1))),
             memory: Memory::default(),
             kafka: KafkaConfig::default(),
+            push: PushConfig::default(),
         }
     }
 }

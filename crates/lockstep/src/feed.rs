@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, bail};
 use lockstep_ingest::admission::Kind;
 use lockstep_ingest::kafka::Kafka;
-use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, StreamOptions, StreamReport, Tally, Target, accept_gaps, backfill, follow, ingest};
+use lockstep_ingest::pipeline::{
+    BackfillOptions, BackfillReport, Logs, StreamOptions, StreamReport, Tally, Target, accept_gaps, backfill, follow, ingest,
+};
+use lockstep_ingest::push::Push;
 use lockstep_ingest::source::{Format, SourceFile, Stores, locate};
 use lockstep_model::{Error, EventTime, SystemClock};
 use lockstep_store::{CutRead, OnlineStore, Store};
@@ -129,20 +132,24 @@ pub struct Topics {
     pub accept_gap: bool,
 }
 
-/// Applies the Kafka topics of sources to every published generation.
+/// Applies the Kafka topics of sources, and what was pushed to them, to every published generation.
 pub fn run_follow(owned: &Owned, topics: &Topics, out: &Output, stop: &Arc<AtomicBool>) -> Result<StreamReport> {
     let Owned { project, store, .. } = owned;
     let catalog = &*owned.catalog()?;
     let targets = published(owned, catalog)?;
-    let kafka = Kafka { settings: project.kafka()?, until_end: topics.until_end };
+    let push = project.push_dir().is_dir().then(|| project.push_log()).transpose()?;
+    let push = push.map(|log| Push { log, until_end: topics.until_end });
+    let kafka = (push.is_none() || catalog.sources.values().any(|source| source.options.topic.is_some())).then(|| project.kafka()).transpose()?;
+    let kafka = kafka.map(|settings| Kafka { settings, until_end: topics.until_end });
+    let logs = Logs { kafka: kafka.as_ref(), push: push.as_ref() };
     let options = stream_options(project, Format::Ndjson, &topics.sources, Vec::new(), stop);
     if topics.accept_gap {
-        for gap in accept_gaps(store, catalog, &targets, &kafka, &options)? {
-            out.say(&format!("{} was read to offset {} and goes on at {}", gap.partition.partition, gap.read_to, gap.from));
+        for gap in accept_gaps(store, catalog, &targets, logs, &options)? {
+            out.say(&format!("{} was read to {} and goes on at {}", gap.partition.partition, gap.read_to, gap.from));
         }
     }
     let mut display = Display::new();
-    let report = follow(store, catalog, &targets, &kafka, &options, &mut |progress| display.show(progress));
+    let report = follow(store, catalog, &targets, logs, &options, &mut |progress| display.show(progress));
     display.finish();
     Ok(report?)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use lockstep_ingest::kafka::Settings;
+use lockstep_ingest::push::{PushLog, PushOptions};
 use lockstep_model::Error;
 use lockstep_store::DefinitionText;
 use lockstep_transform::catalog::Catalog;
@@ -81,6 +82,20 @@ impl Project {
     /// The error of a store that is not there yet, or holds nothing.
     pub fn nothing_applied(&self) -> Error {
         Error::not_found(format!("no definitions were applied to {} · run `lockstep apply` first", self.store.display()))
+    }
+
+    /// Where what is pushed is kept.
+    pub fn push_dir(&self) -> PathBuf {
+        self.store.join("push")
+    }
+
+    /// The push log. Whoever opens it owns the store.
+    ///
+    /// # Errors
+    /// As [`PushLog::open`].
+    pub fn push_log(&self) -> Result<Arc<PushLog>, Error> {
+        let retention = self.config.push.retention.map(|retention| retention.micros());
+        PushLog::open(&self.push_dir(), PushOptions { retention, ..PushOptions::default() }).map(Arc::new)
     }
 
     /// How to speak to the brokers.

@@ -301,7 +301,7 @@ impl<'a> Run<'a> {
 
     fn replay(&self) -> Result<Vec<Replayed>> {
         let cut = OnlineStore::cut(&self.store);
-        let files = Files { base: self.dir.path().to_owned(), stores: Stores::local(), kafka: None };
+        let files = Files { base: self.dir.path().to_owned(), stores: Stores::local(), kafka: None, push: None };
         self.targets.iter().map(|target| Ok(replay(self.catalog, target, &*cut, &files, OFFLINE)?)).collect()
     }
 

@@ -60,7 +60,7 @@ pub fn compare(case: &Case, (plain, _): (&Project<'_>, &Course), (project, cours
         }
         same(&format!("the answers in {mode:?} time"), project, &probes, from, &expected, (&given.columns, &given.statuses))?;
         for (project, cut, what) in [(plain, &one, "the plain course"), (project, &other, "the course")] {
-            let files = Files { base: project.dir().to_owned(), stores: Stores::local(), kafka: None };
+            let files = Files { base: project.dir().to_owned(), stores: Stores::local(), kafka: None, push: None };
             let replayed = replay(project.catalog, &project.target, &**cut, &files, Shape { leaf_rows_max: 5, buffer_rows_max: 2 }).map_err(told)?;
             let again = answers(project, &replayed.state, &probes, from, mode).map_err(told)?;
             same(&format!("the replay of {what} in {mode:?} time"), project, &probes, from, &expected, (&again.columns, &again.statuses))?;
