@@ -80,6 +80,7 @@ impl Reader {
         let start = extent.segments.get(at).map_or(extent.next_row, |segment| segment.first_row);
         let (source, declared, mark) = (source.to_owned(), Arc::clone(declared), extent.mark);
         let mut reader = Reader { source, declared, first, open: None, row: start, mark, extent };
+        reader.enter(at)?;
         while reader.row < row && reader.step(|_, _| Ok(()))? {}
         if reader.row == row { Ok(reader) } else { Err(changed(&reader.source, &format!("has no push that ends at row {row}"))) }
     }
