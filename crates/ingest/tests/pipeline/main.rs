@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod input;
 mod property;
+mod pushes;
 mod support;
 mod troubles;
 #[cfg(target_os = "linux")]
