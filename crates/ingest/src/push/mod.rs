@@ -187,6 +187,11 @@ impl PushLog {
         Ok(Appended { first_row, next_row: first_row + 1 })
     }
 
+    /// How often the log of a source was forced to the disk since it was opened: the more pushes come at once, the fewer times for each.
+    pub fn forced(&self, source: &str) -> u64 {
+        self.of(source).forced()
+    }
+
     /// Whether segments of a source may go once everybody has applied its rows before `row`.
     pub(crate) fn has_passed(&self, source: &str, row: u64) -> bool {
         self.kept_from().is_some_and(|before| self.of(source).has_passed(row, before))

@@ -31,6 +31,8 @@ struct State {
     groups: VecDeque<Group>,
     waiting: usize,
     waiting_bytes: usize,
+    /// How many groups were written.
+    forced: u64,
     /// Why there is nothing to be had of it.
     damage: Option<Failure>,
 }
@@ -88,7 +90,7 @@ impl SourceLog {
             }
         };
         let writer = Some(Writer::new(dir, options.segment_bytes, extent.clone()));
-        let state = State { writer, extent, groups: VecDeque::new(), waiting: 0, waiting_bytes: 0, damage };
+        let state = State { writer, extent, groups: VecDeque::new(), waiting: 0, waiting_bytes: 0, forced: 0, damage };
         SourceLog { name: name.to_owned(), options: Arc::clone(options), state: Mutex::new(state), written: Condvar::new(), more: Condvar::new() }
     }
 
@@ -161,11 +163,17 @@ impl SourceLog {
         let mut state = self.lock();
         state.extent = writer.extent.clone();
         state.writer = Some(writer);
+        state.forced += u64::from(written.is_ok());
         // It is set once: a group is taken by one thread.
         let _ = group.outcome.set(written.map(|()| first_row).map_err(|error| Failure::of(&error)));
         self.written.notify_all();
         self.more.notify_all();
         state
+    }
+
+    /// How often it was forced to the disk.
+    pub(super) fn forced(&self) -> u64 {
+        self.lock().forced
     }
 
     /// Whether [`Self::remove`] would remove anything.
