@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use lockstep_ingest::admission::AdmitNext;
 use lockstep_ingest::kafka::Settings;
 use lockstep_ingest::push::{PushLog, PushOptions};
 use lockstep_model::Error;
 use lockstep_store::DefinitionText;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{Definitions, Diagnostic, SourceFile};
+use lockstep_transform::next_event::NextEvent;
 
 use crate::cli::Global;
 use crate::config::{self, Config};
@@ -120,7 +122,8 @@ impl Project {
 /// # Errors
 /// Everything wrong with them.
 pub fn compile(files: &[SourceFile]) -> Result<Catalog, Vec<Diagnostic>> {
-    Catalog::compile(Definitions::parse(files)?)
+    let next: Arc<dyn NextEvent> = Arc::new(AdmitNext);
+    Catalog::compile_with(Definitions::parse(files)?, &next)
 }
 
 /// Definitions as the store keeps them, as files.

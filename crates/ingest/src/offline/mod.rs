@@ -19,7 +19,7 @@ use lockstep_transform::tiles::{self, MemoryState, Shape};
 
 use crate::admission::{Kind, MemoryKeyIndex};
 use crate::kafka::Settings;
-use crate::pipeline::{Pending, Target, arrivals_of, history_path};
+use crate::pipeline::{Newest, Pending, Target, arrivals_of, history_path, horizon};
 use crate::source::{SourceBatch, SourceFile, Stores, locate};
 use log::Log;
 use visible::Visible;
@@ -137,6 +137,18 @@ impl<'a> Replay<'a> {
     /// The state at the positions it stands at.
     pub fn state(&self) -> &MemoryState {
         &self.state
+    }
+
+    /// What is remembered of primary keys at the positions it stands at; nothing is forgotten of it.
+    pub fn keys(&self) -> &MemoryKeyIndex {
+        &self.keys
+    }
+
+    /// Per source, by its number within the view: before which event time a store at these positions may have forgotten keys, µs.
+    pub fn keys_before(&self) -> Vec<(u16, i64)> {
+        let newest: Newest = self.logs.iter().filter_map(|(id, log)| Some((id.clone(), log.event_time_max?))).collect();
+        horizon(self.target, &newest)
+            .map_or_else(Vec::new, |horizon| horizon.keys_before.iter().map(|&(source, before)| (source, before.0)).collect())
     }
 
     fn admit(&mut self, positions: &[(PartitionId, Position)]) -> Result<(), Error> {

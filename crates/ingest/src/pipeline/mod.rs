@@ -13,6 +13,7 @@ mod step;
 mod stream;
 
 pub use backfill::{BackfillOptions, BackfillReport, backfill, file_format};
+pub(crate) use horizon::{Newest, horizon};
 pub use log::{Applied, Input, Log, Read, Standing};
 pub use step::{Pending, Target, arrivals_of};
 pub use stream::{Logs, StreamOptions, StreamReport, accept_gaps, dialect_of, follow, ingest, schema_of};
