@@ -13,6 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use crate::kafka::KafkaConfig;
+use crate::serving::ServeConfig;
 use crate::text::nearest;
 
 /// Name of the file of settings: a directory that has one is a project.
@@ -37,6 +38,8 @@ pub struct Config {
     /// Where the brokers of Kafka topics are and how to speak to them: librdkafka's properties. One that is secret is better said as `{ env = "NAME" }` or
     /// `{ file = "PATH" }`, which are read when it is needed.
     pub kafka: KafkaConfig,
+    /// Where `lockstep serve` listens, whom it lets in, and what a request may ask.
+    pub serve: ServeConfig,
 }
 
 /// Bounds on memory.
@@ -61,6 +64,7 @@ impl Default for Config {
             sync: Sync(SyncPolicy::Interval(Duration::from_secs(1))),
             memory: Memory::default(),
             kafka: KafkaConfig::default(),
+            serve: ServeConfig::default(),
         }
     }
 }

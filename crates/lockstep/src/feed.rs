@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, bail};
 use lockstep_ingest::admission::Kind;
 use lockstep_ingest::kafka::Kafka;
-use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, StreamOptions, StreamReport, Tally, Target, accept_gaps, backfill, follow, ingest};
+use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, Progress, StreamOptions, StreamReport, Tally, Target, accept_gaps, backfill, follow, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores, locate};
 use lockstep_model::{Error, EventTime, SystemClock};
 use lockstep_store::{CutRead, OnlineStore, Store};
@@ -38,7 +38,7 @@ pub fn targets(cut: &dyn CutRead, catalog: &Catalog, published: bool) -> Result<
 
 /// Backfills every generation that is not published, or those of `views`.
 pub fn run_backfill(owned: &Owned, views: &[String], until: Option<EventTime>, stop: &Arc<AtomicBool>) -> Result<BackfillReport> {
-    let Owned { project, store, .. } = owned;
+    let (project, store) = (&owned.project, &*owned.store);
     let catalog = &*owned.catalog()?;
     if let Some(unknown) = views.iter().find(|name| !catalog.views.contains_key(name.as_str())) {
         let known: Vec<&str> = catalog.views.keys().map(String::as_str).collect();
@@ -77,7 +77,7 @@ pub fn run_ingest(
     mut answering: Option<&mut Answering<'_>>,
     stop: &Arc<AtomicBool>,
 ) -> Result<StreamReport> {
-    let Owned { project, store, .. } = owned;
+    let (project, store) = (&owned.project, &*owned.store);
     let catalog = &*owned.catalog()?;
     let targets = published(owned, catalog)?;
     let mut total = StreamReport { complete: true, ..StreamReport::default() };
@@ -130,8 +130,17 @@ pub struct Topics {
 }
 
 /// Applies the Kafka topics of sources to every published generation.
-pub fn run_follow(owned: &Owned, topics: &Topics, out: &Output, stop: &Arc<AtomicBool>) -> Result<StreamReport> {
-    let Owned { project, store, .. } = owned;
+///
+/// # Errors
+/// As [`follow`].
+pub fn run_follow(
+    owned: &Owned,
+    topics: &Topics,
+    out: &Output,
+    stop: &Arc<AtomicBool>,
+    observe: &mut dyn FnMut(&Progress),
+) -> Result<StreamReport> {
+    let (project, store) = (&owned.project, &*owned.store);
     let catalog = &*owned.catalog()?;
     let targets = published(owned, catalog)?;
     let kafka = Kafka { settings: project.kafka()?, until_end: topics.until_end };
@@ -142,9 +151,24 @@ pub fn run_follow(owned: &Owned, topics: &Topics, out: &Output, stop: &Arc<Atomi
         }
     }
     let mut display = Display::new();
-    let report = follow(store, catalog, &targets, &kafka, &options, &mut |progress| display.show(progress));
+    let report = follow(store, catalog, &targets, &kafka, &options, &mut |progress| {
+        display.show(progress);
+        observe(progress);
+    });
     display.finish();
     Ok(report?)
+}
+
+/// The sources that have a topic and are read by a view that is published.
+///
+/// # Errors
+/// Where nothing is published.
+pub fn topics(owned: &Owned) -> Result<Vec<String>> {
+    let catalog = owned.catalog()?;
+    let targets = published(owned, &catalog)?;
+    let is_read = |name: &str| targets.iter().any(|target| target.branches_of(name).next().is_some());
+    let sources = catalog.sources.values().filter(|source| source.options.topic.is_some() && is_read(&source.name));
+    Ok(sources.map(|source| source.name.clone()).collect())
 }
 
 /// The error of logs that could not be read on, where there are any.
@@ -157,7 +181,7 @@ pub fn say_stopped(stopped: Vec<(String, Error)>) -> Result<()> {
 }
 
 fn published(owned: &Owned, catalog: &Catalog) -> Result<Vec<Target>> {
-    let targets = owned.feed(|| targets(&*OnlineStore::cut(&owned.store), catalog, true))?;
+    let targets = owned.feed(|| targets(&*OnlineStore::cut(&*owned.store), catalog, true))?;
     if targets.is_empty() {
         bail!("no view has published state · run `lockstep apply` and `lockstep backfill` first");
     }
@@ -187,7 +211,7 @@ fn ingest_file(
     sources: &[String],
     project: &Project,
     stop: &Arc<AtomicBool>,
-    observe: &mut dyn FnMut(&lockstep_ingest::pipeline::Progress),
+    observe: &mut dyn FnMut(&Progress),
 ) -> Result<StreamReport> {
     let named = Format::of(file.name()).or_else(|| (file.name() == "-").then_some(Format::Ndjson));
     let Some(format) = named else {

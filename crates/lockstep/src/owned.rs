@@ -21,7 +21,7 @@ pub struct Owned {
     /// The project.
     pub project: Project,
     /// Its store.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// The applied definitions compiled last, and their version.
     compiled: Mutex<Option<(u64, Arc<Catalog>)>>,
     /// What [`Self::change`] guards.
@@ -42,7 +42,7 @@ impl Owned {
     /// # Errors
     /// [`Wrong`] where this release has something against the definitions.
     pub fn applied(&self) -> Result<Option<Arc<Catalog>>> {
-        let Some(applied) = OnlineStore::cut(&self.store).definitions()? else { return Ok(None) };
+        let Some(applied) = OnlineStore::cut(&*self.store).definitions()? else { return Ok(None) };
         // Kept while it compiles, so that many questions at once compile once.
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((version, catalog)) = &*compiled
@@ -93,7 +93,7 @@ impl Held {
     }
 
     fn new(project: Project, store: Store, verb: &str) -> Held {
-        let owned = Arc::new(Owned { project, store, compiled: Mutex::default(), fed: Mutex::default() });
+        let owned = Arc::new(Owned { project, store: Arc::new(store), compiled: Mutex::default(), fed: Mutex::default() });
         let asked = Arc::clone(&owned);
         let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
             ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))
@@ -104,6 +104,13 @@ impl Held {
             tracing::warn!(%error, "nobody else can ask about the store until this ends");
         }
         Held { _server: server.ok(), owned }
+    }
+}
+
+impl Held {
+    /// The same, for a thread that goes on while this is held.
+    pub fn shared(&self) -> Arc<Owned> {
+        Arc::clone(&self.owned)
     }
 }
 

@@ -140,7 +140,7 @@ impl ask::Question for Question {
     type Answer = Option<Measured>;
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Option<Measured>> {
-        let store = &owned.store;
+        let store = &*owned.store;
         let Some(catalog) = &owned.applied()? else { return Ok(None) };
         let cut = OnlineStore::cut(store);
         let same = |info: &&lockstep_store::GenerationInfo| info.view == self.view && info.meaning == self.meaning && info.state == self.state;

@@ -145,7 +145,7 @@ impl ask::Question for Question {
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Planned> {
         let applied = owned.applied()?.map_or_else(|| nothing().map(Arc::new), Ok)?;
-        plan(&owned.project, &applied, Some(&*OnlineStore::cut(&owned.store)), self)
+        plan(&owned.project, &applied, Some(&*OnlineStore::cut(&*owned.store)), self)
     }
 }
 

@@ -146,7 +146,7 @@ impl ask::Question for Question {
     type Answer = StoreStatus;
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<StoreStatus> {
-        let (store, catalog) = (&owned.store, &*owned.catalog()?);
+        let (store, catalog) = (&*owned.store, &*owned.catalog()?);
         let cut = OnlineStore::cut(store);
         let definitions = cut.definitions()?;
         let views = cut.generations()?.iter().map(|info| version(catalog, &*cut, info)).collect::<Result<_>>()?;

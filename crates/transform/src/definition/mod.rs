@@ -54,6 +54,7 @@ pub use frame::ROWS_MAX;
 pub(crate) use frame::interval_text;
 pub use interval::{Interval, IntervalError};
 pub(crate) use names::normalise;
+pub use names::suggestion;
 pub use options::{BatchFormat, Locations, ServiceOptions, ViewOptions, WrittenSourceOptions, schemas};
 pub use text::{Origin, Position, SourceFile, Span};
 pub use topic::{KafkaTopic, TopicFormat};
