@@ -157,11 +157,14 @@ impl Running {
         thread::sleep(self.linger);
         drop(end);
         let Some(runtime) = self.runtime.take() else { return };
-        let drained = runtime.block_on(timeout(self.drain, async {
-            while !thread.is_finished() {
-                sleep(Duration::from_millis(5)).await;
-            }
-        }));
+        let drained = runtime.block_on(async {
+            let ended = async {
+                while !thread.is_finished() {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(self.drain, ended).await
+        });
         if drained.is_err() {
             tracing::warn!("requests that took longer than {:?} to end are cut off", self.drain);
         }

@@ -8,16 +8,18 @@ mod values;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::body::{HttpBody, to_bytes};
+use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode, Uri};
+use http_body_util::LengthLimitError;
 use lockstep_client::proto::Metadata;
 use serde::Serialize;
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use self::request::FeaturesRequest;
@@ -40,7 +42,6 @@ type Shared = State<Arc<Http>>;
 
 /// The routes.
 pub fn router(http: Arc<Http>) -> Router {
-    let body_max = http.service.limits.request_bytes_max;
     Router::new()
         .route("/v1/features", post(post_features))
         .route("/v1/features/{name}", get(get_features))
@@ -53,7 +54,6 @@ pub fn router(http: Arc<Http>) -> Router {
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/openapi.json", get(open_api))
-        .layer(DefaultBodyLimit::max(body_max))
         .with_state(http)
         .fallback(nothing_here)
 }
@@ -78,26 +78,34 @@ struct FailureJson {
     message: String,
 }
 
-async fn post_features(State(http): Shared, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
+async fn post_features(State(http): Shared, request: Request) -> Result<Response, Failure> {
     let call = http.service.metrics.begin(Protocol::Http);
-    let outcome = answer_body(&http.service, body).await;
+    let outcome = answer_body(&http.service, request).await;
     call.ended(outcome.as_ref().err().map_or(Code::Ok, |failure| failure.code));
     outcome
 }
 
-async fn answer_body(service: &Arc<Service>, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
-    let body = body.map_err(|refused| unread(&refused, service))?;
+async fn answer_body(service: &Arc<Service>, request: Request) -> Result<Response, Failure> {
+    let body = body(service, request).await?;
     let request: FeaturesRequest =
         serde_json::from_slice(&body).map_err(|error| Failure::new(Code::InvalidArgument, format!("the body is no request: {error}")))?;
     answer(service, request).await
 }
 
-fn unread(refused: &BytesRejection, service: &Service) -> Failure {
-    if refused.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let most = service.limits.request_bytes_max;
-        return Failure::new(Code::OutOfRange, format!("the body has more than {most} bytes, the most a request may have · ask in several requests"));
+/// The body of a request, which has a bound in bytes and in time.
+async fn body(service: &Service, request: Request) -> Result<Bytes, Failure> {
+    let (most, within) = (service.limits.request_bytes_max, service.limits.request_time_max);
+    let too_long = || Failure::new(Code::OutOfRange, format!("the body has more than {most} bytes, the most a request may have · ask in several requests"));
+    let body = request.into_body();
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_long());
     }
-    Failure::new(Code::InvalidArgument, format!("the body cannot be read: {refused}"))
+    let late = |_| Failure::new(Code::DeadlineExceeded, format!("the body did not come within {} s", within.as_secs_f64()));
+    let unread = |error: axum::Error| {
+        let is_length = std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>());
+        if is_length { too_long() } else { Failure::new(Code::InvalidArgument, format!("the body cannot be read: {error}")) }
+    };
+    timeout(within, to_bytes(body, most)).await.map_err(late)?.map_err(unread)
 }
 
 async fn get_features(
