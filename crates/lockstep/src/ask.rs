@@ -20,8 +20,8 @@ use crate::project::Project;
 use crate::requests;
 use crate::verbs::{Context, apply, dead_letters, drop, explain, get, plan, refusals, status, verify};
 
-/// How long to try when an owner comes, goes or does not answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The first and the longest pause between two tries.
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
 /// How often one that stands by looks whether it is its turn.
@@ -130,6 +130,11 @@ impl Context {
         };
         display.borrow().finish();
         Ok(serde_json::from_str(&answer?).map_err(unreadable)?)
+    }
+
+    /// Whether there is a store to ask: that of the project, or a server's.
+    pub fn has_store(&self, project: &Project) -> bool {
+        self.global.server.is_some() || project.store.exists()
     }
 
     /// Has a server answer a question.

@@ -134,7 +134,7 @@ pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
     let files = project.files()?;
     compile(&files).map_err(Wrong)?;
     let question = Question { texts: project.texts(&files) };
-    let planned = if project.store.exists() { context.ask(&question)? } else { plan(&project, &nothing()?, None, &question)? };
+    let planned = if context.has_store(&project) { context.ask(&question)? } else { plan(&project, &nothing()?, None, &question)? };
     context.out.show(&planned)?;
     Ok(Outcome::Fine)
 }
