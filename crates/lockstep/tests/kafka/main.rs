@@ -17,4 +17,6 @@ mod resume;
 #[cfg(unix)]
 mod rows;
 #[cfg(unix)]
+mod serve;
+#[cfg(unix)]
 mod support;
