@@ -139,8 +139,8 @@ impl Rate {
     fn take_at(&self, now: u64) -> Result<(), Refused> {
         const BURST_NANOS: u64 = 1_000_000_000;
         let advance = |next: u64| {
-            let next = next.max(now);
-            (next - now < BURST_NANOS).then_some(next + self.interval_nanos)
+            let next = next.max(now) + self.interval_nanos;
+            (next - now <= BURST_NANOS).then_some(next)
         };
         self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance).map(|_| ()).map_err(|_| Refused::TooMany)
     }
