@@ -62,6 +62,7 @@ fn records(batch: &arrow::array::RecordBatch) -> Vec<Sent> {
         key: None,
         value: Some(line.to_vec()),
         time_ms: times.value(at) / 1000,
+        ..Sent::default()
     };
     lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate().map(record).collect()
 }

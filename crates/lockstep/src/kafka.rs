@@ -36,7 +36,7 @@ impl KafkaConfig {
     /// Invalid where a value is not where it is said to be; as [`Settings::new`].
     pub fn settings(&self, dir: &Path) -> Result<Settings, Error> {
         let value = |(name, property): (&String, &Property)| Ok((name.clone(), property.value(name, dir)?));
-        Settings::new(self.0.iter().map(value).collect::<Result<_, Error>>()?)
+        Settings::new(self.0.iter().map(value).collect::<Result<_, Error>>()?, dir)
     }
 }
 

@@ -16,7 +16,9 @@ mod client;
 mod gap;
 mod native;
 mod partition;
+mod registry;
 mod resume;
+mod schemas;
 mod settings;
 mod topic;
 
@@ -86,7 +88,7 @@ pub(crate) fn input<'a>(
         settings: Arc::clone(&kafka.settings),
         source: schema_of(source),
         declared: declared.to_vec(),
-        topic: topic.name.clone(),
+        topic: topic.clone(),
         stands: stands.map(|positions| standing_in(positions, &source.name, &topic.name)).collect(),
         end: if kafka.until_end { End::AsItBegins } else { End::Never },
         batch_rows: options.batch_rows,

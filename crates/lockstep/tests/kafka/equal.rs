@@ -75,7 +75,13 @@ fn what_is_no_row_is_put_aside_with_its_bytes() {
     let large = vec![b'x'; 10 << 20];
     let deep = "[".repeat(100_000);
     let values: [Option<&[u8]>; 6] = [Some(b""), Some(b" "), Some(b"\xff\xfe"), Some(&large), Some(deep.as_bytes()), None];
-    let sent = |value: Option<&[u8]>| Sent { partition: 0, key: Some(b"5".to_vec()), value: value.map(<[u8]>::to_vec), time_ms: START_MS };
+    let sent = |value: Option<&[u8]>| Sent {
+        partition: 0,
+        key: Some(b"5".to_vec()),
+        value: value.map(<[u8]>::to_vec),
+        time_ms: START_MS,
+        ..Sent::default()
+    };
     let mut rows: Vec<Sent> = values.into_iter().map(sent).collect();
     rows.push(sent(Some(sale(1, 0).as_bytes())));
     broker.produce(&topic, &rows);
@@ -136,7 +142,13 @@ fn a_compacted_topic_keeps_its_last_values_and_its_deletions() {
     let record = |round: i64, item: i64| {
         let value = format!(r#"{{"item":"i{item}","shop":"s{}","price":{round}.5,"at":"2024-01-01T0{round}:00:00Z"}}"#, item % 7);
         let deleted = round > 1 && item % 5 == round % 5;
-        Sent { partition: 0, key: Some(format!("i{item}").into_bytes()), value: (!deleted).then(|| value.into_bytes()), time_ms: START_MS + round }
+        Sent {
+            partition: 0,
+            key: Some(format!("i{item}").into_bytes()),
+            value: (!deleted).then(|| value.into_bytes()),
+            time_ms: START_MS + round,
+            ..Sent::default()
+        }
     };
     let whole = Project::new(Some(broker), &prices(&topic));
     for round in 0..6 {
