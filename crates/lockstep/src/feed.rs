@@ -152,9 +152,11 @@ pub fn run_follow(
     }
     let mut display = Display::new();
     let report = follow(store, catalog, &targets, &kafka, &options, &mut |progress| {
+        owned.ends().clone_from(&progress.ends);
         display.show(progress);
         observe(progress);
     });
+    owned.ends().clear();
     display.finish();
     Ok(report?)
 }

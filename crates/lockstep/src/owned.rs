@@ -1,12 +1,12 @@
 //! The store that this process owns, and answers others about.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use lockstep_ingest::pipeline::Target;
-use lockstep_model::{Clock, Generation, SystemClock};
+use lockstep_model::{Clock, Generation, PartitionId, SystemClock};
 use lockstep_serve::admin::{Description, Progress, Server};
 use lockstep_store::{Claim, OnlineStore, Store, Taken};
 use lockstep_transform::catalog::Catalog;
@@ -26,6 +26,8 @@ pub struct Owned {
     compiled: Mutex<Option<(u64, Arc<Catalog>)>>,
     /// What [`Self::change`] guards.
     fed: Mutex<BTreeSet<Generation>>,
+    /// Where the partitions end that this process follows.
+    ends: Mutex<BTreeMap<PartitionId, u64>>,
 }
 
 impl Owned {
@@ -58,6 +60,11 @@ impl Owned {
     /// Keeps other changes of definitions and generations away until it is dropped, and says which generations this process feeds: they are not to be dropped.
     pub fn change(&self) -> MutexGuard<'_, BTreeSet<Generation>> {
         self.fed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the partitions end that this process follows, by what it heard last: the row behind the last.
+    pub fn ends(&self) -> MutexGuard<'_, BTreeMap<PartitionId, u64>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Chooses what this process feeds from now on.
@@ -93,7 +100,8 @@ impl Held {
     }
 
     fn new(project: Project, store: Store, verb: &str) -> Held {
-        let owned = Arc::new(Owned { project, store: Arc::new(store), compiled: Mutex::default(), fed: Mutex::default() });
+        let (compiled, fed, ends) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let owned = Arc::new(Owned { project, store: Arc::new(store), compiled, fed, ends });
         let asked = Arc::clone(&owned);
         let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
             ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))

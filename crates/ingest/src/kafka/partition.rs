@@ -94,7 +94,12 @@ impl Partition {
     }
 
     pub(super) fn behind(&self) -> u64 {
-        if self.at_end { 0 } else { self.end.saturating_sub(self.next) }
+        self.known_end().saturating_sub(self.next)
+    }
+
+    /// The offset behind the last record that is known to come. What is left before the end of a partition that was read to it are no records.
+    pub(super) fn known_end(&self) -> u64 {
+        if self.at_end { self.next } else { self.end }
     }
 }
 

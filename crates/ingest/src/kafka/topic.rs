@@ -26,6 +26,8 @@ const LINGER: Duration = Duration::from_millis(5);
 const CUT: Duration = Duration::from_millis(25);
 /// How long is waited for a first record before looking whether to stop.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How long is waited before a registry that is away may be asked again.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often the group is told what has been applied, and a topic without records says how it stands.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long an empty partition of a topic that is followed is expected to be begun any moment, as those of a new topic are: until then nothing is forgotten,
@@ -71,6 +73,8 @@ pub(crate) struct TopicLog {
     schemas: Option<TopicSchemas>,
     parts: Arc<[Part]>,
     partitions: BTreeMap<i32, Partition>,
+    /// Bytes of the records that were gathered and not given yet.
+    gathered_bytes: u64,
     /// When to look for partitions that were added, and to tell how things stand.
     look_at: Instant,
     tell_at: Instant,
@@ -95,7 +99,7 @@ impl TopicLog {
         let look_at = instant() + Duration::from_millis(request.settings.look_every_ms());
         let parts = request.topic.mapped.iter().map(|mapped| mapped.part.clone()).collect();
         let (partitions, tell_at) = (BTreeMap::new(), instant());
-        let mut log = TopicLog { client, request, identity, encoding, schemas, parts, partitions, look_at, tell_at, told: false };
+        let mut log = TopicLog { client, request, identity, encoding, schemas, parts, partitions, gathered_bytes: 0, look_at, tell_at, told: false };
         log.check_partitions(&numbers)?;
         log.check_declared(&numbers)?;
         log.add(&numbers)?;
@@ -346,14 +350,30 @@ impl TopicLog {
         }
     }
 
-    /// Sees to it that the schemas of what was gathered are known; whether they are, and it is not to stop instead.
+    /// Sees to it that the schemas of what was gathered are known; whether they are.
     fn learn_schemas(&mut self) -> Result<bool, Error> {
         let Some(schemas) = &mut self.schemas else { return Ok(true) };
         let ids = self.partitions.values().flat_map(|partition| partition.records.schema_ids());
-        schemas.learn(ids, matches!(self.request.end, End::Never), &self.request.stop)
+        schemas.learn(ids, matches!(self.request.end, End::Never))
     }
 
-    fn chunk(&mut self, bytes_read: u64) -> Result<Read, Error> {
+    fn ends(&self) -> Vec<(PartitionId, u64)> {
+        self.partitions.values().map(|partition| (partition.id.clone(), partition.known_end())).collect()
+    }
+
+    /// What was gathered, where it is readable, and how things stand.
+    fn read(&mut self, readable: bool, due: bool) -> Result<Read, Error> {
+        let chunk = if readable { self.chunk()? } else { Chunk { batches: Vec::new(), rows_read: 0, bytes_read: 0 } };
+        let standing = Standing {
+            bytes_total: None,
+            // What waits for its schema is as good as unread.
+            behind: Some(self.partitions.values().map(|partition| partition.behind() + partition.records.len() as u64).sum()),
+            unbegun: self.partitions.values().any(|partition| !partition.begun && (!partition.at_end || instant() < partition.idle_at)),
+        };
+        Ok(Read { chunk, standing, ends: if due { self.ends() } else { Vec::new() } })
+    }
+
+    fn chunk(&mut self) -> Result<Chunk, Error> {
         let mut batches = Vec::new();
         let mut rows_read = 0;
         for partition in self.partitions.values_mut().filter(|partition| !partition.records.is_empty()) {
@@ -362,12 +382,7 @@ impl TopicLog {
             let position = Position::Kafka(partition.position(&self.identity));
             batches.push(partition.records.finish(position)?);
         }
-        let standing = Standing {
-            bytes_total: None,
-            behind: Some(self.partitions.values().map(Partition::behind).sum()),
-            unbegun: self.partitions.values().any(|partition| !partition.begun && (!partition.at_end || instant() < partition.idle_at)),
-        };
-        Ok(Read { chunk: Chunk { batches, rows_read, bytes_read }, standing })
+        Ok(Chunk { batches, rows_read, bytes_read: std::mem::take(&mut self.gathered_bytes) })
     }
 }
 
@@ -381,21 +396,24 @@ impl Log for TopicLog {
     fn next(&mut self) -> Result<Option<Read>, Error> {
         loop {
             let done = self.is_done();
-            let bytes = if done { 0 } else { self.gather()? };
+            if !done && !self.schemas.as_ref().is_some_and(TopicSchemas::waits) {
+                self.gathered_bytes += self.gather()?;
+            }
             self.look()?;
             let due = instant() >= self.tell_at;
             if due {
                 self.tell();
             }
             let some = self.partitions.values().any(|partition| !partition.records.is_empty());
-            if some && !self.learn_schemas()? {
+            let readable = self.learn_schemas()?;
+            if (some && readable) || (due && !(done && readable)) {
+                return self.read(readable, due).map(Some);
+            }
+            if self.request.stop.load(Ordering::Relaxed) || (done && readable) {
                 return Ok(None);
             }
-            if some || (due && !done) {
-                return self.chunk(bytes).map(Some);
-            }
-            if done || self.request.stop.load(Ordering::Relaxed) {
-                return Ok(None);
+            if !readable {
+                std::thread::sleep(LOOK_EVERY);
             }
         }
     }

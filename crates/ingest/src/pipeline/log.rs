@@ -27,6 +27,8 @@ pub struct Read {
     pub chunk: Chunk,
     /// How the log stands behind them.
     pub standing: Standing,
+    /// Partitions whose ends were looked up anew, with the row behind the last that is to be expected of each.
+    pub ends: Vec<(PartitionId, u64)>,
 }
 
 /// How a log stands.

@@ -21,7 +21,7 @@ pub use stream::{StreamOptions, StreamReport, accept_gaps, dialect_of, follow, i
 
 use std::collections::BTreeMap;
 
-use lockstep_model::EventTime;
+use lockstep_model::{EventTime, PartitionId};
 use lockstep_store::Counters;
 
 /// What a run is doing, for whoever waits for it.
@@ -39,6 +39,8 @@ pub struct Progress {
     pub watermark: Option<EventTime>,
     /// Rows that are known to be there and have not been read yet, where that is known.
     pub behind: Option<u64>,
+    /// Where partitions of logs that are followed end, as far as is known: the row behind the last.
+    pub ends: BTreeMap<PartitionId, u64>,
     /// Logs that could not be read on so far.
     pub stopped: usize,
     /// Each log that is read.

@@ -231,7 +231,9 @@ impl<'a> Run<'a> {
     }
 
     /// Applies what comes next from a log.
-    fn take(&mut self, log: usize, Read { chunk, standing }: &Read, applied: Option<&Applied>, progress: &mut Progress) -> Result<(), Error> {
+    fn take(&mut self, log: usize, read: &Read, applied: Option<&Applied>, progress: &mut Progress) -> Result<(), Error> {
+        let Read { chunk, standing, ends } = read;
+        progress.ends.extend(ends.iter().cloned());
         if let Some(known) = self.standings.get_mut(log) {
             *known = *standing;
         }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{Schema, TimestampMicrosecondType};
 
 use super::TOMBSTONE_MEMBER;
 
@@ -135,13 +136,25 @@ impl OriginalRows {
                 span.unwrap_or_default().to_vec()
             }
             Original::Columns(deletes) if row < batch.num_rows() => {
-                let json = as_json(&batch.slice(row, 1));
+                let json = as_json(&in_utc(&batch.slice(row, 1)));
                 let is_tombstone = deletes.as_ref().is_some_and(|deletes| row < deletes.len() && deletes.is_valid(row) && deletes.value(row));
                 if is_tombstone { as_tombstone(json) } else { json }
             }
             Original::Columns(_) => Vec::new(),
         }
     }
+}
+
+/// A row whose moments say that they are in UTC, as those of a source's columns are, whatever its zone.
+fn in_utc(row: &RecordBatch) -> RecordBatch {
+    let column = |column: &ArrayRef| match column.as_primitive_opt::<TimestampMicrosecondType>() {
+        Some(moments) => Arc::new(moments.clone().with_timezone_utc()),
+        None => Arc::clone(column),
+    };
+    let columns: Vec<ArrayRef> = row.columns().iter().map(column).collect();
+    let fields =
+        row.schema_ref().fields().iter().zip(&columns).map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone()));
+    RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), columns).unwrap_or_else(|_| row.clone())
 }
 
 /// A row as JSON, as one that deletes its key.

@@ -3,6 +3,8 @@
 //! Skipped where no broker can be had, unless `LOCKSTEP_REQUIRE_KAFKA` is set.
 
 #[cfg(unix)]
+mod avro;
+#[cfg(unix)]
 mod crash;
 #[cfg(unix)]
 mod equal;
@@ -12,6 +14,10 @@ mod follow;
 mod handover;
 #[cfg(unix)]
 mod outcome;
+#[cfg(unix)]
+mod parts;
+#[cfg(unix)]
+mod registry;
 #[cfg(unix)]
 mod resume;
 #[cfg(unix)]
