@@ -82,7 +82,7 @@ fn fresh(dir: &Path, name: &str) -> std::path::PathBuf {
 }
 
 fn kafka(broker: &Broker, until_end: bool) -> Kafka {
-    let settings = Settings::new([("bootstrap.servers".to_owned(), broker.address().to_owned())].into()).expect("settings");
+    let settings = Settings::new([("bootstrap.servers".to_owned(), broker.address().to_owned())].into(), Path::new(".")).expect("settings");
     Kafka { settings: Arc::new(settings), until_end }
 }
 

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, bail};
 use lockstep_ingest::admission::Kind;
 use lockstep_ingest::kafka::Kafka;
-use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, Progress, StreamOptions, StreamReport, Tally, Target, accept_gaps, backfill, follow, ingest};
+use lockstep_ingest::pipeline::{
+    BackfillOptions, BackfillReport, Progress, StreamOptions, StreamReport, Tally, Target, accept_gaps, backfill, follow, ingest,
+};
 use lockstep_ingest::source::{Format, SourceFile, Stores, locate};
 use lockstep_model::{Error, EventTime, SystemClock};
 use lockstep_store::{CutRead, OnlineStore, Store};
@@ -133,13 +135,7 @@ pub struct Topics {
 ///
 /// # Errors
 /// As [`follow`].
-pub fn run_follow(
-    owned: &Owned,
-    topics: &Topics,
-    out: &Output,
-    stop: &Arc<AtomicBool>,
-    observe: &mut dyn FnMut(&Progress),
-) -> Result<StreamReport> {
+pub fn run_follow(owned: &Owned, topics: &Topics, out: &Output, stop: &Arc<AtomicBool>, observe: &mut dyn FnMut(&Progress)) -> Result<StreamReport> {
     let (project, store) = (&owned.project, &*owned.store);
     let catalog = &*owned.catalog()?;
     let targets = published(owned, catalog)?;

@@ -41,7 +41,7 @@ impl Row {
         Some(Row { id, shop: json["shop"].as_str()?.to_owned(), amount, at_ms: at })
     }
 
-    fn old(&self) -> Avro {
+    fn as_old(&self) -> Avro {
         let or_null = |value: Option<Avro>| value.map_or_else(Avro::none, Avro::some);
         Avro::Record(vec![
             or_null(self.id.map(Avro::Number)),
@@ -52,7 +52,7 @@ impl Row {
     }
 
     /// `None` where that release has no such sales.
-    fn new(&self) -> Option<Avro> {
+    fn as_new(&self) -> Option<Avro> {
         let note = Avro::Map(vec![("by".to_owned(), Avro::text("a test"))]);
         let shop = Avro::Number(self.shop.strip_prefix('s')?.parse().ok()?);
         Some(Avro::Record(vec![Avro::Number(self.at_ms? * 1000), note, shop, Avro::Double(self.amount?), Avro::Number(self.id?)]))
@@ -61,7 +61,7 @@ impl Row {
 
 /// The same records as Avro, the releases taking turns; what is no sale is damaged in one way or another.
 fn as_avro(records: &[Sent]) -> Vec<Sent> {
-    let whole = confluent(1, &Row { id: Some(1), shop: "s1".to_owned(), amount: Some(1.0), at_ms: Some(START_MS) }.old());
+    let whole = confluent(1, &Row { id: Some(1), shop: "s1".to_owned(), amount: Some(1.0), at_ms: Some(START_MS) }.as_old());
     let damaged = |number: usize, value: &[u8]| match number % 4 {
         0 => value.to_vec(),
         1 => confluent(99, &Avro::Null),
@@ -70,7 +70,7 @@ fn as_avro(records: &[Sent]) -> Vec<Sent> {
     };
     let value = |number: usize, value: &[u8]| match Row::parse(value) {
         None => damaged(number, value),
-        Some(row) => row.new().filter(|_| number % 2 == 1).map_or_else(|| confluent(1, &row.old()), |new| confluent(2, &new)),
+        Some(row) => row.as_new().filter(|_| number % 2 == 1).map_or_else(|| confluent(1, &row.as_old()), |new| confluent(2, &new)),
     };
     let record = |(number, sent): (usize, &Sent)| Sent { value: sent.value.as_deref().map(|json| value(number, json)), ..sent.clone() };
     records.iter().enumerate().map(record).collect()
@@ -125,8 +125,8 @@ fn single_objects_and_plain_records_need_no_registry() {
     let Some((broker, _guard)) = Broker::shared() else { return };
     let rows: Vec<Sent> = records(0, 600).into_iter().filter(|sent| Row::parse(sent.value.as_deref().unwrap()).is_some()).collect();
     let canonical = r#"{"name":"shop.Sale","type":"record","fields":[{"name":"id","type":["null","long"]},{"name":"shop","type":"string"},{"name":"amount","type":["null","double"]},{"name":"at","type":["null","long"]}]}"#;
-    let single = |row: &Row| single_object(fingerprint(canonical), &row.old());
-    let plain = |row: &Row| row.old().encode();
+    let single = |row: &Row| single_object(fingerprint(canonical), &row.as_old());
+    let plain = |row: &Row| row.as_old().encode();
     let files = [("schemas/old.avsc", OLD.to_owned()), ("schemas/new.avsc", NEW.to_owned())];
     let json = topic_name("json");
     broker.create_topic(&json, PARTITIONS, &[]);
