@@ -1,6 +1,7 @@
 //! Records in, rows out: what is told of them, as text.
 
 mod evolution;
+mod golden;
 mod keys;
 mod peer;
 mod poison;
