@@ -35,8 +35,8 @@ pub struct Config {
     pub sync: Sync,
     /// Bounds on memory.
     pub memory: Memory,
-    /// Where the brokers of Kafka topics are and how to speak to them: librdkafka's properties. One that is secret is better said as `{ env = "NAME" }` or
-    /// `{ file = "PATH" }`, which are read when it is needed.
+    /// Where the brokers of Kafka topics are and how to speak to them: librdkafka's properties; and where their schema registry is: `registry.url`, with `registry.user` and
+    /// `registry.password`, or `registry.token`, and `registry.ca`. What is secret is better said as `{ env = "NAME" }` or `{ file = "PATH" }`, which are read when it is needed.
     pub kafka: KafkaConfig,
     /// Where `lockstep serve` listens, whom it lets in, and what a request may ask.
     pub serve: ServeConfig,
