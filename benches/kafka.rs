@@ -11,7 +11,7 @@ use std::time::Duration;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use lockstep_ingest::kafka::{Kafka, Settings};
-use lockstep_ingest::pipeline::{Target, follow};
+use lockstep_ingest::pipeline::{Logs, Target, follow};
 use lockstep_store::{OnlineStore, Store};
 use lockstep_testkit::kafka::{Broker, Sent};
 use lockstep_transform::catalog::Catalog;
@@ -96,7 +96,8 @@ fn published(dir: &Path, catalog: &Catalog) -> (Store, Vec<Target>) {
 fn apply(dir: &Path, catalog: &Catalog, broker: &Broker) -> (f64, f64) {
     let (store, targets) = published(dir, catalog);
     let (processor, wall) = (process_seconds(), wall_seconds());
-    follow(&store, catalog, &targets, &kafka(broker, true), &stream_options(&Arc::default()), &mut |_| {}).expect("applied");
+    follow(&store, catalog, &targets, Logs { kafka: Some(&kafka(broker, true)), push: None }, &stream_options(&Arc::default()), &mut |_| {})
+        .expect("applied");
     (process_seconds() - processor, wall_seconds() - wall)
 }
 
@@ -163,7 +164,10 @@ fn freshness(dir: &Path, broker: &Broker, rate: usize) {
     let stop = Arc::new(AtomicBool::new(false));
     let generation = targets[0].generation.generation;
     let mut delays = std::thread::scope(|scope| {
-        scope.spawn(|| follow(&store, &catalog, &targets, &kafka(broker, false), &stream_options(&stop), &mut |_| {}).expect("followed"));
+        scope.spawn(|| {
+            follow(&store, &catalog, &targets, Logs { kafka: Some(&kafka(broker, false)), push: None }, &stream_options(&stop), &mut |_| {})
+                .expect("followed")
+        });
         let (sent, produced) = std::sync::mpsc::channel();
         scope.spawn(move || {
             let start = wall_seconds();

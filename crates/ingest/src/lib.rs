@@ -4,4 +4,5 @@ pub mod admission;
 pub mod kafka;
 pub mod offline;
 pub mod pipeline;
+pub mod push;
 pub mod source;

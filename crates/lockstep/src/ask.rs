@@ -140,14 +140,18 @@ impl Context {
     /// Has a server answer a question.
     fn ask_server(&self, server: &str, verb: &str, question: String, progress: &mut dyn FnMut(&str)) -> Result<String> {
         let read = |path: &PathBuf| std::fs::read(path).map_err(|error| Error::invalid(format!("read {}: {error}", path.display())).caused_by(error));
-        let security = Security { token: self.global.token.clone(), authority: self.global.authority.as_ref().map(read).transpose()?, identity: None };
+        let security =
+            Security { token: self.global.token.clone(), authority: self.global.authority.as_ref().map(read).transpose()?, identity: None };
         let asked = Client::connect_to(server, &security).and_then(|mut client| client.ask(verb, question, progress));
         asked.map_err(|error| match error {
             AskError::Failed(error) => error.into(),
             AskError::Ended { begun: true, why } => {
-                Error::unavailable(format!("the server at {server} ended while it answered: {why} · whether it was done is not known; ask again")).into()
+                Error::unavailable(format!("the server at {server} ended while it answered: {why} · whether it was done is not known; ask again"))
+                    .into()
             }
-            AskError::Ended { why, .. } => Error::unavailable(format!("the server at {server} does not answer: {why} · is it there, and is this its address?")).into(),
+            AskError::Ended { why, .. } => {
+                Error::unavailable(format!("the server at {server} does not answer: {why} · is it there, and is this its address?")).into()
+            }
         })
     }
 

@@ -40,6 +40,18 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// Where `lockstep serve` listens, whom it lets in, and what a request may ask.
     pub serve: ServeConfig,
+    /// What is pushed, and kept in the store's directory.
+    pub push: PushConfig,
+}
+
+/// What is pushed.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PushConfig {
+    /// How long what was pushed is kept once every published view has applied it, such as `30 days`; for ever by default. A view that is made later, and `verify`, read what is
+    /// left.
+    #[schemars(with = "Option<String>")]
+    pub retention: Option<Interval>,
 }
 
 /// Bounds on memory.
@@ -65,6 +77,7 @@ impl Default for Config {
             memory: Memory::default(),
             kafka: KafkaConfig::default(),
             serve: ServeConfig::default(),
+            push: PushConfig::default(),
         }
     }
 }

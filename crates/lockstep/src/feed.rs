@@ -8,8 +8,9 @@ use anyhow::{Result, bail};
 use lockstep_ingest::admission::Kind;
 use lockstep_ingest::kafka::Kafka;
 use lockstep_ingest::pipeline::{
-    BackfillOptions, BackfillReport, Progress, StreamOptions, StreamReport, Tally, Target, accept_gaps, backfill, follow, ingest,
+    BackfillOptions, BackfillReport, Logs, Progress, StreamOptions, StreamReport, Tally, Target, accept_gaps, backfill, follow, ingest,
 };
+use lockstep_ingest::push::{Push, PushLog};
 use lockstep_ingest::source::{Format, SourceFile, Stores, locate};
 use lockstep_model::{Error, EventTime, SystemClock};
 use lockstep_store::{CutRead, OnlineStore, Store};
@@ -131,23 +132,33 @@ pub struct Topics {
     pub accept_gap: bool,
 }
 
-/// Applies the Kafka topics of sources to every published generation.
+/// Applies the Kafka topics of sources, and what was pushed to them, to every published generation.
 ///
 /// # Errors
 /// As [`follow`].
-pub fn run_follow(owned: &Owned, topics: &Topics, out: &Output, stop: &Arc<AtomicBool>, observe: &mut dyn FnMut(&Progress)) -> Result<StreamReport> {
+pub fn run_follow(
+    owned: &Owned,
+    topics: &Topics,
+    push: Option<Arc<PushLog>>,
+    out: &Output,
+    stop: &Arc<AtomicBool>,
+    observe: &mut dyn FnMut(&Progress),
+) -> Result<StreamReport> {
     let (project, store) = (&owned.project, &*owned.store);
     let catalog = &*owned.catalog()?;
     let targets = published(owned, catalog)?;
-    let kafka = Kafka { settings: project.kafka()?, until_end: topics.until_end };
+    let push = push.map(|log| Push { log, until_end: topics.until_end });
+    let kafka = (push.is_none() || catalog.sources.values().any(|source| source.options.topic.is_some())).then(|| project.kafka()).transpose()?;
+    let kafka = kafka.map(|settings| Kafka { settings, until_end: topics.until_end });
+    let logs = Logs { kafka: kafka.as_ref(), push: push.as_ref() };
     let options = stream_options(project, Format::Ndjson, &topics.sources, Vec::new(), stop);
     if topics.accept_gap {
-        for gap in accept_gaps(store, catalog, &targets, &kafka, &options)? {
-            out.say(&format!("{} was read to offset {} and goes on at {}", gap.partition.partition, gap.read_to, gap.from));
+        for gap in accept_gaps(store, catalog, &targets, logs, &options)? {
+            out.say(&format!("{} was read to {} and goes on at {}", gap.partition.partition, gap.read_to, gap.from));
         }
     }
     let mut display = Display::new();
-    let report = follow(store, catalog, &targets, &kafka, &options, &mut |progress| {
+    let report = follow(store, catalog, &targets, logs, &options, &mut |progress| {
         owned.ends().clone_from(&progress.ends);
         display.show(progress);
         observe(progress);
@@ -157,16 +168,15 @@ pub fn run_follow(owned: &Owned, topics: &Topics, out: &Output, stop: &Arc<Atomi
     Ok(report?)
 }
 
-/// The sources that have a topic and are read by a view that is published.
+/// The sources that are read by a view that is published.
 ///
 /// # Errors
 /// Where nothing is published.
-pub fn topics(owned: &Owned) -> Result<Vec<String>> {
+pub fn sources(owned: &Owned) -> Result<Vec<String>> {
     let catalog = owned.catalog()?;
     let targets = published(owned, &catalog)?;
     let is_read = |name: &str| targets.iter().any(|target| target.branches_of(name).next().is_some());
-    let sources = catalog.sources.values().filter(|source| source.options.topic.is_some() && is_read(&source.name));
-    Ok(sources.map(|source| source.name.clone()).collect())
+    Ok(catalog.sources.keys().filter(|name| is_read(name)).cloned().collect())
 }
 
 /// The error of logs that could not be read on, where there are any.

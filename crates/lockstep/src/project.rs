@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use lockstep_ingest::admission::AdmitNext;
 use lockstep_ingest::kafka::Settings;
+use lockstep_ingest::push::{PushLog, PushOptions};
 use lockstep_model::Error;
 use lockstep_store::DefinitionText;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{Definitions, Diagnostic, SourceFile};
+use lockstep_transform::next_event::NextEvent;
 
 use crate::cli::Global;
 use crate::config::{self, Config};
@@ -83,6 +86,20 @@ impl Project {
         Error::not_found(format!("no definitions were applied to {} · run `lockstep apply` first", self.store.display()))
     }
 
+    /// Where what is pushed is kept.
+    pub fn push_dir(&self) -> PathBuf {
+        self.store.join("push")
+    }
+
+    /// The push log. Whoever opens it owns the store.
+    ///
+    /// # Errors
+    /// As [`PushLog::open`].
+    pub fn push_log(&self) -> Result<Arc<PushLog>, Error> {
+        let retention = self.config.push.retention.map(|retention| retention.micros());
+        PushLog::open(&self.push_dir(), PushOptions { retention, ..PushOptions::default() }).map(Arc::new)
+    }
+
     /// How to speak to the brokers.
     ///
     /// # Errors
@@ -105,7 +122,8 @@ impl Project {
 /// # Errors
 /// Everything wrong with them.
 pub fn compile(files: &[SourceFile]) -> Result<Catalog, Vec<Diagnostic>> {
-    Catalog::compile(Definitions::parse(files)?)
+    let next: Arc<dyn NextEvent> = Arc::new(AdmitNext);
+    Catalog::compile_with(Definitions::parse(files)?, &next)
 }
 
 /// Definitions as the store keeps them, as files.

@@ -24,7 +24,7 @@ pub mod time;
 
 pub use error::{Error, ErrorKind};
 pub use fingerprint::Fingerprint;
-pub use position::{FilePosition, KafkaPosition, PartitionId, Position, RecordMark};
-pub use state::{Generation, StateKey, StateRead, StateWrite};
+pub use position::{FilePosition, KafkaPosition, PartitionId, Position, PushPosition, RecordMark};
+pub use state::{Generation, KeyIndex, StateKey, StateRead, StateWrite};
 pub use status::{FilledBy, Status, TimeMode};
 pub use time::{Clock, EventTime, SystemClock};

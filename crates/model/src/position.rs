@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct PartitionId {
     /// The source's name.
     pub source: String,
-    /// The partition: a file's path, `-` for standard input, `kafka://departures/3` for a topic and a number.
+    /// The partition: a file's path, `-` for standard input, `kafka://departures/3` for a topic and a number, `push` for what is pushed.
     pub partition: String,
 }
 
@@ -32,14 +32,17 @@ pub enum Position {
     File(FilePosition),
     /// A partition of a Kafka topic.
     Kafka(KafkaPosition),
+    /// A push log.
+    Push(PushPosition),
 }
 
 impl Position {
-    /// The number of the next row: rows passed of a file, the next offset of a topic's partition.
+    /// The number of the next row: rows passed of a file or a push log, the next offset of a topic's partition.
     pub fn rows(&self) -> u64 {
         match self {
             Position::File(position) => position.rows,
             Position::Kafka(position) => position.offset,
+            Position::Push(position) => position.rows,
         }
     }
 
@@ -48,6 +51,7 @@ impl Position {
         match self {
             Position::File(position) => position.event_time_max,
             Position::Kafka(position) => position.event_time_max,
+            Position::Push(position) => position.event_time_max,
         }
     }
 
@@ -56,6 +60,7 @@ impl Position {
         match self {
             Position::File(position) => position.begun_at,
             Position::Kafka(position) => position.begun_at,
+            Position::Push(position) => position.begun_at,
         }
     }
 
@@ -64,6 +69,7 @@ impl Position {
         match self {
             Position::File(position) => position.order,
             Position::Kafka(position) => position.order,
+            Position::Push(position) => position.order,
         }
     }
 
@@ -78,6 +84,7 @@ impl Position {
         match self.clone() {
             Position::File(position) => Position::File(FilePosition { rows, ..position }),
             Position::Kafka(position) => Position::Kafka(KafkaPosition { offset: rows, ..position }),
+            Position::Push(position) => Position::Push(PushPosition { rows, ..position }),
         }
     }
 
@@ -90,6 +97,10 @@ impl Position {
                 Position::Kafka(KafkaPosition { first, gap, event_time_max, begun_at, order, ..position })
             }
             (Position::Kafka(position), _) => Position::Kafka(KafkaPosition { event_time_max, begun_at, order, ..position }),
+            (Position::Push(position), Some(&Position::Push(PushPosition { first, gap, .. }))) => {
+                Position::Push(PushPosition { first, gap, event_time_max, begun_at, order, ..position })
+            }
+            (Position::Push(position), _) => Position::Push(PushPosition { event_time_max, begun_at, order, ..position }),
         }
     }
 }
@@ -134,6 +145,27 @@ pub struct KafkaPosition {
     /// The last record passed, by which the log is known again; absent before the first.
     pub last: Option<RecordMark>,
     /// The offset from which reading went on though the log was another one by then, or lacked records: because somebody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<u64>,
+    /// See [`FilePosition::event_time_max`].
+    pub event_time_max: Option<i64>,
+    /// See [`FilePosition::begun_at`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<i64>,
+    /// See [`FilePosition::order`].
+    pub order: u64,
+}
+
+/// How far a source's push log has been applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushPosition {
+    /// The row that was the log's first when it was begun.
+    pub first: u64,
+    /// The number of the next row.
+    pub rows: u64,
+    /// What the last push passed, and the log up to it, are known by.
+    pub mark: u64,
+    /// The row from which reading went on though the log was another one by then, or lacked rows: because somebody said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<u64>,
     /// See [`FilePosition::event_time_max`].

@@ -87,6 +87,15 @@ pub trait StateRead {
     fn get_many(&self, keys: &[StateKey], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error>;
 }
 
+/// Reads what is remembered of the primary keys of a generation's sources.
+pub trait KeyIndex {
+    /// Calls `found(i, entry)` for each primary key of a source in order, with `None` where it is not known. `keys` need not be sorted.
+    ///
+    /// # Errors
+    /// Where the index cannot be read.
+    fn get_many(&self, source: u16, keys: &[&[u8]], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error>;
+}
+
 /// One change of state: put, or delete where the value is absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateWrite {

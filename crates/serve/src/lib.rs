@@ -11,10 +11,12 @@ pub mod lag;
 pub mod live;
 mod lookup;
 pub mod metrics;
+mod push;
 pub mod server;
 mod warm;
 pub mod wire;
 
 pub use lag::{Lags, SourceLag};
-pub use warm::warm;
 pub use lookup::{Lookup, LookupRequest, Read, Role, Served};
+pub use push::Pushes;
+pub use warm::warm;

@@ -8,6 +8,7 @@ use lockstep_model::key::Keys;
 use lockstep_model::{Error, FilledBy, Generation, StateRead, Status, TimeMode};
 use lockstep_store::{CutRead, GenerationInfo};
 use lockstep_transform::catalog::Catalog;
+use lockstep_transform::next_event::ViewState;
 use lockstep_transform::service::ServicePlan;
 use lockstep_transform::tiles::{ReadStats, Request, Touch};
 use lockstep_transform::transformation::Transformation;
@@ -158,10 +159,20 @@ impl Served {
         let roles = service.joins.iter().map(|join| self.role(&join.alias, &join.transformation)).collect::<Result<Vec<_>, _>>()?;
         self.check_moments(cut, &roles, request.moments)?;
         let states: Vec<_> = roles.iter().map(|role| cut.state(role.generation)).collect();
-        let states: Vec<&dyn StateRead> = states.iter().map(|state| state as &dyn StateRead).collect();
         let time = request.time.unwrap_or_else(|| self.catalog.service_time_mode(service));
         let mut touches = request.explain.then(Vec::new);
-        let answer = service.answer(&states, request.rows, request.moments, time, touches.as_mut())?;
+        let answer = if service.request_as.is_none() {
+            let states: Vec<&dyn StateRead> = states.iter().map(|state| state as &dyn StateRead).collect();
+            service.answer(&states, request.rows, request.moments, time, touches.as_mut())?
+        } else {
+            let before = |role: &Role| -> Result<Vec<(u16, i64)>, Error> {
+                Ok(cut.horizon(role.generation)?.keys_before.iter().map(|&(source, before)| (source, before.0)).collect())
+            };
+            let before = roles.iter().map(before).collect::<Result<Vec<_>, _>>()?;
+            let views: Vec<ViewState<'_>> =
+                states.iter().zip(&before).map(|(state, keys_before)| ViewState { state, keys: state, keys_before }).collect();
+            service.answer_events(&views, request.rows, request.moments, time, touches.as_mut())?
+        };
         let mut touches = touches.map(Vec::into_iter);
         let reads = roles.into_iter().zip(answer.entities).map(|(role, entities)| Read {
             role,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lockstep_model::{Error, Fingerprint, Generation, PartitionId, Position, StateKey, StateRead, state};
+use lockstep_model::{Error, Fingerprint, Generation, KeyIndex, PartitionId, Position, StateKey, StateRead, state};
 use rocksdb::{ColumnFamily, DBRawIterator, PrefixRange, ReadOptions, Snapshot};
 use serde::de::DeserializeOwned;
 
@@ -259,7 +259,7 @@ fn skip_entity(rows: &mut DBRawIterator<'_>, entity: &[u8]) {
     rows.seek(layout::after_prefix(entity));
 }
 
-/// The state of one generation in a cut.
+/// The state of one generation in a cut, and what is remembered of its primary keys.
 pub struct GenerationState<'c, C: CutRead + ?Sized> {
     cut: &'c C,
     generation: Generation,
@@ -275,6 +275,12 @@ impl<'a> dyn CutRead + 'a {
 impl<C: CutRead + ?Sized> StateRead for GenerationState<'_, C> {
     fn get_many(&self, keys: &[StateKey], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
         self.cut.get_state(self.generation, keys, found)
+    }
+}
+
+impl<C: CutRead + ?Sized> KeyIndex for GenerationState<'_, C> {
+    fn get_many(&self, source: u16, keys: &[&[u8]], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
+        self.cut.get_keys(self.generation, source, keys, found)
     }
 }
 

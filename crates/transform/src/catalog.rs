@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::common::DFSchema;
 use indexmap::IndexMap;
-use lockstep_model::{Fingerprint, TimeMode};
+use lockstep_model::{Error, Fingerprint, KeyIndex, TimeMode};
 
+use crate::changes::SourceChanges;
 use crate::compile::{self, CompileError, Planner, SourceInput, ViewInput, canonical, digest, physical};
 use crate::definition::{AvailableAt, Column, Definitions, Diagnostic, Lateness, Literal, Service, Source, SourceOptions, Version, View};
 use crate::eval::RowExpr;
+use crate::next_event::NextEvent;
 use crate::service::{JoinInput, ServiceInput, ServicePlan, compile_service};
 use crate::transformation::Transformation;
 
@@ -74,8 +77,13 @@ impl SourcePlan {
 }
 
 impl Catalog {
-    /// Compiles definitions, or says what is wrong with each that does not compile.
+    /// Compiles definitions, or says what is wrong with each that does not compile. Requests that are events cannot be answered by it: see [`Self::compile_with`].
     pub fn compile(definitions: Definitions) -> Result<Catalog, Vec<Diagnostic>> {
+        Catalog::compile_with(definitions, &(Arc::new(NoEvents) as Arc<dyn NextEvent>))
+    }
+
+    /// Compiles definitions; `next` decides what a request that is an event comes to.
+    pub fn compile_with(definitions: Definitions, next: &Arc<dyn NextEvent>) -> Result<Catalog, Vec<Diagnostic>> {
         let mut errors = Vec::new();
         let sources = collect(definitions.sources.values(), |source| source.name.clone(), source_plan, &mut errors);
         let views = collect(
@@ -88,7 +96,7 @@ impl Catalog {
         let services = collect(
             definitions.services.values().filter(|service| service.joins.iter().all(|join| views.contains_key(&join.view))),
             |service| service.name.clone(),
-            |service| self::service(service, &by_name),
+            |service| self::service(service, &by_name, &sources, next),
             &mut errors,
         );
         if errors.is_empty() { Ok(Catalog { definitions, sources, views, services }) } else { Err(errors) }
@@ -122,6 +130,24 @@ impl Catalog {
             longest = longest.max(beyond);
         }
         Some(longest)
+    }
+}
+
+/// Who does not know of admission.
+#[derive(Debug)]
+struct NoEvents;
+
+impl NextEvent for NoEvents {
+    fn admit(
+        &self,
+        source: &Arc<SourcePlan>,
+        _: u16,
+        _: &RecordBatch,
+        _: i64,
+        _: &dyn KeyIndex,
+        _: &mut dyn FnMut(SourceChanges<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        Err(Error::internal(format!("the definitions were compiled without admission, and a request is to be an event of `{}`", source.name)))
     }
 }
 
@@ -239,14 +265,14 @@ fn view(view: &View, definitions: &Definitions, sources: &IndexMap<String, Arc<S
     })
 }
 
-fn service(service: &Service, views: &BTreeMap<String, Arc<Transformation>>) -> Result<ServicePlan, Diagnostic> {
-    if let Some(source) = &service.request_as {
-        return Err(service
-            .origin
-            .error(format!("`REQUEST AS {source}` is not answered by this release"))
-            .note("it would fold the request into the views that read the source, for its own answer alone")
-            .help("write REQUEST (…) with the columns that a request gives: the event of the request is then counted once it has arrived"));
-    }
+fn service(
+    service: &Service,
+    views: &BTreeMap<String, Arc<Transformation>>,
+    sources: &IndexMap<String, Arc<SourcePlan>>,
+    next: &Arc<dyn NextEvent>,
+) -> Result<ServicePlan, Diagnostic> {
+    let source = |name: &String| sources.get(name).ok_or_else(|| service.origin.error(format!("no source named `{name}`")));
+    let request_as = service.request_as.as_ref().map(source).transpose()?;
     let input = ServiceInput {
         name: &service.name,
         request: fields(&service.request),
@@ -258,6 +284,7 @@ fn service(service: &Service, views: &BTreeMap<String, Arc<Transformation>>) -> 
             .collect(),
         outputs: service.outputs.iter().map(|output| (output.name.as_str(), &output.expr)).collect(),
         defaults: service.defaults.iter().map(|(name, value)| (name.as_str(), literal(value))).collect(),
+        request_as: request_as.map(|source| (source, next)),
     };
     compile_service(&input, views).map_err(|error| {
         let output = service.outputs.iter().find(|output| Some(&output.name) == error.feature.as_ref());

@@ -9,6 +9,7 @@ pub mod changes;
 pub mod compile;
 pub mod definition;
 pub mod eval;
+pub mod next_event;
 pub mod oracle;
 pub mod service;
 pub mod tiles;

@@ -16,8 +16,10 @@ use datafusion::sql::sqlparser::ast;
 use lockstep_model::key::Keys;
 use lockstep_model::{Error, FilledBy, Fingerprint, StateRead, Status, TimeMode};
 
+use crate::catalog::SourcePlan;
 use crate::compile::{CompileError, Planner, canonical, digest, physical};
 use crate::eval::{Evaluated, RowExpr};
+use crate::next_event::{Events, NextEvent, RequestAs, ViewState};
 use crate::tiles::{ReadStats, Request, Touch};
 use crate::transformation::{Features, Transformation};
 
@@ -39,6 +41,8 @@ pub struct ServiceInput<'a> {
     pub outputs: Vec<(&'a str, &'a ast::Expr)>,
     /// Defaults by output, as a text or number that casts to its type.
     pub defaults: BTreeMap<&'a str, String>,
+    /// The source whose next event a request is, and who decides what that comes to.
+    pub request_as: Option<(&'a Arc<SourcePlan>, &'a Arc<dyn NextEvent>)>,
 }
 
 /// A join of a checked service.
@@ -69,6 +73,8 @@ pub struct ServicePlan {
     columns: SchemaRef,
     /// Digest of what the service means, its views included.
     pub meaning: Fingerprint,
+    /// How a request is the next event of a source, where it is.
+    pub request_as: Option<RequestAs>,
 }
 
 /// One view read in one role.
@@ -143,6 +149,7 @@ pub fn compile_service(service: &ServiceInput<'_>, views: &BTreeMap<String, Arc<
         schema: Arc::new(out_schema),
         columns: Arc::new(Schema::new(positional.collect::<Vec<_>>())),
         meaning: digest(&meaning),
+        request_as: service.request_as.map(|(source, next)| RequestAs::new(source, next, service.request.iter().map(|field| field.name().as_str()))),
     })
 }
 
@@ -207,6 +214,9 @@ fn meaning(service: &ServiceInput<'_>, joins: &[Join], schema: &DFSchema, planne
     for field in &service.request {
         let _ = writeln!(out, "request {:?} {}", field.name(), canonical::type_name(field.data_type())?);
     }
+    if let Some((source, _)) = service.request_as {
+        let _ = writeln!(out, "request as {:?} {}", source.name, source.meaning);
+    }
     for (join, input) in joins.iter().zip(&service.joins) {
         let _ = write!(out, "join {:?} {:?} {}", join.alias, join.view, join.transformation.meaning);
         for key in &input.keys {
@@ -224,30 +234,79 @@ fn meaning(service: &ServiceInput<'_>, joins: &[Join], schema: &DFSchema, planne
 }
 
 impl ServicePlan {
-    /// Answers a batch of requests. `states[i]` is the state of the view of join `i`, all from one consistent cut.
+    /// Answers a batch of requests that are no events. `states[i]` is the state of the view of join `i`, all from one consistent cut.
+    ///
+    /// # Errors
+    /// Invalid where the request's columns are not the declared ones; where the state cannot be read.
     pub fn answer(
         &self,
         states: &[&dyn StateRead],
         request: &RecordBatch,
         moments: &[i64],
         mode: TimeMode,
+        touches: Option<&mut Vec<Vec<Touch>>>,
+    ) -> Result<Answer, Error> {
+        if let Some(of) = &self.request_as {
+            return Err(Error::internal(format!("requests of {} are events of `{}`, and are answered as such", self.name, of.source.name)));
+        }
+        self.check_states(states.len())?;
+        let mut read = |at: usize, requests: &[Request<'_>], touched: Option<&mut Vec<Touch>>| -> Result<Features, Error> {
+            self.joins[at].transformation.read_at(states[at], requests, mode, touched)
+        };
+        self.answer_by(&mut read, request, moments, touches)
+    }
+
+    /// As [`Self::answer`], of requests that are the next events of a source: each sees its own event, as if it had arrived just before.
+    ///
+    /// # Errors
+    /// As [`Self::answer`]; Invalid where a request would be put aside as an event.
+    pub fn answer_events(
+        &self,
+        views: &[ViewState<'_>],
+        request: &RecordBatch,
+        moments: &[i64],
+        mode: TimeMode,
+        touches: Option<&mut Vec<Vec<Touch>>>,
+    ) -> Result<Answer, Error> {
+        let of = self.request_as.as_ref().ok_or_else(|| Error::internal(format!("requests of {} are no events", self.name)))?;
+        self.check_states(views.len())?;
+        self.check_request(request)?;
+        let mut events = Events::new(of, request, moments)?;
+        let mut read = |at: usize, requests: &[Request<'_>], touched: Option<&mut Vec<Touch>>| -> Result<Features, Error> {
+            events.read(&self.joins[at].transformation, views[at], requests, mode, touched)
+        };
+        self.answer_by(&mut read, request, moments, touches)
+    }
+
+    fn check_states(&self, states: usize) -> Result<(), Error> {
+        if states == self.joins.len() {
+            return Ok(());
+        }
+        Err(Error::internal(format!("{states} states for the {} joins of {}", self.joins.len(), self.name)))
+    }
+
+    fn check_request(&self, request: &RecordBatch) -> Result<(), Error> {
+        let (found, wanted) = (request.num_columns(), self.request.fields().len());
+        if found == wanted { Ok(()) } else { Err(Error::invalid(format!("the request has {found} columns, and {} takes {wanted}", self.name))) }
+    }
+
+    /// Answers a batch of requests; `read` reads the view of a join.
+    fn answer_by(
+        &self,
+        read_view: &mut dyn FnMut(usize, &[Request<'_>], Option<&mut Vec<Touch>>) -> Result<Features, Error>,
+        request: &RecordBatch,
+        moments: &[i64],
         mut touches: Option<&mut Vec<Vec<Touch>>>,
     ) -> Result<Answer, Error> {
-        if request.num_columns() != self.request.fields().len() {
-            let (found, wanted) = (request.num_columns(), self.request.fields().len());
-            return Err(Error::invalid(format!("the request has {found} columns, and {} takes {wanted}", self.name)));
-        }
-        if states.len() != self.joins.len() {
-            return Err(Error::internal(format!("{} states for the {} joins of {}", states.len(), self.joins.len(), self.name)));
-        }
+        self.check_request(request)?;
         let rows = moments.len();
         let mut columns = request.columns().to_vec();
         columns.push(Arc::new(TimestampMicrosecondArray::from(moments.to_vec())));
         let mut read = Vec::with_capacity(self.joins.len());
         let mut entities = Vec::with_capacity(self.joins.len());
-        for (join, state) in self.joins.iter().zip(states) {
+        for at in 0..self.joins.len() {
             let mut touched = touches.as_ref().map(|_| Vec::new());
-            let (features, keys) = self.read_join(join, *state, &mut columns, moments, mode, touched.as_mut())?;
+            let (features, keys) = self.read_join(at, read_view, &mut columns, moments, touched.as_mut())?;
             if let (Some(touches), Some(touched)) = (touches.as_deref_mut(), touched) {
                 touches.push(touched);
             }
@@ -272,18 +331,18 @@ impl ServicePlan {
 
     fn read_join(
         &self,
-        join: &Join,
-        state: &dyn StateRead,
+        at: usize,
+        read_view: &mut dyn FnMut(usize, &[Request<'_>], Option<&mut Vec<Touch>>) -> Result<Features, Error>,
         columns: &mut Vec<ArrayRef>,
         moments: &[i64],
-        mode: TimeMode,
         touches: Option<&mut Vec<Touch>>,
     ) -> Result<(Features, Keys), Error> {
+        let join = &self.joins[at];
         let before = self.batch(columns.clone(), moments.len())?;
         let key_columns = join.keys.iter().map(|key| Ok(key.evaluate(&before)?.values)).collect::<Result<Vec<_>, Error>>()?;
         let keys = Keys::encode(&key_columns)?;
         let requests: Vec<Request<'_>> = moments.iter().enumerate().map(|(row, &at)| Request { entity: keys.get(row), at }).collect();
-        let features = join.transformation.read_at(state, &requests, mode, touches)?;
+        let features = read_view(at, &requests, touches)?;
         columns.extend(key_columns);
         columns.extend(features.columns.iter().cloned());
         Ok((features, keys))

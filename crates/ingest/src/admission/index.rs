@@ -4,19 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use hashbrown::HashTable;
-use lockstep_model::{Error, Generation};
+use lockstep_model::{Error, Generation, KeyIndex};
 use lockstep_store::{CutRead, KeyWrite};
 use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64;
-
-/// What is remembered of the primary keys of a generation's sources.
-pub trait KeyIndex {
-    /// Calls `found(i, entry)` for each primary key of a source in order, with `None` where it is not known. `keys` need not be sorted.
-    ///
-    /// # Errors
-    /// Where the index cannot be read.
-    fn get_many(&self, source: u16, keys: &[&[u8]], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error>;
-}
 
 /// The keys of one generation in a store, as of one cut.
 #[derive(Clone, Copy)]

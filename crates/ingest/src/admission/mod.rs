@@ -38,6 +38,7 @@
 mod admitted;
 mod batch;
 mod index;
+mod next;
 mod screen;
 mod slots;
 #[cfg(test)]
@@ -57,7 +58,9 @@ use lockstep_store::{Counters, DeadLetter, Refusal};
 use lockstep_transform::catalog::SourcePlan;
 
 pub use admitted::Admitted;
-pub use index::{CutKeys, KeyEntry, KeyIndex, KeyTable, MemoryKeyIndex, PendingKeys};
+pub use index::{CutKeys, KeyEntry, KeyTable, MemoryKeyIndex, PendingKeys};
+pub use lockstep_model::KeyIndex;
+pub use next::AdmitNext;
 
 /// Version of the layout of a key's entry.
 const LAYOUT: u8 = 1;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use lockstep_model::{Error, FilePosition, KafkaPosition};
+use lockstep_model::{Error, FilePosition, KafkaPosition, Position, PushPosition};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::definition::KafkaTopic;
 
@@ -12,9 +12,10 @@ use super::Files;
 use crate::admission::Kind;
 use crate::kafka::{End, Request, TopicLog, partition_of};
 use crate::pipeline::{self, dialect_of, file_format, schema_of};
+use crate::push::Again;
 use crate::source::{Chunk, Format, ReadRequest, SourceBatch, SourceFile, SourceReader, WantedSource};
 
-/// Most records of a topic that are read at once.
+/// Most records of a topic, or pushed rows, that are read at once.
 const BATCH_ROWS: usize = 8192;
 
 /// Reads a partition and remembers how far it was asked for.
@@ -34,6 +35,7 @@ enum Reader {
     File(SourceReader),
     /// A topic, of which one partition is read.
     Topic(Box<TopicLog>),
+    Push(Box<Again>),
 }
 
 impl fmt::Debug for Log {
@@ -93,6 +95,26 @@ impl Log {
         Ok(Log { name: name.to_owned(), reader: Reader::Topic(Box::new(log)), chunk: None, read: done, done, event_time_max })
     }
 
+    /// Opens a push log, of which `source` was read up to `position`.
+    pub(super) fn of_push(source: &SourcePlan, position: &PushPosition, files: &Files) -> Result<Log, Error> {
+        let unknown = || Error::internal(format!("what was pushed to `{}` was applied, and nobody says where it is", source.name));
+        let log = Again::open(files.push.as_ref().ok_or_else(unknown)?, source, position)?;
+        let name = format!("the push log of source `{}`", source.name);
+        let (done, event_time_max) = (position.first, position.begun_at);
+        Ok(Log { name, reader: Reader::Push(Box::new(log)), chunk: None, read: done, done, event_time_max })
+    }
+
+    /// Whether what was read so far is what was read up to a position, where that can be told.
+    ///
+    /// # Errors
+    /// Data where it is not.
+    pub(super) fn compare(&self, position: &Position) -> Result<(), Error> {
+        match (&self.reader, position) {
+            (Reader::Push(log), Position::Push(position)) => log.compare(position),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the next rows, of which those before `end` are wanted; whether there are any.
     fn next(&mut self, end: u64) -> Result<bool, Error> {
         match &mut self.reader {
@@ -109,6 +131,11 @@ impl Log {
                     None => end,
                 };
                 Ok(true)
+            }
+            Reader::Push(log) => {
+                self.chunk = log.chunk(end, BATCH_ROWS)?;
+                self.read = self.chunk.as_ref().and_then(|chunk| chunk.batches.first()).map_or(self.read, |batch| batch.position.rows());
+                Ok(self.chunk.is_some())
             }
         }
     }
@@ -145,7 +172,7 @@ impl Log {
 
     fn too_short(&self, end: u64) -> Error {
         let name = &self.name;
-        Error::data(format!("{name} is not the file that was applied · it has {} rows, and {end} of it were · restore it", self.read))
+        Error::data(format!("{name} is not what was applied · it has {} rows, and {end} of it were · restore it", self.read))
     }
 }
 

@@ -19,7 +19,7 @@ use lockstep_transform::tiles::{self, MemoryState, Shape};
 
 use crate::admission::{Kind, MemoryKeyIndex};
 use crate::kafka::Settings;
-use crate::pipeline::{Pending, Target, arrivals_of, history_path};
+use crate::pipeline::{Newest, Pending, Target, arrivals_of, history_path, horizon};
 use crate::source::{SourceBatch, SourceFile, Stores, locate};
 use log::Log;
 use visible::Visible;
@@ -46,7 +46,7 @@ pub struct Replayed {
     pub rows: u64,
 }
 
-/// Where files and topics are.
+/// Where files, topics and what was pushed are.
 #[derive(Debug, Clone)]
 pub struct Files {
     /// Where relative paths start.
@@ -55,6 +55,8 @@ pub struct Files {
     pub stores: Stores,
     /// Where the brokers of Kafka topics are, where that is known.
     pub kafka: Option<Arc<Settings>>,
+    /// The directory of what was pushed: `push` in that of the store.
+    pub push: Option<PathBuf>,
 }
 
 /// Reads everything that `target` has applied, up to its positions in `cut`, and computes its state with trees of the given shape.
@@ -137,6 +139,18 @@ impl<'a> Replay<'a> {
         &self.state
     }
 
+    /// What is remembered of primary keys at the positions it stands at; nothing is forgotten of it.
+    pub fn keys(&self) -> &MemoryKeyIndex {
+        &self.keys
+    }
+
+    /// Per source, by its number within the view: before which event time a store at these positions may have forgotten keys, µs.
+    pub fn keys_before(&self) -> Vec<(u16, i64)> {
+        let newest: Newest = self.logs.iter().filter_map(|(id, log)| Some((id.clone(), log.event_time_max?))).collect();
+        horizon(self.target, &newest)
+            .map_or_else(Vec::new, |horizon| horizon.keys_before.iter().map(|&(source, before)| (source, before.0)).collect())
+    }
+
     fn admit(&mut self, positions: &[(PartitionId, Position)]) -> Result<(), Error> {
         let mut positions: Vec<&(PartitionId, Position)> = positions.iter().collect();
         // History comes before the logs, and each partition when it was begun, as it did.
@@ -157,6 +171,7 @@ impl<'a> Replay<'a> {
                         Log::of_file(self.catalog, source, &self.together(id), (path.unwrap_or(&id.partition), kind), position, self.files)?
                     }
                     Position::Kafka(position) => Log::of_topic(self.catalog, source, &id.partition, position, self.files)?,
+                    Position::Push(position) => Log::of_push(source, position, self.files)?,
                 }
             }
         };
@@ -164,6 +179,7 @@ impl<'a> Replay<'a> {
             return Err(Error::internal(format!("{} is asked for up to row {} after row {}", id.partition, position.rows(), log.done())));
         }
         self.rows += log.read_to(position.rows(), |batch, rows, event_time_max| self.batch(batch, id, rows, event_time_max, kind))?;
+        log.compare(position)?;
         self.logs.insert(id.clone(), log);
         Ok(())
     }
@@ -199,7 +215,7 @@ impl<'a> Replay<'a> {
             self.keys.apply(&self.pending.keys[already..]);
             self.pending.keys.truncate(already);
         }
-        Ok(after)
+        Ok(batch.event_time_max(after, |row| rows.contains(&row)))
     }
 
     fn finish(self) -> Result<Replayed, Error> {

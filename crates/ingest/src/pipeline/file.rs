@@ -73,7 +73,7 @@ fn wanted(
 fn file_position(position: &Position) -> Option<&FilePosition> {
     match position {
         Position::File(position) => Some(position),
-        Position::Kafka(_) => None,
+        Position::Kafka(_) | Position::Push(_) => None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::history_path;
 use super::step::Target;
 
 /// The largest event time of each partition of the logs, µs.
-pub(super) type Newest = BTreeMap<PartitionId, i64>;
+pub(crate) type Newest = BTreeMap<PartitionId, i64>;
 
 /// The least of the partitions' newest event times, of one source.
 fn watermark(newest: &Newest, source: &str) -> Option<i64> {
@@ -31,7 +31,7 @@ pub(super) fn forgotten(target: &Target, horizon: &Horizon) -> BTreeMap<String, 
 }
 
 /// The horizon of a generation; `None` while nothing may be forgotten.
-pub(super) fn horizon(target: &Target, newest: &Newest) -> Option<Horizon> {
+pub(crate) fn horizon(target: &Target, newest: &Newest) -> Option<Horizon> {
     let mut horizon = Horizon::default();
     for (ordinal, source) in target.sources.iter().enumerate() {
         // A correction may move an event past any lateness: keys of sources with versions are remembered.

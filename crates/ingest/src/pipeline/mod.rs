@@ -15,9 +15,10 @@ mod stream;
 pub use lockstep_model::position::{history_partition, history_path};
 
 pub use backfill::{BackfillOptions, BackfillReport, backfill, file_format};
+pub(crate) use horizon::{Newest, horizon};
 pub use log::{Applied, Input, Log, Read, Standing};
 pub use step::{Pending, Target, arrivals_of};
-pub use stream::{StreamOptions, StreamReport, accept_gaps, dialect_of, follow, ingest, schema_of};
+pub use stream::{Logs, StreamOptions, StreamReport, accept_gaps, dialect_of, follow, ingest, schema_of};
 
 use std::collections::BTreeMap;
 

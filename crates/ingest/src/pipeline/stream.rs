@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lockstep_model::{Clock, Error, EventTime, PartitionId, Position};
 use lockstep_store::{Commit, CutRead, OnlineStore};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
+use lockstep_transform::definition::KafkaTopic;
 use lockstep_transform::tiles::Shape;
 
 use super::file;
@@ -16,6 +17,7 @@ use super::step::{Pending, Target, arrivals_of};
 use super::{LogProgress, Observer, Progress, Tally};
 use crate::admission::{CutKeys, KeyIndex, Kind, MemoryKeyIndex, PendingKeys};
 use crate::kafka::{self, Gap, Kafka};
+use crate::push::{self, Push};
 use crate::source::{Chunk, Dialect, Format, SourceBatch, SourceFile, SourceSchema, zone::Zone};
 
 /// How to read a log.
@@ -85,34 +87,56 @@ pub fn ingest(
     }
 }
 
-/// Applies the Kafka topics of sources to generations from their positions on, until it is told to stop, or to their ends where `kafka` says so. A topic
+/// The logs that are followed: of each source its topic, where it declares one, and what is pushed to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Logs<'a> {
+    /// The brokers; `None` where no topics are to be read.
+    pub kafka: Option<&'a Kafka>,
+    /// The push log; `None` where nobody pushes.
+    pub push: Option<&'a Push>,
+}
+
+/// Applies the Kafka topics and the push logs of sources to generations from their positions on, until it is told to stop, or to their ends where these say so. A log
 /// that cannot be read on is told in the report; the others go on.
 ///
 /// # Errors
-/// Where the store cannot be read or written. Invalid where no target reads a source asked for, or the source declares no topic.
+/// Where the store cannot be read or written. Invalid where no target reads a source asked for, or there are only topics and the source declares none.
 pub fn follow(
     store: &dyn OnlineStore,
     catalog: &Catalog,
     targets: &[Target],
-    kafka: &Kafka,
+    logs: Logs<'_>,
     options: &StreamOptions,
     observe: &mut Observer<'_>,
 ) -> Result<StreamReport, Error> {
     let mut run = Run::new(store, catalog, targets, options)?;
-    let sources = kafka::sources(run.sources(&options.sources)?, &options.sources)?;
-    let names: Vec<&str> = sources.iter().map(|(source, _)| source.name.as_str()).collect();
-    let stage = format!("following {}", names.join(", "));
+    let sources = run.sources(&options.sources)?;
+    let topics = logs.topics(sources.clone(), &options.sources)?;
     let declared: Vec<String> = catalog.sources.keys().cloned().collect();
-    let inputs = sources.iter().map(|(source, topic)| {
-        let stands = targets.iter().zip(&run.positions).filter(|(target, _)| target.branches_of(&source.name).next().is_some());
-        kafka::input(kafka, source, topic, &declared, stands.map(|(_, positions)| positions), options)
-    });
-    let inputs = inputs.collect();
+    let topics = logs.kafka.into_iter().flat_map(|kafka| topics.iter().map(move |topic| (kafka, topic)));
+    let topics = topics.map(|(kafka, (source, topic))| kafka::input(kafka, source, topic, &declared, run.stands(source), options));
+    let pushed = logs.push.into_iter().flat_map(|push| sources.iter().map(move |source| (push, source)));
+    let pushed = pushed.map(|(push, source)| push::input(push, source, run.stands(source), options));
+    let inputs: Vec<Input> = topics.chain(pushed).collect();
+    let names: BTreeSet<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+    let stage = format!("following {}", names.into_iter().collect::<Vec<_>>().join(", "));
+    run.push = logs.push;
     run.drain(stage, inputs, observe)?;
     Ok(run.report)
 }
 
-/// Puts the positions of sources whose topics do not hold them any more to what there is, so that [`follow`] goes on from there. What is lost stays lost.
+impl Logs<'_> {
+    /// Those of `sources` that have a topic which is to be read, with it.
+    fn topics(&self, sources: Vec<Arc<SourcePlan>>, asked: &[String]) -> Result<Vec<(Arc<SourcePlan>, KafkaTopic)>, Error> {
+        match (self.kafka, self.push) {
+            (None, _) => Ok(Vec::new()),
+            (Some(_), None) => kafka::sources(sources, asked),
+            (Some(_), Some(_)) => Ok(sources.into_iter().filter_map(|source| source.options.topic.clone().map(|topic| (source, topic))).collect()),
+        }
+    }
+}
+
+/// Puts the positions of sources whose topics or push logs do not hold them any more to what there is, so that [`follow`] goes on from there. What is lost stays lost.
 ///
 /// # Errors
 /// As [`follow`].
@@ -120,19 +144,25 @@ pub fn accept_gaps(
     store: &dyn OnlineStore,
     catalog: &Catalog,
     targets: &[Target],
-    kafka: &Kafka,
+    logs: Logs<'_>,
     options: &StreamOptions,
 ) -> Result<Vec<Gap>, Error> {
     let run = Run::new(store, catalog, targets, options)?;
+    let sources = run.sources(&options.sources)?;
     let (mut gaps, mut commits) = (Vec::new(), Vec::new());
     for (target, positions) in targets.iter().zip(&run.positions) {
         let mut commit = Commit::new(target.generation.generation, store.epoch());
-        for (source, topic) in kafka::sources(run.sources(&options.sources)?, &options.sources)? {
-            for (gap, position) in kafka::accept(&kafka.settings, &source.name, &topic.name, positions)? {
-                commit.positions.push((gap.partition.clone(), position));
-                gaps.push(gap);
+        let mut accepted = Vec::new();
+        for (source, topic) in logs.topics(sources.clone(), &options.sources)? {
+            if let Some(kafka) = logs.kafka {
+                accepted.extend(kafka::accept(&kafka.settings, &source.name, &topic.name, positions)?);
             }
         }
+        for source in &sources {
+            accepted.extend(logs.push.map(|push| push::accept(push, source, positions)).transpose()?.flatten());
+        }
+        commit.positions.extend(accepted.iter().map(|(gap, position)| (gap.partition.clone(), position.clone())));
+        gaps.extend(accepted.into_iter().map(|(gap, _)| gap));
         commits.push(commit);
     }
     store.commit_all(commits)?;
@@ -156,6 +186,8 @@ struct Run<'a> {
     pending: Vec<Pending>,
     /// How each log stands.
     standings: Vec<Standing>,
+    /// The push log, of which segments may go once everybody has applied them.
+    push: Option<&'a Push>,
     report: StreamReport,
 }
 
@@ -171,7 +203,19 @@ impl<'a> Run<'a> {
         }
         let begun = positions.iter().map(|known| known.len() as u64).collect();
         let pending = targets.iter().map(|_| Pending::default()).collect();
-        Ok(Run { store, catalog, targets, options, positions, newest, begun, pending, standings: Vec::new(), report: StreamReport::default() })
+        Ok(Run {
+            store,
+            catalog,
+            targets,
+            options,
+            positions,
+            newest,
+            begun,
+            pending,
+            standings: Vec::new(),
+            push: None,
+            report: StreamReport::default(),
+        })
     }
 
     /// The sources that targets read, or those of them that are wanted.
@@ -185,6 +229,12 @@ impl<'a> Run<'a> {
         }
         let is_wanted = |name: &str| read.contains(name) && (wanted.is_empty() || wanted.iter().any(|wanted| wanted == name));
         Ok(self.catalog.sources.values().filter(|source| is_wanted(&source.name)).cloned().collect())
+    }
+
+    /// The positions of the targets that read a source.
+    fn stands<'s>(&'s self, source: &'s SourcePlan) -> impl Iterator<Item = &'s BTreeMap<PartitionId, Position>> {
+        let reads = |(target, _): &(&Target, _)| target.branches_of(&source.name).next().is_some();
+        self.targets.iter().zip(&self.positions).filter(reads).map(|(_, positions)| positions)
     }
 
     /// Reads logs and applies what comes, to the end of all or until it is told to stop.
@@ -241,6 +291,7 @@ impl<'a> Run<'a> {
         if let Some(applied) = applied {
             chunk.batches.iter().for_each(|batch| applied(&batch.partition, &batch.position));
         }
+        chunk.batches.iter().try_for_each(|batch| self.forget_pushes(batch))?;
         progress.rows += chunk.rows_read;
         progress.bytes += chunk.bytes_read;
         progress.bytes_total = standing.bytes_total;
@@ -248,6 +299,26 @@ impl<'a> Run<'a> {
         progress.watermark = self.watermark();
         self.report.rows = progress.rows;
         Ok(())
+    }
+
+    /// Removes what was pushed to a source long ago and has been applied by every published generation that reads it, those included that are not fed any more.
+    fn forget_pushes(&self, batch: &SourceBatch) -> Result<(), Error> {
+        let (Some(push), Position::Push(_)) = (self.push, &batch.position) else { return Ok(()) };
+        let source = &batch.partition.source;
+        if !push.log.has_passed(source, batch.position.rows()) {
+            return Ok(());
+        }
+        let applied = |positions: &BTreeMap<PartitionId, Position>| positions.get(&batch.partition).map_or(0, Position::rows);
+        let fed = self.targets.iter().zip(&self.positions).filter(|(target, _)| target.branches_of(source).next().is_some());
+        let mut least = fed.map(|(_, positions)| applied(positions)).min().unwrap_or(0);
+        let cut = self.store.cut();
+        for info in cut.generations()?.iter().filter(|info| info.published()) {
+            let positions: BTreeMap<PartitionId, Position> = cut.positions(info.generation)?.into_iter().collect();
+            if positions.keys().any(|id| id.source == *source) {
+                least = least.min(applied(&positions));
+            }
+        }
+        push.log.remove(source, least)
     }
 
     fn watermark(&self) -> Option<EventTime> {
@@ -346,6 +417,7 @@ impl<'a> Run<'a> {
         if !reads {
             return Ok(false);
         }
+        let event_time_max = batch.event_time_max(event_time_max, |row| row >= from);
         let order = position.map_or(self.begun[at], Position::order);
         self.begun[at] += u64::from(position.is_none());
         let position = batch.position.applied(position, event_time_max, begun_at, order);

@@ -48,7 +48,7 @@ use std::sync::Arc;
 
 use ::arrow::array::{BooleanArray, Int64Array, RecordBatch};
 use ::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use lockstep_model::{Error, FilePosition, PartitionId, Position};
+use lockstep_model::{Error, EventTime, FilePosition, PartitionId, Position};
 
 pub use avro::{Schemas, Wire};
 pub use csv::Dialect;
@@ -167,8 +167,19 @@ pub struct SourceBatch {
     pub bad: Vec<BadRow>,
     /// Where the rows of `batch` came from, for those that are refused later.
     pub original: OriginalRows,
+    /// That no event of the partition before a moment is to be expected after these rows.
+    pub heartbeat: Option<Heartbeat>,
     /// The position after this batch. `event_time_max` is what the position resumed from said: admission moves it.
     pub position: Position,
+}
+
+/// A record of a log that is no event: it moves the partition's largest event time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Its number within the partition.
+    pub row: u64,
+    /// The moment before which no event is to be expected.
+    pub event_time: EventTime,
 }
 
 /// What one read gives: a batch for each wanted source, empty ones too, since all positions move together.
@@ -180,6 +191,14 @@ pub struct Chunk {
     pub rows_read: u64,
     /// Bytes of the file that were passed; of Parquet an estimate by rows.
     pub bytes_read: u64,
+}
+
+impl SourceBatch {
+    /// The partition's largest event time behind those of its rows whose numbers are `wanted`, where these came to `rows_max`.
+    pub fn event_time_max(&self, rows_max: Option<i64>, wanted: impl Fn(u64) -> bool) -> Option<i64> {
+        let heartbeat = self.heartbeat.filter(|heartbeat| wanted(heartbeat.row));
+        rows_max.max(heartbeat.map(|heartbeat| heartbeat.event_time.0))
+    }
 }
 
 /// How far reading has come.

@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod input;
 mod property;
+mod pushes;
 mod support;
 mod troubles;
 #[cfg(target_os = "linux")]
@@ -140,7 +141,7 @@ fn a_log_that_is_begun_behind_what_is_forgotten_brings_nothing_twice() {
         .collect();
     let watermark = "2024-01-01T00:50:00Z";
     assert_eq!(refused, [0, 1, 2].map(|row| (row, watermark.to_owned())));
-    let files = Files { base: project.dir().to_owned(), stores: Stores::local(), kafka: None };
+    let files = Files { base: project.dir().to_owned(), stores: Stores::local(), kafka: None, push: None };
     let replayed = replay(project.catalog(), &target, &cut, &files, Shape::default()).unwrap();
     assert_eq!(replayed.refusals.len(), 3);
     assert_eq!(project.answers_in(&replayed.state, &target), project.answers(&store, &target));
@@ -159,7 +160,7 @@ fn where_rows_conflict_the_first_that_came_stands_in_a_replay_too() {
         for log in ["x.ndjson", "w.ndjson"] {
             project.stream_file(log, &store, &target, 1, Shape::default(), &Arc::default());
         }
-        let files = Files { base: project.dir().to_owned(), stores: Stores::local(), kafka: None };
+        let files = Files { base: project.dir().to_owned(), stores: Stores::local(), kafka: None, push: None };
         let replayed = replay(project.catalog(), &target, &store.cut(), &files, Shape::default()).unwrap();
         assert_eq!(project.answers_in(&replayed.state, &target), project.answers(&store, &target));
         answers.push(project.answers(&store, &target));

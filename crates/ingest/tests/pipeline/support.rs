@@ -41,7 +41,7 @@ pub struct Outcome {
     pub dead_letters: Vec<DeadLetter>,
 }
 
-fn stream_options() -> StreamOptions {
+pub fn stream_options() -> StreamOptions {
     StreamOptions {
         format: Format::Ndjson,
         sources: Vec::new(),

@@ -93,7 +93,7 @@ impl Case {
 
     fn ask(&self, project: &Project, store: &Store, target: &Target) -> String {
         let cut = OnlineStore::cut(store);
-        let files = Files { base: project.dir().to_owned(), stores: Stores::local(), kafka: None };
+        let files = Files { base: project.dir().to_owned(), stores: Stores::local(), kafka: None, push: None };
         let replayed = replay(project.catalog(), target, &*cut, &files, Shape::default()).unwrap();
         let answers = self.answers_of(project, target, &cut.state(target.generation.generation));
         assert_eq!(self.answers_of(project, target, &replayed.state), answers, "{}: replayed", self.path.display());

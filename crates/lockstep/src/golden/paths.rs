@@ -17,6 +17,7 @@ use lockstep_serve::{LookupRequest, Served};
 use lockstep_store::{Commit, Counters, NewGeneration, OnlineStore, Store, StoreOptions, SyncPolicy};
 use lockstep_transform::catalog::{Availability, Catalog, SourcePlan};
 use lockstep_transform::definition::Diagnostic;
+use lockstep_transform::next_event::ViewState;
 use lockstep_transform::tiles::{Request, Shape};
 use lockstep_transform::transformation::Transformation;
 
@@ -301,17 +302,26 @@ impl<'a> Run<'a> {
 
     fn replay(&self) -> Result<Vec<Replayed>> {
         let cut = OnlineStore::cut(&self.store);
-        let files = Files { base: self.dir.path().to_owned(), stores: Stores::local(), kafka: None };
+        let files = Files { base: self.dir.path().to_owned(), stores: Stores::local(), kafka: None, push: None };
         self.targets.iter().map(|target| Ok(replay(self.catalog, target, &*cut, &files, OFFLINE)?)).collect()
     }
 
     fn answer(&self, ask: &Ask, replayed: &[Replayed]) -> Result<Answer> {
         let (row, moments) = (self.request(ask)?, [ask.at.0]);
         if let Some(service) = self.catalog.services.get(self.name) {
-            let state = |view: &str| self.targets.iter().position(|target| target.view.view == view).map(|at| &replayed[at].state as &dyn StateRead);
-            let states: Vec<&dyn StateRead> = service.joins.iter().filter_map(|join| state(&join.view)).collect();
+            let of = |view: &str| self.targets.iter().position(|target| target.view.view == view).map(|at| &replayed[at]);
+            let views: Vec<&Replayed> = service.joins.iter().filter_map(|join| of(&join.view)).collect();
             let mode = ask.time.unwrap_or_else(|| self.catalog.service_time_mode(service));
-            let answer = service.answer(&states, &row, &moments, mode, None)?;
+            let answer = if service.request_as.is_none() {
+                let states: Vec<&dyn StateRead> = views.iter().map(|replayed| &replayed.state as &dyn StateRead).collect();
+                service.answer(&states, &row, &moments, mode, None)?
+            } else {
+                let before = service.joins.iter().filter_map(|join| self.keys_before(&join.view)).collect::<Result<Vec<_>>>()?;
+                let views = views.iter().zip(&before);
+                let views: Vec<ViewState<'_>> =
+                    views.map(|(replayed, keys_before)| ViewState { state: &replayed.state, keys: &replayed.keys, keys_before }).collect();
+                service.answer_events(&views, &row, &moments, mode, None).map_err(|error| self.wrong(ask, &error))?
+            };
             return Ok(Answer {
                 names: service.schema.fields().iter().map(|field| field.name().clone()).collect(),
                 columns: answer.columns,
@@ -329,6 +339,13 @@ impl<'a> Run<'a> {
             columns: features.columns,
             statuses: features.statuses.iter().map(|statuses| statuses[0]).collect(),
         })
+    }
+
+    /// Before which event times the store may have forgotten keys of a view's sources.
+    fn keys_before(&self, view: &str) -> Option<Result<Vec<(u16, i64)>>> {
+        let target = self.targets.iter().find(|target| target.view.view == view)?;
+        let horizon = OnlineStore::cut(&self.store).horizon(target.generation.generation);
+        Some(horizon.map(|horizon| horizon.keys_before.iter().map(|&(source, before)| (source, before.0)).collect()).map_err(Into::into))
     }
 
     fn request(&self, ask: &Ask) -> Result<RecordBatch> {

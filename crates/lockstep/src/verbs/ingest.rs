@@ -72,7 +72,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         Some(from) => feed::run_ingest(&held, from, &arguments.source, answering.as_mut(), &stop)?,
         None => {
             let topics = feed::Topics { sources: arguments.source.clone(), until_end: arguments.until_end, accept_gap: arguments.accept_gap };
-            feed::run_follow(&held, &topics, &context.out, &stop, &mut |_| {})?
+            let push = project.push_dir().is_dir().then(|| project.push_log()).transpose()?;
+            feed::run_follow(&held, &topics, push, &context.out, &stop, &mut |_| {})?
         }
     };
     let stopped = std::mem::take(&mut report.stopped);

@@ -1,18 +1,23 @@
 //! `serve`: owns the store, applies what comes, and answers.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+use arrow::array::RecordBatch;
 use clap::Args;
-use lockstep_model::{Clock, Error, SystemClock};
+use lockstep_ingest::pipeline::Progress as PipelineProgress;
+use lockstep_ingest::push::PushLog;
+use lockstep_model::{Clock, Error, EventTime, SystemClock};
 use lockstep_serve::admin::{Admin, Answer, Description, Progress};
 use lockstep_serve::live::Live;
 use lockstep_serve::metrics::Metrics;
 use lockstep_serve::server::{Running, ServerOptions, Service, start};
-use lockstep_serve::{Lags, warm};
+use lockstep_serve::{Lags, Pushes, warm};
+use lockstep_transform::catalog::SourcePlan;
 
 use super::Context;
 use crate::ask;
@@ -58,18 +63,19 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let held = if arguments.standby { context.own_in_turn(&project, "serve", &stop)? } else { Some(context.own(&project, "serve")?) };
     let Some(held) = held else { return Ok(Outcome::Fine) };
     let owned = held.shared();
-    let topics = if arguments.no_ingest { Vec::new() } else { feed::topics(&owned)? };
-    let lags = Arc::new(Lags::new(topics.clone()));
+    let sources = feed::sources(&owned)?;
+    let push = if arguments.no_ingest { None } else { Some(owned.project.push_log()?) };
+    let lags = Arc::new(Lags::new(sources.iter().filter(|_| push.is_some()).cloned()));
     let live = Arc::new(Live::new(Arc::clone(&owned.store), Arc::new(SystemClock), Arc::clone(&lags))?);
-    let running = listen(&owned, &live)?;
+    let running = listen(&owned, &live, push.as_ref())?;
     let at = running.address();
     context.out.say(&format!("listening on {at}: gRPC, and JSON over HTTP"));
     warm(&live)?;
     running.ready();
     context.out.say(&format!("ready · {}", what_is_there(&live)));
-    let ingester = (!topics.is_empty()).then(|| {
+    let ingester = push.map(|push| {
         let (owned, lags, out, stop) = (Arc::clone(&owned), Arc::clone(&lags), context.out, Arc::clone(&stop));
-        thread::spawn(move || follow(&owned, topics, &lags, out, &stop))
+        thread::spawn(move || follow(&owned, sources, push, &lags, out, &stop))
     });
     watch(&live, &stop);
     context.out.say("ending: no more requests are taken");
@@ -79,9 +85,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     ended.map(|()| Outcome::Fine)
 }
 
-fn listen(owned: &Arc<Owned>, live: &Arc<Live>) -> Result<Running> {
+fn listen(owned: &Arc<Owned>, live: &Arc<Live>, push: Option<&Arc<PushLog>>) -> Result<Running> {
     let config = &owned.project.config;
-    let service = Arc::new(Service::new(Arc::clone(live), config.serve.limits(), Arc::new(Metrics::new())));
+    let service = Arc::new(Service::new(Arc::clone(live), push.cloned().map(pushes), config.serve.limits(), Arc::new(Metrics::new())));
     let asked = Arc::clone(owned);
     let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
         ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))
@@ -105,22 +111,32 @@ fn what_is_there(live: &Live) -> String {
     names.join(", ")
 }
 
-/// Follows topics until it is told to stop. What cannot be read on is told, and served with the lag that it has.
-fn follow(owned: &Owned, sources: Vec<String>, lags: &Lags, out: Output, stop: &Arc<AtomicBool>) -> Result<()> {
-    let topics = Topics { sources, until_end: false, accept_gap: false };
-    let outcome = feed::run_follow(owned, &topics, &out, stop, &mut |progress| {
-        for log in &progress.logs {
-            let Some(lag) = lags.source(&log.name) else { continue };
-            lag.told(log.behind, log.caught_up_at);
-            if let Some(why) = &log.stopped {
-                lag.stopped(why);
-            }
-        }
-    });
+/// A push log as the server sees it.
+struct Pushed(Arc<PushLog>);
+
+fn pushes(log: Arc<PushLog>) -> Box<dyn Pushes> {
+    Box::new(Pushed(log))
+}
+
+impl Pushes for Pushed {
+    fn append(&self, source: &SourcePlan, rows: RecordBatch) -> Result<Range<u64>, Error> {
+        self.0.append(source, rows).map(|appended| appended.first_row..appended.next_row)
+    }
+
+    fn heartbeat(&self, source: &SourcePlan, event_time: EventTime) -> Result<Range<u64>, Error> {
+        self.0.heartbeat(source, event_time).map(|appended| appended.first_row..appended.next_row)
+    }
+}
+
+/// Follows topics and pushes until it is told to stop. What cannot be read on is told, and served with the lag that it has.
+fn follow(owned: &Owned, sources: Vec<String>, push: Arc<PushLog>, lags: &Lags, out: Output, stop: &Arc<AtomicBool>) -> Result<()> {
+    let topics = Topics { sources: Vec::new(), until_end: false, accept_gap: false };
+    let outcome =
+        feed::run_follow(owned, &topics, Some(push), &out, stop, &mut |progress| sources.iter().for_each(|source| tell(lags, source, progress)));
     let stopped = match outcome {
         Ok(report) => feed::say_stopped(report.stopped),
         Err(error) => {
-            topics.sources.iter().filter_map(|source| lags.source(source)).for_each(|lag| lag.stopped(error.to_string()));
+            sources.iter().filter_map(|source| lags.source(source)).for_each(|lag| lag.stopped(error.to_string()));
             Err(error)
         }
     };
@@ -130,6 +146,19 @@ fn follow(owned: &Owned, sources: Vec<String>, lags: &Lags, out: Output, stop: &
         out.say(&format!("nothing more is applied, and what is there is served: {error}"));
     }
     stopped
+}
+
+/// Tells how a source stands: its topic, and what is pushed to it.
+fn tell(lags: &Lags, source: &str, progress: &PipelineProgress) {
+    let Some(lag) = lags.source(source) else { return };
+    let logs = || progress.logs.iter().filter(|log| log.name == source);
+    let behind = logs().map(|log| log.behind).sum();
+    // At its end where all of them are, or were.
+    let caught_up_at = logs().map(|log| log.caught_up_at).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min());
+    lag.told(behind, caught_up_at);
+    if let Some(why) = logs().find_map(|log| log.stopped.as_ref()) {
+        lag.stopped(why);
+    }
 }
 
 /// Waits to be told to end, and takes up other definitions meanwhile.

@@ -120,11 +120,11 @@ pub struct SourceStatus {
 /// Where a partition stands.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PartitionStatus {
-    /// A path; `-` for standard input; `kafka://departures/3` for a topic and a number.
+    /// A path; `-` for standard input; `kafka://departures/3` for a topic and a number; `push` for what is pushed.
     pub partition: String,
     /// Whether it is history.
     pub history: bool,
-    /// Rows done; of a topic's partition the next offset.
+    /// Rows done, heartbeats of a push log among them; of a topic's partition the next offset.
     pub rows: u64,
     /// Whether its end was reached.
     pub complete: bool,

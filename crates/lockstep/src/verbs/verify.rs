@@ -138,7 +138,8 @@ impl ask::Question for Question {
         let catalog = &*owned.catalog()?;
         let cut = OnlineStore::cut(&*owned.store);
         let targets = feed::targets(&*cut, catalog, true)?;
-        let files = Files { base: owned.project.dir.clone(), stores: Stores::local(), kafka: brokers(owned, &*cut)? };
+        let files =
+            Files { base: owned.project.dir.clone(), stores: Stores::local(), kafka: brokers(owned, &*cut)?, push: Some(owned.project.push_dir()) };
         let options = |moments: &Moments| {
             let Moments { values, seed, time, oracle_rows } = *moments;
             VerifyOptions { values, seed, time, oracle_rows, files: files.clone() }

@@ -8,6 +8,7 @@ use lockstep_model::{Error, EventTime, StateRead};
 use lockstep_serve::admin::Progress;
 use lockstep_store::CutRead;
 use lockstep_transform::catalog::Catalog;
+use lockstep_transform::next_event::ViewState;
 use lockstep_transform::tiles::Request;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -94,21 +95,30 @@ pub fn verify_served(
 
 /// The answer to the same requests, from the state in memory.
 fn answer(catalog: &Catalog, targets: &[Target], replays: &[Option<Replay<'_>>], kept: &Kept) -> Result<Again, Error> {
-    let state_of = |view: &str| -> Result<&dyn StateRead, Error> {
+    let replay_of = |view: &str| -> Result<&Replay<'_>, Error> {
         let at = targets.iter().position(|target| target.view.view == view);
         let replay = at.and_then(|at| replays[at].as_ref());
-        Ok(replay.ok_or_else(|| Error::data(format!("the kept answers do not say where `{view}` stood")))?.state())
+        replay.ok_or_else(|| Error::data(format!("the kept answers do not say where `{view}` stood")))
     };
     let name = &kept.from.name;
     if let Some(service) = catalog.services.get(name) {
-        let states = service.joins.iter().map(|join| state_of(&join.transformation.view)).collect::<Result<Vec<_>, _>>()?;
-        let answer = service.answer(&states, &kept.requests, &kept.moments, kept.from.time, None)?;
+        let replays = service.joins.iter().map(|join| replay_of(&join.transformation.view)).collect::<Result<Vec<_>, _>>()?;
+        let answer = if service.request_as.is_none() {
+            let states: Vec<&dyn StateRead> = replays.iter().map(|replay| replay.state() as &dyn StateRead).collect();
+            service.answer(&states, &kept.requests, &kept.moments, kept.from.time, None)?
+        } else {
+            let view = |replay: &&Replay<'_>| -> Vec<(u16, i64)> { replay.keys_before() };
+            let before: Vec<Vec<(u16, i64)>> = replays.iter().map(view).collect();
+            let views =
+                replays.iter().zip(&before).map(|(replay, keys_before)| ViewState { state: replay.state(), keys: replay.keys(), keys_before });
+            service.answer_events(&views.collect::<Vec<_>>(), &kept.requests, &kept.moments, kept.from.time, None)?
+        };
         return Ok(Again { columns: answer.columns, statuses: texts(&answer.statuses), filled_by: texts(&answer.filled_by) });
     }
     let view = catalog.views.get(name).ok_or_else(|| Error::not_found(format!("`{name}`, which was asked, is defined no longer")))?;
     let entities = view.entity_keys(kept.requests.columns())?;
     let requests: Vec<Request<'_>> = kept.moments.iter().enumerate().map(|(row, &at)| Request { entity: entities.get(row), at }).collect();
-    let features = view.read_at(state_of(name)?, &requests, kept.from.time, None)?;
+    let features = view.read_at(replay_of(name)?.state(), &requests, kept.from.time, None)?;
     let none = vec![vec!["NONE".to_owned(); requests.len()]; features.columns.len()];
     Ok(Again { columns: features.columns, statuses: texts(&features.statuses), filled_by: none })
 }

@@ -7,5 +7,6 @@ mod journey;
 mod json;
 mod ledgers;
 mod plans;
+mod pushes;
 mod support;
 mod tests;

@@ -58,7 +58,13 @@ impl Drop for Server {
 /// A sale of shop `b`, in the newest hour there is.
 fn sale(number: u64) -> Sent {
     let value = format!(r#"{{"id": {}, "shop": "fresh", "amount": 1.5, "at": "2024-05-01T00:00:00.{number:06}Z"}}"#, 1_000_000 + number);
-    Sent { partition: (number % PARTITIONS as u64) as i32, key: None, value: Some(value.into_bytes()), time_ms: 1_714_521_600_000 }
+    Sent {
+        partition: (number % PARTITIONS as u64) as i32,
+        key: None,
+        value: Some(value.into_bytes()),
+        time_ms: 1_714_521_600_000,
+        headers: Vec::new(),
+    }
 }
 
 #[test]
@@ -89,7 +95,9 @@ fn what_is_produced_is_answered_soon_and_nothing_is_lost_or_counted_twice() {
     wait_for("a sale is answered", || (known(&client).statuses().next() != Some(lockstep_client::proto::Status::NotFound)).then_some(()));
     wait_for("it is at the end again", || (project.applied("sales") == Some(applied_of(&server))).then_some(()));
     let metrics = ureq::get(format!("http://{}/metrics", server.address)).call().unwrap().body_mut().read_to_string().unwrap();
-    for name in ["lockstep_source_lag_seconds{source=\"sales\"}", "lockstep_source_behind_rows{source=\"sales\"}", "lockstep_view_watermark_age_seconds"] {
+    for name in
+        ["lockstep_source_lag_seconds{source=\"sales\"}", "lockstep_source_behind_rows{source=\"sales\"}", "lockstep_view_watermark_age_seconds"]
+    {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
     }
     assert_eq!(server.terminate(), Some(0));

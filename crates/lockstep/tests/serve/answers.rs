@@ -117,7 +117,10 @@ fn features_are_chosen_by_name_and_of_many_views_at_once() {
     let names = ["card_ever.payments", "card_activity.payments_7d", "card_ever.payments"];
     let mixed = caller.ask(Request::features(names).column("card", ["c1", "c2"]).as_of(AT_MICROS)).unwrap();
     assert_eq!(mixed.features().map(|feature| feature.0.name.as_str()).collect::<Vec<_>>(), names);
-    assert_eq!(mixed.feature("card_activity.payments_7d").unwrap().values::<i64>(), chosen.features[1].values.as_ref().map(|_| Ok(values(&chosen.features[1]))).unwrap());
+    assert_eq!(
+        mixed.feature("card_activity.payments_7d").unwrap().values::<i64>(),
+        chosen.features[1].values.as_ref().map(|_| Ok(values(&chosen.features[1]))).unwrap()
+    );
     assert_eq!(mixed.0.reads.iter().map(|read| read.view.as_str()).collect::<Vec<_>>(), ["card_ever", "card_activity"]);
 }
 
@@ -135,7 +138,10 @@ fn what_is_said_beside_the_values_can_be_left_out() {
     let read = &full.reads[0];
     assert_eq!((read.alias.as_str(), read.view.as_str(), read.version, read.generation), ("a", "card_activity", 1, 1));
     let [positions] = full.positions.as_slice() else { panic!("{:?}", full.positions) };
-    assert_eq!((positions.views.as_slice(), positions.partitions[0].partition.as_str(), positions.partitions[0].next), (["card_activity".to_owned()].as_slice(), "history:data/payments.csv", 60));
+    assert_eq!(
+        (positions.views.as_slice(), positions.partitions[0].partition.as_str(), positions.partitions[0].next),
+        (["card_activity".to_owned()].as_slice(), "history:data/payments.csv", 60)
+    );
     let filled = full.features.iter().find(|feature| feature.name == "avg_amount_7d").unwrap();
     assert_eq!(filled.filled_by().nth(2), Some(FilledBy::Default), "a default where the entity is unknown");
     assert_eq!(filled.statuses().nth(2), Some(Status::NotFound));
@@ -177,7 +183,8 @@ fn earlier_definitions_answer_while_their_state_is_kept() {
     let asked = || fraud(&CARDS).into_message();
     let of = |definitions| {
         let request = lockstep_client::proto::GetFeaturesRequest { definitions, ..asked() };
-        caller.runtime.block_on(caller.client.raw().get_features(request)).map(tonic::Response::into_inner)
+        let answered = caller.runtime.block_on(caller.client.raw().get_features(request));
+        answered.map(|answer| timeless(Answer(answer.into_inner())))
     };
     let (serving, pinned) = (of(None).unwrap(), of(Some(1)).unwrap());
     assert_eq!((serving.definitions, serving.reads[0].version), (2, 2));

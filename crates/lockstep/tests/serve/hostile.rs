@@ -132,7 +132,8 @@ fn garbage_over_http() {
     println!("seed {seed}");
     let server = Server::start(&project);
     let mut random = Rng::with_seed(seed);
-    let good = r#"{"name": "fraud_v1", "rows": [{"card": "c1", "amount": 1.5, "country": null}], "as_of": ["2024-03-08T12:00:00Z"], "metadata": "full"}"#;
+    let good =
+        r#"{"name": "fraud_v1", "rows": [{"card": "c1", "amount": 1.5, "country": null}], "as_of": ["2024-03-08T12:00:00Z"], "metadata": "full"}"#;
     let agent = crate::support::agent();
     for number in 0..REQUESTS * effort() {
         let body = mutated(good.as_bytes(), &mut random);
@@ -154,7 +155,8 @@ fn garbage_over_the_connection() {
     for _ in 0..300 * effort() {
         let mut stream = TcpStream::connect(&server.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let mut bytes = if random.bool() { preface.to_vec() } else { b"POST /v1/features HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n{".to_vec() };
+        let mut bytes =
+            if random.bool() { preface.to_vec() } else { b"POST /v1/features HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n{".to_vec() };
         bytes = mutated(&bytes, &mut random);
         bytes.extend((0..random.usize(0..200)).map(|_| random.u8(..)));
         // The server may hang up before all of it is there.

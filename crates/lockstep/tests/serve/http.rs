@@ -31,17 +31,17 @@ fn it_says_what_there_is() {
     assert_eq!((view.ttl_micros, view.max_staleness_micros), (Some(30 * 86_400_000_000), Some(60_000_000)));
     assert_eq!(service.request.iter().map(|field| field.sql.as_str()).collect::<Vec<_>>(), ["VARCHAR", "DOUBLE", "VARCHAR"]);
     assert_eq!((service.roles[0].alias.as_str(), service.roles[0].view.as_str()), ("a", "card_activity"));
-    // Nothing is followed, so that nothing lags.
+    // What is pushed is followed, and nothing was.
     let [source] = status.sources.as_slice() else { panic!("{status:?}") };
-    assert_eq!((source.source.as_str(), source.followed, source.lag_micros), ("payments", false, None));
-    assert_eq!((status.definitions, status.views[0].lag_micros), (1, None));
+    assert_eq!((source.source.as_str(), source.followed), ("payments", true));
+    assert_eq!((status.definitions, status.views[0].view.as_str()), (1, "card_activity"));
 
     // The same in JSON.
     let json = |path: &str| -> Value { serde_json::from_str(&server.get(path).1).unwrap() };
     assert_eq!(json("/v1/views")["views"][0], "card_activity");
     assert_eq!(json("/v1/views/card_activity")["meaning"], view.meaning.as_str());
     assert_eq!(json("/v1/services/fraud_v1")["meaning"], service.meaning.as_str());
-    assert_eq!(json("/v1/status")["sources"][0]["followed"], false);
+    assert_eq!(json("/v1/status")["sources"][0]["followed"], true);
     assert_eq!(server.get("/v1/views/card_activty").0, 404);
     let missing = caller.runtime.block_on(raw.describe_view(DescribeViewRequest { name: "card_activty".to_owned() })).unwrap_err();
     assert_eq!(missing.message(), "no feature view named `card_activty` · there are: card_activity · did you mean `card_activity`?");
@@ -60,7 +60,8 @@ fn every_path_is_in_its_description() {
         let operations = operations.as_object().unwrap();
         assert!(operations.keys().all(|method| method == "get" || method == "post"), "{path}");
         if operations.contains_key("get") {
-            let at = names.iter().fold(path.clone(), |path, (hole, name)| path.replace(hole, name)).replace("services/card_activity", "services/fraud_v1");
+            let at =
+                names.iter().fold(path.clone(), |path, (hole, name)| path.replace(hole, name)).replace("services/card_activity", "services/fraud_v1");
             let at = if at.starts_with("/v1/features/") { format!("{at}?card=c1") } else { at };
             assert_eq!(server.get(&at).0, 200, "{at}");
         }

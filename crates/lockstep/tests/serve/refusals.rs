@@ -109,7 +109,11 @@ fn requests_of_json_say_what_is_wrong_too() {
     let cases = [
         ("{", 400, "the body is no request: EOF while parsing an object at line 1 column 1"),
         (r#"{"nmae": "fraud_v1"}"#, 400, "the body is no request: unknown field `nmae`"),
-        (r#"{"name": "card_activity", "rows": [{"card": "c1"}, {}]}"#, 400, "row 1 has no `card`, and row 0 has · write null where there is no value"),
+        (
+            r#"{"name": "card_activity", "rows": [{"card": "c1"}, {}]}"#,
+            400,
+            "row 1 has no `card`, and row 0 has · write null where there is no value",
+        ),
         (r#"{"name": "card_activity", "rows": [{"card": [1]}]}"#, 400, "column `card`: row 0 has [1], and it is of type VARCHAR"),
         (r#"{"name": "card_activity", "rows": [{"card": "c1"}], "as_of": "yesterday"}"#, 400, "`as_of`: "),
         (r#"{"name": "cards", "rows": [{"card": "c1"}]}"#, 404, "no feature service or view named `cards`"),

@@ -35,7 +35,9 @@ fn tokens_let_in_and_their_roles_say_how_far() {
     let server = Server::start(&project);
     let ask = |token: Option<&str>| {
         let security = Security { token: token.map(str::to_owned), ..Security::default() };
-        runtime().block_on(async { Client::connect_with(server.url(), &security).await.unwrap().get_features(card()).await.map_err(|status| status.code()) })
+        runtime().block_on(async {
+            Client::connect_with(server.url(), &security).await.unwrap().get_features(card()).await.map_err(|status| status.code())
+        })
     };
     assert_eq!(ask(None).unwrap_err(), Code::Unauthenticated);
     assert_eq!(ask(Some("r3ad-me2")).unwrap_err(), Code::Unauthenticated);
@@ -134,7 +136,11 @@ fn certificates_on_both_sides() {
         assert!(refused.is_err(), "{what}: {refused:?}");
     }
     // Plain text at a port that speaks TLS.
-    assert!(runtime().block_on(async { Client::connect(server.url()).await?.get_features(card()).await.map_err(|_| lockstep_client::ConnectError::Token) }).is_err());
+    assert!(
+        runtime()
+            .block_on(async { Client::connect(server.url()).await?.get_features(card()).await.map_err(|_| lockstep_client::ConnectError::Token) })
+            .is_err()
+    );
 }
 
 #[test]

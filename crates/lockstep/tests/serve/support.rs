@@ -147,7 +147,8 @@ impl Caller {
 }
 
 /// An answer without what depends on when it was given.
-pub fn timeless(Answer(response): Answer) -> GetFeaturesResponse {
+pub fn timeless(Answer(mut response): Answer) -> GetFeaturesResponse {
+    response.features.iter_mut().for_each(|feature| feature.stale.clear());
     let reads = response.reads.into_iter().map(|read| ReadState { lag_micros: None, ..read }).collect();
     GetFeaturesResponse { moment_micros: None, reads, ..response }
 }

@@ -168,7 +168,9 @@ fn explain(owner: &Description, status: &Status) -> AskError {
         Code::FailedPrecondition | Code::Unimplemented | Code::ResourceExhausted => AskError::Failed(Error::unavailable(format!(
             "the owner of {store}, `lockstep {verb}`, process {pid}, does not take the question · {said} · try again later"
         ))),
-        Code::Unauthenticated | Code::PermissionDenied => AskError::Failed(Error::unavailable(format!("the server that owns {store} refuses: {said}"))),
+        Code::Unauthenticated | Code::PermissionDenied => {
+            AskError::Failed(Error::unavailable(format!("the server that owns {store} refuses: {said}")))
+        }
         Code::Aborted => not_begun(&said),
         _ => AskError::Ended { begun: true, why: said.to_owned() },
     }

@@ -177,7 +177,9 @@ impl Desk {
         match granted {
             Some(Granted(role)) if *role < Role::Admin && (self.writes)(verb) => {
                 let role = format!("{role:?}").to_lowercase();
-                Err(Status::permission_denied(format!("`lockstep {verb}` changes the store, which needs a token with the role admin; this one has {role}")))
+                Err(Status::permission_denied(format!(
+                    "`lockstep {verb}` changes the store, which needs a token with the role admin; this one has {role}"
+                )))
             }
             _ => Ok(()),
         }

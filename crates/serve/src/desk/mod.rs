@@ -112,14 +112,7 @@ pub fn moments_of(given: &[i64], rows: usize, now: i64) -> Result<Vec<i64>, Erro
 ///
 /// # Errors
 /// As [`crate::Served::lookup`].
-pub fn answer(
-    state: &State,
-    lags: &Lags,
-    wanted: &Wanted,
-    rows: &RecordBatch,
-    moments: &[i64],
-    time: Option<TimeMode>,
-) -> Result<Answered, Error> {
+pub fn answer(state: &State, lags: &Lags, wanted: &Wanted, rows: &RecordBatch, moments: &[i64], time: Option<TimeMode>) -> Result<Answered, Error> {
     let mut parts = Vec::with_capacity(wanted.parts().len());
     for part in wanted.parts() {
         let rows = part.rows(rows)?;
@@ -128,7 +121,10 @@ pub fn answer(
     }
     let time = parts.first().map_or(TimeMode::Event, |part| part.lookup.time);
     let features = wanted.outputs().iter().map(|output| parts[output.part].feature(output.index, output.name.clone())).collect();
-    let reads = parts.into_iter().flat_map(|part| part.lookup.reads.into_iter().zip(part.lags)).map(|(read, lag)| RoleRead { role: read.role, lag: lag.longest });
+    let reads = parts
+        .into_iter()
+        .flat_map(|part| part.lookup.reads.into_iter().zip(part.lags))
+        .map(|(read, lag)| RoleRead { role: read.role, lag: lag.longest });
     Ok(Answered { features, reads: reads.collect(), time, rows: moments.len() })
 }
 

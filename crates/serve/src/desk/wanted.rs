@@ -84,7 +84,9 @@ impl Wanted {
         let (mut fields, mut parts, mut outputs): (Vec<FieldRef>, Vec<Part>, _) = (Vec::new(), Vec::new(), Vec::with_capacity(features.len()));
         for written in features {
             let (view_name, feature) = written.split_once('.').ok_or_else(|| {
-                Error::invalid(format!("`{written}` is no view.feature · give `name` beside `features` to choose among the outputs of one service or view"))
+                Error::invalid(format!(
+                    "`{written}` is no view.feature · give `name` beside `features` to choose among the outputs of one service or view"
+                ))
             })?;
             let view = catalog.views.get(view_name).ok_or_else(|| unknown_name(catalog, view_name))?;
             let index = view.features.index_of(feature).map_err(|_| unknown_feature(view_name, feature, view.features.fields()))?;

@@ -50,7 +50,12 @@ struct StoreGauges {
 impl Reading {
     pub(super) fn new(registry: &mut Registry) -> Reading {
         let lag = Family::default();
-        registry.register_with_unit("source_lag", "Time since a followed source was last seen applied to its end; +Inf before the first time", Unit::Seconds, lag.clone());
+        registry.register_with_unit(
+            "source_lag",
+            "Time since a followed source was last seen applied to its end; +Inf before the first time",
+            Unit::Seconds,
+            lag.clone(),
+        );
         let silence = Family::default();
         registry.register_with_unit("source_silence", "Time since the newest event of a source", Unit::Seconds, silence.clone());
         let behind = Family::default();

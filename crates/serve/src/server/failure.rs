@@ -73,9 +73,10 @@ impl From<Error> for Failure {
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Unauthenticated => {
-                Failure::new(Code::Unauthenticated, "no token, or one that is not known · send `authorization: Bearer …` with one of the server's tokens")
-            }
+            Refused::Unauthenticated => Failure::new(
+                Code::Unauthenticated,
+                "no token, or one that is not known · send `authorization: Bearer …` with one of the server's tokens",
+            ),
             Refused::Forbidden { token, role } => {
                 let role = format!("{role:?}").to_lowercase();
                 Failure::new(Code::PermissionDenied, format!("the token `{token}` has the role {role}, which does not allow this"))

@@ -14,7 +14,7 @@ use tonic::{Code, Request, Response, Status, async_trait};
 
 use super::failure::Failure;
 use super::service::{Asked, Head, PART_ROWS, Service};
-use super::{introduce, reply};
+use super::{introduce, push, reply};
 use crate::desk;
 use crate::metrics::Protocol;
 use crate::wire;
@@ -44,6 +44,13 @@ impl Features for Grpc {
         Ok(Response::new(outcome?))
     }
 
+    async fn push_events(&self, request: Request<proto::PushEventsRequest>) -> Result<Response<proto::PushEventsResponse>, Status> {
+        let call = self.0.metrics.begin(Protocol::Grpc);
+        let outcome = self.push(request.into_inner()).await;
+        call.ended(outcome.as_ref().err().map_or(Code::Ok, |failure| failure.code));
+        Ok(Response::new(outcome?))
+    }
+
     async fn list_views(&self, _: Request<proto::ListViewsRequest>) -> Result<Response<proto::ListViewsResponse>, Status> {
         Ok(Response::new(introduce::list(&self.0)?))
     }
@@ -67,6 +74,19 @@ impl Grpc {
         let metadata = request.metadata();
         let reply = move |asked: &Asked, answered| Ok(reply::response(asked, answered, metadata, request.request_id)?);
         self.0.run(asked, reply).await
+    }
+
+    async fn push(&self, request: proto::PushEventsRequest) -> Result<proto::PushEventsResponse, Failure> {
+        let source = push::source(&self.0, &request.source)?;
+        let names: Vec<&str> = request.columns.iter().map(|column| column.name.as_str()).collect();
+        let read = |at: usize, data_type: &_| match &request.columns[at].values {
+            Some(values) => wire::array(values, data_type),
+            None => Err(Error::invalid("it has no values")),
+        };
+        let pushed = push::Pushed::new(source, &names, &request.tombstones, request.heartbeat_micros, read)?;
+        let service = Arc::clone(&self.0);
+        let rows = self.0.push(move || pushed.append(&service)).await?;
+        Ok(proto::PushEventsResponse { first_row: rows.start, next_row: rows.end })
     }
 
     async fn asked(&self, request: GetFeaturesRequest, streamed: bool) -> Result<(GetFeaturesRequest, Asked), Failure> {
@@ -121,14 +141,8 @@ fn ask(service: &Service, request: &GetFeaturesRequest, streamed: bool) -> Resul
     if Metadata::try_from(request.metadata).is_err() {
         return Err(Error::invalid(format!("no kind of metadata has the number {}", request.metadata)).into());
     }
-    let head = Head {
-        name: &request.name,
-        features: &request.features,
-        definitions: request.definitions,
-        as_of: &request.as_of_micros,
-        time,
-        streamed,
-    };
+    let head =
+        Head { name: &request.name, features: &request.features, definitions: request.definitions, as_of: &request.as_of_micros, time, streamed };
     let names: Vec<&str> = request.columns.iter().map(|column| column.name.as_str()).collect();
     let said = (request.rows > 0).then_some(request.rows as usize);
     if let Some(said) = said {

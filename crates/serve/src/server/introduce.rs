@@ -11,7 +11,6 @@ use crate::Role;
 use crate::desk::{RoleRead, lag};
 use crate::live::newest;
 
-
 /// The names of views and services.
 pub fn list(service: &Service) -> Result<proto::ListViewsResponse, Failure> {
     let catalog = &service.live.definitions().catalog;

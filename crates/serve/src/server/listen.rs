@@ -226,7 +226,13 @@ fn features(service: Arc<Service>) -> FeaturesServer<Grpc> {
 }
 
 /// Everything that is answered at the address.
-fn routes(service: Arc<Service>, ready: Arc<AtomicBool>, admin: Option<Admin>, guard: Guard, health: HealthServer<impl Health>) -> Result<Routes, Error> {
+fn routes(
+    service: Arc<Service>,
+    ready: Arc<AtomicBool>,
+    admin: Option<Admin>,
+    guard: Guard,
+    health: HealthServer<impl Health>,
+) -> Result<Routes, Error> {
     let undescribed = |error: tonic_reflection::server::Error| Error::internal("describe the services").caused_by(error);
     let described = || {
         tonic_reflection::server::Builder::configure()

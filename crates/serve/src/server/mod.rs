@@ -10,11 +10,14 @@ mod http;
 mod introduce;
 mod limits;
 mod listen;
+mod push;
 mod reply;
 mod service;
 
-pub use guard::{Role, Token};
 pub(crate) use guard::Granted;
+pub use guard::{Role, Token};
+#[cfg(test)]
+pub(crate) use http::values as json;
 pub use limits::Limits;
 pub use listen::{Running, Security, ServerOptions, start};
 pub use service::Service;

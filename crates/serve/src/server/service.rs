@@ -11,6 +11,7 @@ use tonic::Code;
 
 use super::failure::Failure;
 use super::limits::Limits;
+use crate::Pushes;
 use crate::desk::{self, Answered, Wanted};
 use crate::live::{Live, State};
 use crate::metrics::Metrics;
@@ -21,9 +22,10 @@ const ROWS_AT_ONCE: usize = 64;
 pub const PART_ROWS: usize = 1024;
 /// Large requests that may wait for their turn.
 const WAITING_MAX: usize = 64;
+/// Pushes at once: each waits for the disk on a thread of its own, and those that come together share a force.
+const PUSHING_MAX: usize = 256;
 
 /// What answers requests.
-#[derive(Debug)]
 pub struct Service {
     /// What it answers from.
     pub live: Arc<Live>,
@@ -31,10 +33,13 @@ pub struct Service {
     pub limits: Limits,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where pushes go; `None` where nothing is applied here.
+    pub pushes: Option<Box<dyn Pushes>>,
     /// When it was started.
     pub since: EventTime,
     waiting: Semaphore,
     large: Arc<Semaphore>,
+    pushing: Semaphore,
 }
 
 /// A request that was found to be one.
@@ -71,12 +76,18 @@ pub struct Head<'a> {
     pub streamed: bool,
 }
 
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("live", &self.live).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
 impl Service {
     /// What answers requests from a store.
-    pub fn new(live: Arc<Live>, limits: Limits, metrics: Arc<Metrics>) -> Service {
+    pub fn new(live: Arc<Live>, pushes: Option<Box<dyn Pushes>>, limits: Limits, metrics: Arc<Metrics>) -> Service {
         let large = Arc::new(Semaphore::new(limits.large_at_once));
         let since = live.now();
-        Service { live, limits, metrics, since, waiting: Semaphore::new(WAITING_MAX), large }
+        Service { live, limits, metrics, pushes, since, waiting: Semaphore::new(WAITING_MAX), large, pushing: Semaphore::new(PUSHING_MAX) }
     }
 
     /// Finds what a request asks for; `rows` reads its columns. Definitions that are pinned may have to be compiled first, so that such a request is not for the
@@ -124,6 +135,18 @@ impl Service {
         self.apart(move || reply(&asked, service.answer(&asked)?)).await
     }
 
+    /// Does what waits for the disk on a thread of its own.
+    ///
+    /// # Errors
+    /// Those of `work`; ResourceExhausted where too many wait already.
+    pub async fn push<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+        let full = |_| Failure::new(Code::ResourceExhausted, format!("{PUSHING_MAX} pushes wait already · try again in a moment"));
+        let _place = self.pushing.try_acquire().map_err(full)?;
+        let lost = |error| Failure::new(Code::Internal, format!("whether the push was taken is not known: {error} · repeat it"));
+        // Not dropped with who asked: what was begun is written.
+        spawn_blocking(work).await.map_err(lost)?
+    }
+
     /// Does what takes long on a thread of its own, a few at once. What nobody waits for any more when its turn comes is not done.
     ///
     /// # Errors
@@ -142,7 +165,12 @@ impl Service {
             }
         });
         let most = self.limits.request_time_max;
-        let late = |_| Failure::new(Code::DeadlineExceeded, format!("the answer took longer than {} s, the most a request may take · ask for less at once", most.as_secs_f64()));
+        let late = |_| {
+            Failure::new(
+                Code::DeadlineExceeded,
+                format!("the answer took longer than {} s, the most a request may take · ask for less at once", most.as_secs_f64()),
+            )
+        };
         let lost = |_| Failure::new(Code::Internal, "the request was not answered · please report it with what the server printed");
         timeout(most, told).await.map_err(late)?.map_err(lost)?
     }

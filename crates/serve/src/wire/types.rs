@@ -23,9 +23,7 @@ pub fn wire_type(data_type: &DataType) -> Result<proto::Type, Error> {
         DataType::UInt64 => plain(Kind::Uint64),
         DataType::Float32 => plain(Kind::Float32),
         DataType::Float64 => plain(Kind::Float64),
-        DataType::Decimal128(precision, scale) => {
-            proto::Type { precision: u32::from(*precision), scale: i32::from(*scale), ..plain(Kind::Decimal) }
-        }
+        DataType::Decimal128(precision, scale) => proto::Type { precision: u32::from(*precision), scale: i32::from(*scale), ..plain(Kind::Decimal) },
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => plain(Kind::String),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => plain(Kind::Binary),
         DataType::Date32 => plain(Kind::Date),

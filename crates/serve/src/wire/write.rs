@@ -9,7 +9,7 @@ use arrow::datatypes::{
 };
 use bytes::Bytes;
 use lockstep_client::proto::values::Values as Kind;
-use lockstep_client::proto::{self, Binaries, Booleans, Doubles, Floats, Ints, Interval, Intervals, Lists, Strings, UInts};
+use lockstep_client::proto::{self, Binaries, Booleans, Doubles, Floats, Interval, Intervals, Ints, Lists, Strings, UInts};
 use lockstep_model::Error;
 
 /// A column of values. What stands where a value is NULL is nothing's: zero, or empty.
@@ -68,7 +68,9 @@ fn kind(array: &ArrayRef) -> Result<Kind, Error> {
                 let value = array.as_primitive::<IntervalMonthDayNanoType>().value(row);
                 Interval { months: value.months, days: value.days, nanos: value.nanoseconds }
             };
-            Kind::Intervals(Intervals { values: (0..array.len()).map(|row| if array.is_null(row) { Interval::default() } else { interval(row) }).collect() })
+            Kind::Intervals(Intervals {
+                values: (0..array.len()).map(|row| if array.is_null(row) { Interval::default() } else { interval(row) }).collect(),
+            })
         }
         DataType::List(_) => lists(array)?,
         other => return Err(Error::internal(format!("the wire has no type {other}"))),

@@ -153,6 +153,7 @@ impl AvroRecords {
             batch: merged.batch,
             tombstone: merged.tombstone,
             bad,
+            heartbeat: None,
             position,
         })
     }

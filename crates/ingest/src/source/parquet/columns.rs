@@ -120,6 +120,7 @@ impl Columns {
             append_time: None,
             bad: Vec::new(),
             original: OriginalRows::columns(None),
+            heartbeat: None,
             position: position_of(self.resume.as_ref(), position),
         }
     }

@@ -125,6 +125,7 @@ impl Gather {
             append_time: settled.append_time,
             bad,
             original: OriginalRows::text(text.clone(), spans),
+            heartbeat: None,
             position,
         })
     }

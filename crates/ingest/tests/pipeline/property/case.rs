@@ -6,7 +6,9 @@ use arrow::array::{ArrayRef, Int32Array, StringArray};
 use fastrand::Rng;
 use lockstep_model::EventTime;
 use lockstep_testkit::definitions::{Definition, More, pick};
+use lockstep_transform::catalog::Catalog;
 
+use super::files;
 use super::rows::Row;
 
 /// Where a row is, in the plain course.
@@ -120,6 +122,28 @@ impl Case {
         let more = |source: usize| More { columns, options: &self.sources[source].options };
         let unread = More { columns, options: "" };
         self.definition.sql([more(0), if self.definition.branches == 2 { more(1) } else { unread }])
+    }
+
+    /// The case as it is where its logs are one and pushed: of rows that can be read, all appended now.
+    pub fn pushed(mut self, catalog: &Catalog) -> Case {
+        for (source, name) in ["a", "b"].into_iter().enumerate() {
+            let of_log = |(place, row): &(Place, Row)| row.source == source && matches!(place, Place::Log(_));
+            let rows: Vec<&Row> = self.rows.iter().filter(|row| of_log(row)).map(|(_, row)| row).collect();
+            let bad = files::typed(&rows, &catalog.sources[name]).1;
+            let mut number = 0;
+            self.rows.retain(|row| {
+                number += u64::from(of_log(row));
+                !(of_log(row) && bad.contains(&(number - 1)))
+            });
+        }
+        for (place, row) in &mut self.rows {
+            if matches!(place, Place::Log(_)) {
+                *place = Place::Log(0);
+                row.clear("_append_time");
+                row.text("_append_time", NOW);
+            }
+        }
+        self
     }
 
     fn place(&self, rng: &mut Rng, in_history: usize) -> Place {

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastrand::Rng;
 use lockstep_ingest::admission::Kind;
-use lockstep_ingest::pipeline::{BackfillOptions, Progress, StreamOptions, Target, backfill, ingest};
+use lockstep_ingest::pipeline::{BackfillOptions, Logs, Progress, StreamOptions, Target, backfill, follow, ingest};
+use lockstep_ingest::push::{Push, PushLog, PushOptions};
 use lockstep_ingest::source::{Format, Stores, locate};
 use lockstep_model::{Clock, Error, EventTime};
 use lockstep_store::{NewGeneration, OnlineStore, Store, StoreOptions, SyncPolicy};
@@ -37,6 +38,8 @@ pub struct Course {
     /// Some rows are in the history instead of their log, or the other way round, or in both.
     pub moves_rows: bool,
     pub format: Format,
+    /// What is in a log is pushed instead.
+    pub pushes: bool,
 }
 
 impl Course {
@@ -54,7 +57,15 @@ impl Course {
             permutes_logs: false,
             moves_rows: false,
             format: Format::Ndjson,
+            pushes: false,
         }
+    }
+
+    /// Any course in which logs are pushed.
+    pub fn pushing(case: &Case, rng: &mut Rng) -> Course {
+        let plain = Course { pushes: true, ..Course::plain() };
+        let Course { seed, memory_bytes, threads, shape, batch_rows, stops_after, compacts, .. } = Course::any(case, rng);
+        Course { seed, memory_bytes, threads, shape, batch_rows, stops_after, compacts, ..plain }
     }
 
     /// Any course that must come to the same for the case.
@@ -74,12 +85,13 @@ impl Course {
             moves_rows: free && rng.usize(..3) == 0,
             // In another format, what it cannot hold lies in another file.
             format: if case.history_has_no_order() { pick(rng, &[Format::Ndjson, Format::Csv, Format::Parquet]) } else { Format::Ndjson },
+            pushes: false,
         }
     }
 
     /// Whether every row is in the place and has the bytes that it has in the plain course.
     pub fn keeps_places(&self) -> bool {
-        !self.permutes_history && !self.permutes_logs && !self.moves_rows && self.format == Format::Ndjson
+        !self.permutes_history && !self.permutes_logs && !self.moves_rows && !self.pushes && self.format == Format::Ndjson
     }
 
     /// Whether each partition has been read before the next was begun.
@@ -153,9 +165,11 @@ impl<'c> Project<'c> {
     pub fn run(case: &Case, catalog: &'c Catalog, course: &Course) -> Result<Project<'c>, Error> {
         let dir = tempfile::tempdir().unwrap();
         let schemas = [&catalog.sources["a"], &catalog.sources["b"]];
+        let mut pushed: Vec<&Row> = Vec::new();
         for ((place, source), rows) in course.files(case) {
             match place {
                 Place::History(file) => files::write(&dir.path().join(["a", "b"][source]), file, &rows, schemas[source], course.format),
+                Place::Log(_) if course.pushes => pushed.extend(rows),
                 Place::Log(log) => files::write_ndjson(&dir.path().join(log_name(log)), &rows),
             }
         }
@@ -165,7 +179,11 @@ impl<'c> Project<'c> {
         let target = Target::new(catalog, view, store.create_generation(new)?)?;
         let mut project = Project { dir, catalog, course: course.clone(), store: Some(store), target };
         project.backfill()?;
-        project.logs()?;
+        if course.pushes {
+            project.pushes(&pushed)?
+        } else {
+            project.logs()?
+        }
         Ok(project)
     }
 
@@ -230,7 +248,57 @@ impl<'c> Project<'c> {
     /// Reads on in a log; whether it is read to its end.
     fn log(&self, log: usize, stops_after: Option<usize>) -> Result<bool, Error> {
         let (stop, mut observe) = stop_after(stops_after);
-        let options = StreamOptions {
+        let options = self.stream_options(stop);
+        let file = locate(&log_name(log), self.dir.path(), &Stores::local())?.remove(0);
+        Ok(ingest(self.store(), self.catalog, std::slice::from_ref(&self.target), &file, &options, &mut observe)?.complete)
+    }
+}
+
+impl Project<'_> {
+    /// Where what is pushed is kept.
+    pub fn push_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("store/push")
+    }
+
+    /// Pushes rows in parts, the log being opened anew now and then, and follows them to their end.
+    fn pushes(&mut self, rows: &[&Row]) -> Result<(), Error> {
+        let mut rng = Rng::with_seed(self.course.seed);
+        let options = || PushOptions { segment_bytes: 2_000, clock: Arc::new(FixedClock), ..PushOptions::default() };
+        for (source, name) in ["a", "b"].into_iter().enumerate() {
+            let plan = &self.catalog.sources[name];
+            let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.source == source).collect();
+            for batch in files::typed(&rows, plan).0 {
+                let (mut at, mut log) = (0, PushLog::open(&self.push_dir(), options())?);
+                while at < batch.num_rows() {
+                    let count = (1 + rng.usize(..6)).min(batch.num_rows() - at);
+                    log.append(plan, batch.slice(at, count))?;
+                    at += count;
+                    if rng.usize(..8) == 0 {
+                        log = PushLog::open(&self.push_dir(), options())?;
+                    }
+                }
+            }
+        }
+        loop {
+            let push = Push { log: Arc::new(PushLog::open(&self.push_dir(), options())?), until_end: true };
+            let (stop, mut observe) = stop_after(self.course.stops_after);
+            let options = self.stream_options(stop);
+            let logs = Logs { kafka: None, push: Some(&push) };
+            let report = follow(self.store(), self.catalog, std::slice::from_ref(&self.target), logs, &options, &mut observe)?;
+            self.pause()?;
+            if let Some((_, error)) = report.stopped.into_iter().next() {
+                return Err(error);
+            }
+            if report.complete {
+                return Ok(());
+            }
+            // Each run begins by saying how its logs stand.
+            self.course.stops_after = self.course.stops_after.map(|chunks| chunks * 2);
+        }
+    }
+
+    fn stream_options(&self, stop: Arc<AtomicBool>) -> StreamOptions {
+        StreamOptions {
             format: Format::Ndjson,
             sources: Vec::new(),
             kind: Kind::Stream,
@@ -240,9 +308,7 @@ impl<'c> Project<'c> {
             shape: self.course.shape,
             stop,
             clock: Arc::new(FixedClock),
-        };
-        let file = locate(&log_name(log), self.dir.path(), &Stores::local())?.remove(0);
-        Ok(ingest(self.store(), self.catalog, std::slice::from_ref(&self.target), &file, &options, &mut observe)?.complete)
+        }
     }
 }
 

@@ -42,15 +42,29 @@ fn write_csv(path: &Path, rows: &[&Row], source: &SourcePlan) {
 
 /// Writes the rows that can be read, by the types that they are declared with, and returns the others.
 fn write_parquet<'r>(path: &Path, rows: &[&'r Row], source: &SourcePlan) -> Vec<&'r Row> {
-    let text: Vec<u8> = rows.iter().flat_map(|row| row.ndjson()).collect();
-    let request = ReadRequest { batch_rows: rows.len().max(1), ..ReadRequest::new(schema_of(source), Format::Ndjson) };
-    let mut reader = SourceReader::open(&SourceFile::stream("-", std::io::Cursor::new(text)), request).unwrap();
-    let chunks: Vec<_> = reader.by_ref().map(|chunk| with_reserved(&chunk.unwrap().batches[0])).collect();
+    let chunks: Vec<_> = read(rows, source).iter().map(with_reserved).collect();
     let Some((first, _)) = chunks.first() else { return Vec::new() };
     let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), first.schema(), None).unwrap();
     chunks.iter().for_each(|(batch, _)| writer.write(batch).unwrap());
     writer.close().unwrap();
     chunks.iter().flat_map(|(_, bad)| bad).map(|&row| rows[row as usize]).collect()
+}
+
+fn read(rows: &[&Row], source: &SourcePlan) -> Vec<SourceBatch> {
+    let text: Vec<u8> = rows.iter().flat_map(|row| row.ndjson()).collect();
+    let request = ReadRequest { batch_rows: rows.len().max(1), ..ReadRequest::new(schema_of(source), Format::Ndjson) };
+    let mut reader = SourceReader::open(&SourceFile::stream("-", std::io::Cursor::new(text)), request).unwrap();
+    reader.by_ref().map(|chunk| chunk.unwrap().batches.remove(0)).collect()
+}
+
+/// The rows as they are pushed, and the numbers of those that could not be read.
+pub fn typed(rows: &[&Row], source: &SourcePlan) -> (Vec<RecordBatch>, Vec<u64>) {
+    let (batches, bad): (Vec<RecordBatch>, Vec<Vec<u64>>) = read(rows, source).iter().map(with_reserved).unzip();
+    let pushed = |batch: RecordBatch| {
+        let columns: Vec<usize> = (0..batch.num_columns()).filter(|&at| batch.schema().field(at).name() != "_append_time").collect();
+        batch.project(&columns).unwrap()
+    };
+    (batches.into_iter().map(pushed).collect(), bad.concat())
 }
 
 /// The rows with the reserved columns, and the numbers of those that could not be read.

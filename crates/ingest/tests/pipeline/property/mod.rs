@@ -55,6 +55,25 @@ fn every_course_comes_to_the_same() {
     }
 }
 
+#[test]
+fn what_is_pushed_comes_to_the_same_as_a_log_of_it() {
+    let seeds = match wanted() {
+        Some(seed) => seed..seed + 1,
+        None => 0..CASES / 2 * effort() as u64,
+    };
+    let mut seen = Seen::default();
+    for seed in seeds {
+        let case = Case::new(seed);
+        let definitions = Definitions::parse(&[SourceFile::new("v.sql", case.sql())]).unwrap_or_else(|errors| panic!("{}", errors[0]));
+        let case = case.pushed(&Catalog::compile(definitions).unwrap_or_else(|errors| panic!("{}", errors[0])));
+        let course = Course::pushing(&case, &mut Rng::with_seed(seed));
+        if let Err(difference) = check(&case, &course, &mut seen) {
+            panic!("{}", smallest(case, &course, difference));
+        }
+    }
+    println!("{seen:?}");
+}
+
 /// Runs a case by a course and plainly, and says in what they differ.
 fn check(case: &Case, course: &Course, seen: &mut Seen) -> Result<(), String> {
     let checked = catch_unwind(AssertUnwindSafe(|| {

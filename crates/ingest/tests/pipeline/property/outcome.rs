@@ -60,7 +60,7 @@ pub fn compare(case: &Case, (plain, _): (&Project<'_>, &Course), (project, cours
         }
         same(&format!("the answers in {mode:?} time"), project, &probes, from, &expected, (&given.columns, &given.statuses))?;
         for (project, cut, what) in [(plain, &one, "the plain course"), (project, &other, "the course")] {
-            let files = Files { base: project.dir().to_owned(), stores: Stores::local(), kafka: None };
+            let files = Files { base: project.dir().to_owned(), stores: Stores::local(), kafka: None, push: Some(project.push_dir()) };
             let replayed = replay(project.catalog, &project.target, &**cut, &files, Shape { leaf_rows_max: 5, buffer_rows_max: 2 }).map_err(told)?;
             let again = answers(project, &replayed.state, &probes, from, mode).map_err(told)?;
             same(&format!("the replay of {what} in {mode:?} time"), project, &probes, from, &expected, (&again.columns, &again.statuses))?;
@@ -126,6 +126,16 @@ fn sorted(mut refusals: Vec<Refusal>) -> Vec<Refusal> {
     refusals
 }
 
+/// Refusals without the places of their rows.
+fn wherever(mut refusals: Vec<Refusal>) -> Vec<Refusal> {
+    for refusal in &mut refusals {
+        (refusal.partition.partition, refusal.row) = (String::new(), 0);
+    }
+    refusals
+        .sort_by(|a, b| (&a.partition, a.event_time, &a.primary_key, a.watermark).cmp(&(&b.partition, b.event_time, &b.primary_key, b.watermark)));
+    refusals
+}
+
 fn refusals(cut: &dyn CutRead, project: &Project<'_>) -> Vec<Refusal> {
     sorted(cut.refusals(generation(project)).collect::<Result<_, _>>().unwrap())
 }
@@ -136,7 +146,8 @@ fn dead_letters(cut: &dyn CutRead, project: &Project<'_>) -> Vec<DeadLetter> {
 
 fn ledgers(case: &Case, (plain, project): (&Project<'_>, &Project<'_>), course: &Course, seen: &mut Seen) -> Result<(), String> {
     let (one, other) = (OnlineStore::cut(plain.store()), OnlineStore::cut(project.store()));
-    equal("the refusals", &refusals(&*one, plain), &refusals(&*other, project))?;
+    let told = |refusals: Vec<Refusal>| if course.pushes { wherever(refusals) } else { refusals };
+    equal("the refusals", &told(refusals(&*one, plain)), &told(refusals(&*other, project)))?;
     let (letters, theirs) = (dead_letters(&*one, plain), dead_letters(&*other, project));
     let (counters, their_counters) = (one.counters(generation(plain)).unwrap(), other.counters(generation(project)).unwrap());
     for letter in &letters {
@@ -152,7 +163,8 @@ fn ledgers(case: &Case, (plain, project): (&Project<'_>, &Project<'_>), course: 
     if course.moves_rows {
         return Ok(());
     }
-    equal("the dead letters by reason", &by_reason(&letters, course.format), &by_reason(&theirs, course.format))?;
+    let format = if course.pushes { Format::Parquet } else { course.format };
+    equal("the dead letters by reason", &by_reason(&letters, format), &by_reason(&theirs, format))?;
     let by_source = |counters: &BTreeMap<String, Counters>| -> Vec<(String, u64)> {
         counters.iter().map(|(source, counters)| (source.clone(), settled(counters))).collect()
     };

@@ -85,6 +85,21 @@ pub struct Partition {
     next: String,
 }
 
+/// Where events came to lie in the log.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Pushed {
+    /// The number of the first row.
+    first_row: u64,
+    /// The number behind the last row.
+    next_row: u64,
+}
+
+impl From<std::ops::Range<u64>> for Pushed {
+    fn from(rows: std::ops::Range<u64>) -> Self {
+        Pushed { first_row: rows.start, next_row: rows.end }
+    }
+}
+
 /// What there is to ask for.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Names {

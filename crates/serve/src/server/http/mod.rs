@@ -3,7 +3,7 @@
 mod answer;
 mod open_api;
 mod request;
-mod values;
+pub mod values;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
-use self::request::FeaturesRequest;
+use self::request::{EventsRequest, FeaturesRequest};
 use super::failure::Failure;
 use super::introduce;
 use super::reply;
@@ -45,6 +45,7 @@ pub fn router(http: Arc<Http>) -> Router {
     Router::new()
         .route("/v1/features", post(post_features))
         .route("/v1/features/{name}", get(get_features))
+        .route("/v1/events/{source}", post(post_events))
         .route("/v1/views", get(list))
         .route("/v1/views/{name}", get(view))
         .route("/v1/services", get(list))
@@ -92,10 +93,27 @@ async fn answer_body(service: &Arc<Service>, request: Request) -> Result<Respons
     answer(service, request).await
 }
 
+async fn post_events(State(http): Shared, Path(source): Path<String>, request: Request) -> Result<Json<answer::Pushed>, Failure> {
+    let call = http.service.metrics.begin(Protocol::Http);
+    let outcome = push_body(&http.service, &source, request).await;
+    call.ended(outcome.as_ref().err().map_or(Code::Ok, |failure| failure.code));
+    outcome.map(Json)
+}
+
+async fn push_body(service: &Arc<Service>, source: &str, request: Request) -> Result<answer::Pushed, Failure> {
+    let body = body(service, request).await?;
+    let request: EventsRequest =
+        serde_json::from_slice(&body).map_err(|error| Failure::new(Code::InvalidArgument, format!("the body is no push: {error}")))?;
+    let (pushed, pushing) = (request.find(service, source)?, Arc::clone(service));
+    let rows = service.push(move || pushed.append(&pushing)).await?;
+    Ok(answer::Pushed::from(rows))
+}
+
 /// The body of a request, which has a bound in bytes and in time.
 async fn body(service: &Service, request: Request) -> Result<Bytes, Failure> {
     let (most, within) = (service.limits.request_bytes_max, service.limits.request_time_max);
-    let too_long = || Failure::new(Code::OutOfRange, format!("the body has more than {most} bytes, the most a request may have · ask in several requests"));
+    let too_long =
+        || Failure::new(Code::OutOfRange, format!("the body has more than {most} bytes, the most a request may have · ask in several requests"));
     let body = request.into_body();
     if body.size_hint().lower() > most as u64 {
         return Err(too_long());
@@ -108,11 +126,7 @@ async fn body(service: &Service, request: Request) -> Result<Bytes, Failure> {
     timeout(within, to_bytes(body, most)).await.map_err(late)?.map_err(unread)
 }
 
-async fn get_features(
-    State(http): Shared,
-    Path(name): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Response, Failure> {
+async fn get_features(State(http): Shared, Path(name): Path<String>, Query(parameters): Query<Vec<(String, String)>>) -> Result<Response, Failure> {
     let call = http.service.metrics.begin(Protocol::Http);
     let outcome = match FeaturesRequest::of_query(name, parameters) {
         Ok(request) => answer(&http.service, request).await,

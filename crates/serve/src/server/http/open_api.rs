@@ -18,9 +18,8 @@ pub fn description() -> &'static Value {
 fn describe() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut schemas = settings.into_generator();
-    let one = |summary: &str, response: Value, parameters: Value| {
-        json!({"get": {"summary": summary, "parameters": parameters, "responses": response}})
-    };
+    let one =
+        |summary: &str, response: Value, parameters: Value| json!({"get": {"summary": summary, "parameters": parameters, "responses": response}});
     let name = json!([{"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}]);
     let none = json!([]);
     let mut paths = Map::new();
@@ -35,6 +34,17 @@ fn describe() -> Value {
         }}),
     );
     paths.insert("/v1/features/{name}".to_owned(), one("The features of one entity: columns are parameters of the query", answered, by_query(&name)));
+    let (push, pushed) = (schema::<request::EventsRequest>(&mut schemas), responses::<answer::Pushed>(&mut schemas));
+    let source = json!([{"name": "source", "in": "path", "required": true, "schema": {"type": "string"}}]);
+    paths.insert(
+        "/v1/events/{source}".to_owned(),
+        json!({"post": {
+            "summary": "Appends events of a source to the server's own log; they are on the disk once this is answered",
+            "parameters": source,
+            "requestBody": {"required": true, "content": {"application/json": {"schema": push}}},
+            "responses": pushed,
+        }}),
+    );
     let names = responses::<answer::Names>(&mut schemas);
     paths.insert("/v1/views".to_owned(), one("The names of views and services", names.clone(), none.clone()));
     paths.insert("/v1/services".to_owned(), one("The names of views and services", names, none.clone()));

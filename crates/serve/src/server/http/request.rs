@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::super::failure::Failure;
+use super::super::push::{self, Pushed};
 use super::super::service::{Asked, Head, Service};
 use super::values;
 use crate::desk;
@@ -95,7 +96,9 @@ impl FeaturesRequest {
                 "time" => request.time = Some(named("_time", value, "known or event")?),
                 "metadata" => request.metadata = named("_metadata", value, "full, statuses or none")?,
                 "request_id" => request.request_id = Some(value),
-                "definitions" => request.definitions = Some(value.parse().map_err(|_| Error::invalid(format!("`_definitions` is no number: {value}")))?),
+                "definitions" => {
+                    request.definitions = Some(value.parse().map_err(|_| Error::invalid(format!("`_definitions` is no number: {value}")))?)
+                }
                 _ => {
                     let known = "_as_of, _features, _time, _metadata, _request_id, _definitions";
                     return Err(Error::invalid(format!("no setting `{key}` · settings: {known} · everything else is a column")));
@@ -112,14 +115,8 @@ impl FeaturesRequest {
     /// What is wrong with it.
     pub fn ask(&self, service: &Service) -> Result<Asked, Failure> {
         let as_of = self.moments()?;
-        let head = Head {
-            name: &self.name,
-            features: &self.features,
-            definitions: self.definitions,
-            as_of: &as_of,
-            time: self.time,
-            streamed: false,
-        };
+        let head =
+            Head { name: &self.name, features: &self.features, definitions: self.definitions, as_of: &as_of, time: self.time, streamed: false };
         let names = self.columns()?;
         service.ask(&head, |wanted| {
             let read = |at: usize, data_type: &_| {
@@ -157,4 +154,51 @@ impl FeaturesRequest {
 fn named<T: serde::de::DeserializeOwned>(setting: &str, value: String, names: &str) -> Result<T, Error> {
     let wrong = Error::invalid(format!("`{setting}` is `{value}` · write {names}"));
     serde_json::from_value(Value::String(value)).map_err(|_| wrong)
+}
+
+/// Events of a source.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EventsRequest {
+    /// One object per event, with columns that the source declares; those left out are NULL. `_tombstone` says that it deletes its key.
+    #[serde(default)]
+    pub rows: Vec<Map<String, Value>>,
+    /// After these events, no event before this moment is to be expected by push.
+    pub heartbeat: Option<String>,
+}
+
+/// What says that a row deletes its key.
+const TOMBSTONE: &str = "_tombstone";
+
+impl EventsRequest {
+    /// The events, found among the definitions.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn find(&self, service: &Service, source: &str) -> Result<Pushed, Error> {
+        let source = push::source(service, source)?;
+        let moment = |text: &String| EventTime::parse(text).map(|moment| moment.0).map_err(|error| Error::invalid(format!("`heartbeat`: {error}")));
+        let heartbeat = self.heartbeat.as_ref().map(moment).transpose()?;
+        let mut names: Vec<&str> = Vec::new();
+        for name in self.rows.iter().flat_map(Map::keys).map(String::as_str).filter(|name| *name != TOMBSTONE) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        // A tombstone may be the key alone; what has no columns at all is a row all the same, and is refused for want of a key.
+        if names.is_empty() && !self.rows.is_empty() {
+            return Err(Error::invalid("the events have no columns"));
+        }
+        let tombstone = |(row, columns): (usize, &Map<String, Value>)| match columns.get(TOMBSTONE) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(deletes)) => Ok(*deletes),
+            Some(other) => Err(Error::invalid(format!("row {row}: `{TOMBSTONE}` is {other} · write true or false"))),
+        };
+        let tombstones = self.rows.iter().enumerate().map(tombstone).collect::<Result<Vec<_>, _>>()?;
+        let tombstones = if tombstones.contains(&true) { tombstones } else { Vec::new() };
+        Pushed::new(source, &names, &tombstones, heartbeat, |at, data_type| {
+            let values = self.rows.iter().map(|row| row.get(names[at]).unwrap_or(&Value::Null));
+            wire::array(&values::column(values, data_type)?, data_type)
+        })
+    }
 }

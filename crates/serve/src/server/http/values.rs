@@ -1,8 +1,8 @@
 //! Values as JSON, without loss: whole numbers of 64 bits and decimals are texts, NaN and the infinities too.
 
 use arrow::datatypes::{DataType, TimeUnit as ArrowUnit};
-use arrow::temporal_conversions::{as_date, as_datetime};
 use arrow::datatypes::{Date32Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType};
+use arrow::temporal_conversions::{as_date, as_datetime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::SecondsFormat;
