@@ -62,6 +62,7 @@ fn records(batch: &arrow::array::RecordBatch) -> Vec<Sent> {
         key: None,
         value: Some(line.to_vec()),
         time_ms: times.value(at) / 1000,
+        ..Sent::default()
     };
     lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate().map(record).collect()
 }
@@ -81,7 +82,7 @@ fn fresh(dir: &Path, name: &str) -> std::path::PathBuf {
 }
 
 fn kafka(broker: &Broker, until_end: bool) -> Kafka {
-    let settings = Settings::new([("bootstrap.servers".to_owned(), broker.address().to_owned())].into()).expect("settings");
+    let settings = Settings::new([("bootstrap.servers".to_owned(), broker.address().to_owned())].into(), Path::new(".")).expect("settings");
     Kafka { settings: Arc::new(settings), until_end }
 }
 

@@ -1,11 +1,13 @@
 //! Asking: by this process where it can own the store, else by the one that does.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use lockstep_client::Security;
 use lockstep_model::Error;
 use lockstep_serve::admin::{AskError, Client, Progress};
 use lockstep_store::Taken;
@@ -18,8 +20,8 @@ use crate::project::Project;
 use crate::requests;
 use crate::verbs::{Context, apply, dead_letters, drop, explain, get, plan, refusals, status, verify};
 
-/// How long to try when an owner comes, goes or does not answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The first and the longest pause between two tries.
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
 /// How often one that stands by looks whether it is its turn.
@@ -47,8 +49,8 @@ pub trait Question: Serialize + DeserializeOwned {
 /// Answers a question to one verb, both as JSON.
 type Answerer = fn(&Owned, &str, &Progress<'_>) -> Result<String>;
 
-/// Every verb that asks.
-const ANSWERS: &[(&str, Answerer)] = &[
+/// Every verb that asks, how it is answered, and whether the store is another afterwards.
+const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<plan::Question>(),
     of::<apply::Question>(),
     of::<explain::Question>(),
@@ -61,8 +63,13 @@ const ANSWERS: &[(&str, Answerer)] = &[
     of::<drop::Question>(),
 ];
 
-const fn of<Q: Question>() -> (&'static str, Answerer) {
-    (Q::VERB, answer_json::<Q>)
+const fn of<Q: Question>() -> (&'static str, Answerer, bool) {
+    (Q::VERB, answer_json::<Q>, Q::WRITES)
+}
+
+/// Whether a verb changes the store; one that is not known is refused later.
+pub fn writes(verb: &str) -> bool {
+    ANSWERS.iter().any(|(known, _, writes)| *known == verb && *writes)
 }
 
 fn answer_json<Q: Question>(owned: &Owned, question: &str, progress: &Progress<'_>) -> Result<String> {
@@ -76,7 +83,7 @@ fn answer_json<Q: Question>(owned: &Owned, question: &str, progress: &Progress<'
 /// # Errors
 /// Unavailable for a verb that this release does not know; the verb's own.
 pub fn answer(owned: &Owned, verb: &str, question: &str, progress: &Progress<'_>) -> Result<String> {
-    let Some((_, answer)) = ANSWERS.iter().find(|(known, _)| *known == verb) else {
+    let Some((_, answer, _)) = ANSWERS.iter().find(|(known, ..)| *known == verb) else {
         let release = env!("CARGO_PKG_VERSION");
         let advice = "stop the owner, or have it run the same release";
         return Err(Error::unavailable(format!("the owner of the store, lockstep {release}, does not know `lockstep {verb}` · {advice}")).into());
@@ -92,6 +99,11 @@ impl Context {
     pub fn ask<Q: Question>(&self, question: &Q) -> Result<Q::Answer> {
         let question = serde_json::to_string(question)?;
         let display = RefCell::new(Display::new());
+        if let Some(server) = &self.global.server {
+            let answer = self.ask_server(server, Q::VERB, question, &mut |text| display.borrow_mut().step(text));
+            display.borrow().finish();
+            return Ok(serde_json::from_str(&answer?).map_err(unreadable)?);
+        }
         let mut patience = Patience::default();
         let answer = loop {
             let project = self.project()?;
@@ -117,9 +129,38 @@ impl Context {
             }
         };
         display.borrow().finish();
-        let unreadable =
-            |error| Error::internal(format!("the owner's answer cannot be read · {error} · ask with the owner's release, or stop the owner"));
         Ok(serde_json::from_str(&answer?).map_err(unreadable)?)
+    }
+
+    /// Whether there is a store to ask: that of the project, or a server's.
+    pub fn has_store(&self, project: &Project) -> bool {
+        self.global.server.is_some() || project.store.exists()
+    }
+
+    /// Has a server answer a question.
+    fn ask_server(&self, server: &str, verb: &str, question: String, progress: &mut dyn FnMut(&str)) -> Result<String> {
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|error| Error::invalid(format!("read {}: {error}", path.display())).caused_by(error));
+        let security =
+            Security { token: self.global.token.clone(), authority: self.global.authority.as_ref().map(read).transpose()?, identity: None };
+        let asked = Client::connect_to(server, &security).and_then(|mut client| client.ask(verb, question, progress));
+        asked.map_err(|error| match error {
+            AskError::Failed(error) => error.into(),
+            AskError::Ended { begun: true, why } => {
+                Error::unavailable(format!("the server at {server} ended while it answered: {why} · whether it was done is not known; ask again"))
+                    .into()
+            }
+            AskError::Ended { why, .. } => {
+                Error::unavailable(format!("the server at {server} does not answer: {why} · is it there, and is this its address?")).into()
+            }
+        })
+    }
+
+    /// Refuses what needs the store itself where a server is to be asked.
+    fn no_server(&self, verb: &str) -> Result<(), Error> {
+        match &self.global.server {
+            Some(_) => Err(Error::invalid(format!("`lockstep {verb}` needs the store itself · run it where the store is, without --server"))),
+            None => Ok(()),
+        }
     }
 
     /// Owns the store for `verb` and answers others until it is dropped. Waits a little for an owner that only answers a question.
@@ -127,6 +168,7 @@ impl Context {
     /// # Errors
     /// Unavailable where another process owns it, which it names; where the store cannot be opened.
     pub fn own(&self, project: &Project, verb: &str) -> Result<Held> {
+        self.no_server(verb)?;
         let mut patience = Patience::default();
         loop {
             if !project.store.exists() {
@@ -146,6 +188,7 @@ impl Context {
     /// # Errors
     /// As [`Self::own`], but for the owner.
     pub fn own_in_turn(&self, project: &Project, verb: &str, stop: &AtomicBool) -> Result<Option<Held>> {
+        self.no_server(verb)?;
         let mut told = None;
         while !stop.load(Ordering::Relaxed) {
             if !project.store.exists() {
@@ -170,13 +213,17 @@ impl Context {
     }
 }
 
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::internal(format!("the owner's answer cannot be read · {error} · ask with the owner's release, or stop the owner"))
+}
+
 fn ask_owner(taken: &Taken, verb: &str, question: &str, progress: &mut dyn FnMut(&str)) -> Result<String, AskError> {
     Client::connect(&taken.dir)?.ask(verb, question.to_owned(), progress)
 }
 
 /// Whether an owner is one that asks a question, and will be gone when it is answered.
 fn is_passing(taken: &Taken) -> bool {
-    taken.owner.as_ref().is_none_or(|owner| ANSWERS.iter().any(|(verb, _)| *verb == owner.verb))
+    taken.owner.as_ref().is_none_or(|owner| ANSWERS.iter().any(|(verb, ..)| *verb == owner.verb))
 }
 
 fn silent(taken: &Taken, why: &str) -> Error {
@@ -212,7 +259,7 @@ mod tests {
 
     #[test]
     fn no_two_questions_are_of_one_verb() {
-        let mut verbs: Vec<&str> = ANSWERS.iter().map(|(verb, _)| *verb).collect();
+        let mut verbs: Vec<&str> = ANSWERS.iter().map(|(verb, ..)| *verb).collect();
         verbs.sort_unstable();
         assert!(verbs.is_sorted_by(|a, b| a < b), "{verbs:?}");
     }

@@ -17,6 +17,7 @@ Examples:
   lockstep apply                    put them into the store
   lockstep backfill                 fill new views with their history
   lockstep ingest --from log.ndjson apply a log
+  lockstep serve                    apply what comes, and answer
   lockstep get card_activity card=7 look features up
   lockstep verify                   is what is served what history says?
   lockstep status                   how far the store has come
@@ -49,6 +50,15 @@ pub struct Global {
     /// The directory of the definitions, instead of the project's setting
     #[arg(long, global = true, value_name = "DIR")]
     pub definitions: Option<PathBuf>,
+    /// Ask the server at this address, instead of the store of the project
+    #[arg(long, global = true, value_name = "URL", env = "LOCKSTEP_SERVER")]
+    pub server: Option<String>,
+    /// The token that the server wants; better said in the environment
+    #[arg(long, global = true, value_name = "TOKEN", env = "LOCKSTEP_TOKEN", hide_env_values = true, requires = "server")]
+    pub token: Option<String>,
+    /// The authority of the server's certificate, a PEM file, where the system does not trust it
+    #[arg(long, global = true, value_name = "FILE", env = "LOCKSTEP_AUTHORITY", requires = "server")]
+    pub authority: Option<PathBuf>,
     /// Print JSON; `lockstep schema` describes it
     #[arg(long, global = true)]
     pub json: bool,
@@ -94,6 +104,7 @@ pub enum Verb {
     Explain(verbs::explain::Arguments),
     Backfill(verbs::backfill::Arguments),
     Ingest(verbs::ingest::Arguments),
+    Serve(verbs::serve::Arguments),
     Get(verbs::get::Arguments),
     Verify(verbs::verify::Arguments),
     Status(verbs::status::Arguments),

@@ -13,6 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use crate::kafka::KafkaConfig;
+use crate::serving::ServeConfig;
 use crate::text::nearest;
 
 /// Name of the file of settings: a directory that has one is a project.
@@ -34,9 +35,11 @@ pub struct Config {
     pub sync: Sync,
     /// Bounds on memory.
     pub memory: Memory,
-    /// Where the brokers of Kafka topics are and how to speak to them: librdkafka's properties. One that is secret is better said as `{ env = "NAME" }` or
-    /// `{ file = "PATH" }`, which are read when it is needed.
+    /// Where the brokers of Kafka topics are and how to speak to them: librdkafka's properties; and where their schema registry is: `registry.url`, with `registry.user` and
+    /// `registry.password`, or `registry.token`, and `registry.ca`. What is secret is better said as `{ env = "NAME" }` or `{ file = "PATH" }`, which are read when it is needed.
     pub kafka: KafkaConfig,
+    /// Where `lockstep serve` listens, whom it lets in, and what a request may ask.
+    pub serve: ServeConfig,
     /// What is pushed, and kept in the store's directory.
     pub push: PushConfig,
 }
@@ -73,6 +76,7 @@ impl Default for Config {
             sync: Sync(SyncPolicy::Interval(Duration::from_secs(1))),
             memory: Memory::default(),
             kafka: KafkaConfig::default(),
+            serve: ServeConfig::default(),
             push: PushConfig::default(),
         }
     }

@@ -8,9 +8,9 @@ use anyhow::{Result, bail};
 use lockstep_ingest::admission::Kind;
 use lockstep_ingest::kafka::Kafka;
 use lockstep_ingest::pipeline::{
-    BackfillOptions, BackfillReport, Logs, StreamOptions, StreamReport, Tally, Target, accept_gaps, backfill, follow, ingest,
+    BackfillOptions, BackfillReport, Logs, Progress, StreamOptions, StreamReport, Tally, Target, accept_gaps, backfill, follow, ingest,
 };
-use lockstep_ingest::push::Push;
+use lockstep_ingest::push::{Push, PushLog};
 use lockstep_ingest::source::{Format, SourceFile, Stores, locate};
 use lockstep_model::{Error, EventTime, SystemClock};
 use lockstep_store::{CutRead, OnlineStore, Store};
@@ -41,7 +41,7 @@ pub fn targets(cut: &dyn CutRead, catalog: &Catalog, published: bool) -> Result<
 
 /// Backfills every generation that is not published, or those of `views`.
 pub fn run_backfill(owned: &Owned, views: &[String], until: Option<EventTime>, stop: &Arc<AtomicBool>) -> Result<BackfillReport> {
-    let Owned { project, store, .. } = owned;
+    let (project, store) = (&owned.project, &*owned.store);
     let catalog = &*owned.catalog()?;
     if let Some(unknown) = views.iter().find(|name| !catalog.views.contains_key(name.as_str())) {
         let known: Vec<&str> = catalog.views.keys().map(String::as_str).collect();
@@ -80,7 +80,7 @@ pub fn run_ingest(
     mut answering: Option<&mut Answering<'_>>,
     stop: &Arc<AtomicBool>,
 ) -> Result<StreamReport> {
-    let Owned { project, store, .. } = owned;
+    let (project, store) = (&owned.project, &*owned.store);
     let catalog = &*owned.catalog()?;
     let targets = published(owned, catalog)?;
     let mut total = StreamReport { complete: true, ..StreamReport::default() };
@@ -133,11 +133,20 @@ pub struct Topics {
 }
 
 /// Applies the Kafka topics of sources, and what was pushed to them, to every published generation.
-pub fn run_follow(owned: &Owned, topics: &Topics, out: &Output, stop: &Arc<AtomicBool>) -> Result<StreamReport> {
-    let Owned { project, store, .. } = owned;
+///
+/// # Errors
+/// As [`follow`].
+pub fn run_follow(
+    owned: &Owned,
+    topics: &Topics,
+    push: Option<Arc<PushLog>>,
+    out: &Output,
+    stop: &Arc<AtomicBool>,
+    observe: &mut dyn FnMut(&Progress),
+) -> Result<StreamReport> {
+    let (project, store) = (&owned.project, &*owned.store);
     let catalog = &*owned.catalog()?;
     let targets = published(owned, catalog)?;
-    let push = project.push_dir().is_dir().then(|| project.push_log()).transpose()?;
     let push = push.map(|log| Push { log, until_end: topics.until_end });
     let kafka = (push.is_none() || catalog.sources.values().any(|source| source.options.topic.is_some())).then(|| project.kafka()).transpose()?;
     let kafka = kafka.map(|settings| Kafka { settings, until_end: topics.until_end });
@@ -149,9 +158,25 @@ pub fn run_follow(owned: &Owned, topics: &Topics, out: &Output, stop: &Arc<Atomi
         }
     }
     let mut display = Display::new();
-    let report = follow(store, catalog, &targets, logs, &options, &mut |progress| display.show(progress));
+    let report = follow(store, catalog, &targets, logs, &options, &mut |progress| {
+        owned.ends().clone_from(&progress.ends);
+        display.show(progress);
+        observe(progress);
+    });
+    owned.ends().clear();
     display.finish();
     Ok(report?)
+}
+
+/// The sources that are read by a view that is published.
+///
+/// # Errors
+/// Where nothing is published.
+pub fn sources(owned: &Owned) -> Result<Vec<String>> {
+    let catalog = owned.catalog()?;
+    let targets = published(owned, &catalog)?;
+    let is_read = |name: &str| targets.iter().any(|target| target.branches_of(name).next().is_some());
+    Ok(catalog.sources.keys().filter(|name| is_read(name)).cloned().collect())
 }
 
 /// The error of logs that could not be read on, where there are any.
@@ -164,7 +189,7 @@ pub fn say_stopped(stopped: Vec<(String, Error)>) -> Result<()> {
 }
 
 fn published(owned: &Owned, catalog: &Catalog) -> Result<Vec<Target>> {
-    let targets = owned.feed(|| targets(&*OnlineStore::cut(&owned.store), catalog, true))?;
+    let targets = owned.feed(|| targets(&*OnlineStore::cut(&*owned.store), catalog, true))?;
     if targets.is_empty() {
         bail!("no view has published state · run `lockstep apply` and `lockstep backfill` first");
     }
@@ -194,7 +219,7 @@ fn ingest_file(
     sources: &[String],
     project: &Project,
     stop: &Arc<AtomicBool>,
-    observe: &mut dyn FnMut(&lockstep_ingest::pipeline::Progress),
+    observe: &mut dyn FnMut(&Progress),
 ) -> Result<StreamReport> {
     let named = Format::of(file.name()).or_else(|| (file.name() == "-").then_some(Format::Ndjson));
     let Some(format) = named else {

@@ -1,4 +1,4 @@
-//! The settings of Kafka: librdkafka's properties, with secrets kept elsewhere.
+//! The settings of Kafka: librdkafka's properties and those of a schema registry, with secrets kept elsewhere.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-/// librdkafka's properties, by name.
+/// librdkafka's properties and `registry.*`, by name.
 #[derive(Clone, PartialEq, Default, Deserialize)]
 #[serde(try_from = "Table")]
 pub struct KafkaConfig(BTreeMap<String, Property>);
@@ -36,7 +36,7 @@ impl KafkaConfig {
     /// Invalid where a value is not where it is said to be; as [`Settings::new`].
     pub fn settings(&self, dir: &Path) -> Result<Settings, Error> {
         let value = |(name, property): (&String, &Property)| Ok((name.clone(), property.value(name, dir)?));
-        Settings::new(self.0.iter().map(value).collect::<Result<_, Error>>()?)
+        Settings::new(self.0.iter().map(value).collect::<Result<_, Error>>()?, dir)
     }
 }
 
@@ -107,7 +107,7 @@ impl JsonSchema for KafkaConfig {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "description": "librdkafka's properties; a value may be kept in the environment or in a file",
+            "description": "librdkafka's properties, and `registry.*` of a schema registry; a value may be kept in the environment or in a file",
             "additionalProperties": {"type": ["string", "integer", "boolean", "object"]},
             "examples": [{"bootstrap.servers": "localhost:9092", "sasl.password": {"env": "KAFKA_PASSWORD"}}],
         })

@@ -22,6 +22,7 @@ mod progress;
 mod project;
 mod requests;
 mod schemas;
+mod serving;
 #[allow(dead_code, reason = "numbers are set flush right by few verbs")]
 mod table;
 #[allow(dead_code, reason = "a vocabulary that verbs share: sizes, spans, ages")]
@@ -64,6 +65,7 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::Explain(args) => verbs::explain::run(context, &args),
         Verb::Backfill(args) => verbs::backfill::run(context, &args),
         Verb::Ingest(args) => verbs::ingest::run(context, &args),
+        Verb::Serve(args) => verbs::serve::run(context, &args),
         Verb::Get(args) => verbs::get::run(context, &args),
         Verb::Verify(args) => verbs::verify::run(context, &args),
         Verb::Status(args) => verbs::status::run(context, &args),

@@ -1,12 +1,12 @@
 //! The store that this process owns, and answers others about.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use lockstep_ingest::pipeline::Target;
-use lockstep_model::{Clock, Generation, SystemClock};
+use lockstep_model::{Clock, Generation, PartitionId, SystemClock};
 use lockstep_serve::admin::{Description, Progress, Server};
 use lockstep_store::{Claim, OnlineStore, Store, Taken};
 use lockstep_transform::catalog::Catalog;
@@ -21,11 +21,13 @@ pub struct Owned {
     /// The project.
     pub project: Project,
     /// Its store.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// The applied definitions compiled last, and their version.
     compiled: Mutex<Option<(u64, Arc<Catalog>)>>,
     /// What [`Self::change`] guards.
     fed: Mutex<BTreeSet<Generation>>,
+    /// Where the partitions end that this process follows.
+    ends: Mutex<BTreeMap<PartitionId, u64>>,
 }
 
 impl Owned {
@@ -42,7 +44,7 @@ impl Owned {
     /// # Errors
     /// [`Wrong`] where this release has something against the definitions.
     pub fn applied(&self) -> Result<Option<Arc<Catalog>>> {
-        let Some(applied) = OnlineStore::cut(&self.store).definitions()? else { return Ok(None) };
+        let Some(applied) = OnlineStore::cut(&*self.store).definitions()? else { return Ok(None) };
         // Kept while it compiles, so that many questions at once compile once.
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((version, catalog)) = &*compiled
@@ -58,6 +60,11 @@ impl Owned {
     /// Keeps other changes of definitions and generations away until it is dropped, and says which generations this process feeds: they are not to be dropped.
     pub fn change(&self) -> MutexGuard<'_, BTreeSet<Generation>> {
         self.fed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the partitions end that this process follows, by what it heard last: the row behind the last.
+    pub fn ends(&self) -> MutexGuard<'_, BTreeMap<PartitionId, u64>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Chooses what this process feeds from now on.
@@ -93,7 +100,8 @@ impl Held {
     }
 
     fn new(project: Project, store: Store, verb: &str) -> Held {
-        let owned = Arc::new(Owned { project, store, compiled: Mutex::default(), fed: Mutex::default() });
+        let (compiled, fed, ends) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let owned = Arc::new(Owned { project, store: Arc::new(store), compiled, fed, ends });
         let asked = Arc::clone(&owned);
         let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
             ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))
@@ -104,6 +112,13 @@ impl Held {
             tracing::warn!(%error, "nobody else can ask about the store until this ends");
         }
         Held { _server: server.ok(), owned }
+    }
+}
+
+impl Held {
+    /// The same, for a thread that goes on while this is held.
+    pub fn shared(&self) -> Arc<Owned> {
+        Arc::clone(&self.owned)
     }
 }
 

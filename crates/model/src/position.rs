@@ -11,6 +11,19 @@ pub struct PartitionId {
     pub partition: String,
 }
 
+/// What the partition of a batch file starts with.
+const HISTORY: &str = "history:";
+
+/// The name under which a batch file's position is kept: the same path may also be replayed as a log.
+pub fn history_partition(file: &str) -> String {
+    format!("{HISTORY}{file}")
+}
+
+/// The path of a partition that is a file of history.
+pub fn history_path(partition: &str) -> Option<&str> {
+    partition.strip_prefix(HISTORY)
+}
+
 /// How far a partition has been applied, with enough beside it to notice that it is no longer the same partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

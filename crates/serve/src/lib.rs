@@ -1,9 +1,22 @@
-//! Lookups: answers to requests, from one consistent cut of a store; and [`admin`], by which the process that owns it answers others.
+//! Lookups: answers to requests, from one consistent cut of a store; the server that answers them over gRPC and HTTP; and [`admin`], by which the process
+//! that owns a store answers others.
 //!
-//! A [`Served`] is made once per set of definitions and generations; a lookup takes a cut, plans nothing, and reads all its entities
-//! in one batch.
+//! A [`Served`] is made once per set of definitions and generations; a lookup takes a cut, plans nothing, and reads all its entities in one batch. [`live`]
+//! keeps both up to date while the store is written to, [`desk`] finds what a request asks for and answers it whatever the protocol, [`server`] speaks the
+//! protocols.
 
 pub mod admin;
+pub mod desk;
+pub mod lag;
+pub mod live;
 mod lookup;
+pub mod metrics;
+mod push;
+pub mod server;
+mod warm;
+pub mod wire;
 
+pub use lag::{Lags, SourceLag};
 pub use lookup::{Lookup, LookupRequest, Read, Role, Served};
+pub use push::Pushes;
+pub use warm::warm;

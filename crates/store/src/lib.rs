@@ -39,6 +39,7 @@ mod cut;
 mod definitions;
 mod expiry;
 mod explain;
+mod figures;
 mod format;
 mod generation;
 mod key_entry;
@@ -47,6 +48,8 @@ mod online;
 mod options;
 mod owner;
 mod record;
+#[allow(unsafe_code, reason = "written by a macro of self_cell, whose soundness is its purpose")]
+mod shared;
 mod store;
 mod tuning;
 
@@ -55,10 +58,12 @@ pub use commit::{Commit, Counters, DeadLetter, Epoch, Horizon, KeyBytes, KeyWrit
 pub use crash::{CrashPlan, CrashPoint};
 pub use cut::{Cut, GenerationState};
 pub use definitions::{DefinitionText, Definitions, NewDefinitions};
+pub use figures::Figures;
 pub use format::FORMAT_VERSION;
 pub use generation::{GenerationInfo, NewGeneration};
 pub use key_entry::KeyEntryHeader;
 pub use online::{CutRead, OnlineStore};
 pub use options::{StoreOptions, SyncPolicy};
 pub use owner::{Owner, Taken, read_owner};
+pub use shared::SharedCut;
 pub use store::{Claim, Store};

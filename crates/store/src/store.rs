@@ -95,6 +95,16 @@ impl Store {
         self.book().epoch
     }
 
+    /// A number that is another one after every write, whoever made it.
+    pub fn sequence(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
+    /// The version of the definitions that were applied last, 0 for none.
+    pub fn definitions_version(&self) -> u64 {
+        self.book().definitions
+    }
+
     /// A view of the whole store at one moment.
     pub fn cut(&self) -> Cut<'_> {
         Cut::new(self)
@@ -252,7 +262,7 @@ impl<'a> Families<'a> {
         [self.state, self.keys, self.refusals, self.dead_letters]
     }
 
-    fn all(&self) -> [&'a ColumnFamily; 5] {
+    pub(crate) fn all(&self) -> [&'a ColumnFamily; 5] {
         [self.state, self.keys, self.meta, self.refusals, self.dead_letters]
     }
 }

@@ -38,6 +38,8 @@ pub struct Sent {
     pub value: Option<Vec<u8>>,
     /// Its timestamp, in milliseconds.
     pub time_ms: i64,
+    /// Its headers, in their order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Broker {
@@ -178,8 +180,9 @@ fn options() -> AdminOptions {
 }
 
 fn send(producer: &BaseProducer, topic: &str, records: &[Sent]) {
-    for Sent { partition, key, value, time_ms } in records {
-        let headers = OwnedHeaders::new().insert(Header { key: "from", value: Some("a test") });
+    for Sent { partition, key, value, time_ms, headers: given } in records {
+        let from = OwnedHeaders::new().insert(Header { key: "from", value: Some("a test") });
+        let headers = given.iter().fold(from, |headers, (key, value)| headers.insert(Header { key, value: value.as_ref() }));
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(*partition).timestamp(*time_ms).headers(headers);
         if let Some(key) = key {
             record = record.key(key);

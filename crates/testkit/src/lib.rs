@@ -1,8 +1,10 @@
 //! What tests of several crates need, and nothing that ships.
 
+pub mod avro;
 pub mod definitions;
 mod effort;
 pub mod kafka;
+pub mod registry;
 #[cfg(target_os = "linux")]
 pub mod syncfs;
 

@@ -5,13 +5,14 @@ use std::process::Command;
 use serde_json::Value;
 
 /// A crate, and those of ours that it may build on.
-const LAYERS: [(&str, &[&str]); 6] = [
+const LAYERS: [(&str, &[&str]); 7] = [
     ("lockstep-model", &[]),
+    ("lockstep-client", &[]),
     ("lockstep-transform", &["lockstep-model"]),
     ("lockstep-store", &["lockstep-model"]),
     ("lockstep-ingest", &["lockstep-model", "lockstep-transform", "lockstep-store"]),
-    ("lockstep-serve", &["lockstep-model", "lockstep-transform", "lockstep-store"]),
-    ("lockstep", &["lockstep-model", "lockstep-transform", "lockstep-store", "lockstep-ingest", "lockstep-serve"]),
+    ("lockstep-serve", &["lockstep-model", "lockstep-client", "lockstep-transform", "lockstep-store"]),
+    ("lockstep", &["lockstep-model", "lockstep-client", "lockstep-transform", "lockstep-store", "lockstep-ingest", "lockstep-serve"]),
 ];
 
 /// A dependency, and the crates that may import it.

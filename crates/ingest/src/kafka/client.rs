@@ -159,7 +159,7 @@ impl Client {
                 "the brokers at {brokers} do not let topic `{topic}` be read: {code} · ask for the right to read and describe it"
             )),
             RDKafkaErrorCode::NotImplemented => Error::invalid(format!(
-                "topic `{topic}` is compressed as this build cannot read it · it reads gzip, snappy and lz4: let producers, or the topic, use one of these"
+                "topic `{topic}` is compressed by no codec that is known here · known: gzip, snappy, lz4, zstd · let it use one of these"
             )),
             code => {
                 let told = self.consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner).clone();

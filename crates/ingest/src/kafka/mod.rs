@@ -1,6 +1,6 @@
 //! Kafka topics as logs: each source with a stream `kafka://TOPIC` is read by a consumer of its own, from the positions in the store.
 //!
-//! - *Assignment.* A store has one ingester, which takes all partitions of a topic, those that are added later included. There is no group to join: the group's
+//! - *Assignment.* A store has one ingester, which takes all partitions of a topic, those that are added later included, or those that are declared. There is no group to join: the group's
 //!   committed offsets are written for dashboards and never read.
 //! - *Positions.* A row is numbered by its offset, and a position says the cluster, the topic by its id, the next offset, and the last record by its time and
 //!   hash. [`resume`] decides whether a log is still the one a position was taken in; the last record is read again to be sure. Nothing ever goes on
@@ -10,13 +10,16 @@
 //!   other content: then the one that was applied first stands. Producers that key by what the primary key belongs to have no such rows.
 //! - *Bounds.* A chunk has at most as many rows as a commit, and [`CHUNK_BYTES`](topic) of values; two chunks are read ahead; librdkafka itself
 //!   holds `queued.max.messages.kbytes` of a topic, 16 MiB unless set otherwise.
-//! - *A broker that is away* is waited for while a topic is followed. What cannot come right by waiting stops the source it concerns and no other.
+//! - *A broker that is away* is waited for while a topic is followed, and so is a schema registry. What cannot come right by waiting stops the source it concerns and no
+//!   other.
 
 mod client;
 mod gap;
 mod native;
 mod partition;
+mod registry;
 mod resume;
+mod schemas;
 mod settings;
 mod topic;
 
@@ -86,7 +89,7 @@ pub(crate) fn input<'a>(
         settings: Arc::clone(&kafka.settings),
         source: schema_of(source),
         declared: declared.to_vec(),
-        topic: topic.name.clone(),
+        topic: topic.clone(),
         stands: stands.map(|positions| standing_in(positions, &source.name, &topic.name)).collect(),
         end: if kafka.until_end { End::AsItBegins } else { End::Never },
         batch_rows: options.batch_rows,

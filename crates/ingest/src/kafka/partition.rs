@@ -1,10 +1,13 @@
 //! A partition of a topic while it is read.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use lockstep_model::{Error, KafkaPosition, PartitionId, RecordMark};
+use lockstep_model::{Error, EventTime, KafkaPosition, PartitionId, RecordMark};
+use lockstep_transform::definition::Part;
 use rdkafka::Message;
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Headers};
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::client::Identity;
@@ -15,6 +18,8 @@ use crate::source::{Record, Records};
 pub(super) struct Partition {
     pub(super) id: PartitionId,
     pub(super) records: Records,
+    /// The parts of its records that are values of columns.
+    pub(super) parts: Arc<[Part]>,
     /// What is first in it, and the next offset.
     pub(super) first: u64,
     pub(super) next: u64,
@@ -62,7 +67,9 @@ impl Partition {
         }
         let time = mark.time_ms.and_then(|millis| millis.checked_mul(1000));
         let (key, value) = (message.key(), message.payload());
-        self.records.push(Record { offset, time, key, value });
+        let taken = time.map(|time| EventTime(time).to_string()).filter(|_| self.parts.contains(&Part::AppendTime));
+        let mapped: SmallVec<[_; 4]> = self.parts.iter().map(|part| part_of(part, message, taken.as_deref())).collect();
+        self.records.push(Record { offset, time, key, value, mapped: &mapped });
         (self.next, self.last, self.at_end) = (offset + 1, Some(mark), false);
         Ok(Polled::Record(key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)))
     }
@@ -87,7 +94,21 @@ impl Partition {
     }
 
     pub(super) fn behind(&self) -> u64 {
-        if self.at_end { 0 } else { self.end.saturating_sub(self.next) }
+        self.known_end().saturating_sub(self.next)
+    }
+
+    /// The offset behind the last record that is known to come. What is left before the end of a partition that was read to it are no records.
+    pub(super) fn known_end(&self) -> u64 {
+        if self.at_end { self.next } else { self.end }
+    }
+}
+
+/// A part of a record. Of headers of one name the last counts, as it does for Kafka's own clients.
+fn part_of<'a>(part: &Part, message: &'a BorrowedMessage<'_>, taken: Option<&'a str>) -> Option<&'a [u8]> {
+    match part {
+        Part::Key => message.key(),
+        Part::AppendTime => taken.map(str::as_bytes),
+        Part::Header(name) => message.headers()?.iter().filter(|header| header.key == name).last()?.value,
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use lockstep_model::Error;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+
+use super::registry::Access;
 
 /// What is not for users to say, and why.
 const OURS: [(&str, &str); 6] = [
@@ -27,49 +30,66 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("topic.metadata.refresh.interval.ms", "30000"),
 ];
 
-/// librdkafka's properties.
+/// librdkafka's properties, and those of a schema registry.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Settings(BTreeMap<String, String>);
+pub struct Settings {
+    properties: BTreeMap<String, String>,
+    registry: Access,
+    /// Where paths start.
+    base: PathBuf,
+}
 
 impl fmt::Debug for Settings {
     /// Names only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.properties.keys()).finish()
     }
 }
 
 impl Settings {
-    /// Checks properties, without speaking to a broker.
+    /// Checks properties, without speaking to a broker. Those of a schema registry are `registry.url`, `.user`, `.password`, `.token` and `.ca`; paths start at
+    /// `base`.
     ///
     /// # Errors
     /// Invalid where one is unknown, cannot have its value, or is not for users to say; where the brokers are not named.
-    pub fn new(properties: BTreeMap<String, String>) -> Result<Settings, Error> {
+    pub fn new(mut properties: BTreeMap<String, String>, base: &Path) -> Result<Settings, Error> {
+        let registry = registry_of(&mut properties, base)?;
         if let Some((name, reason)) = OURS.iter().find(|(name, _)| properties.contains_key(*name)) {
             return Err(Error::invalid(format!("`{name}` is not a setting of [kafka] · {reason} · leave it out")));
         }
         if !["bootstrap.servers", "metadata.broker.list"].iter().any(|name| properties.contains_key(*name)) {
             return Err(Error::invalid("[kafka] does not say where the brokers are · write bootstrap.servers = \"host:9092\" there"));
         }
-        let settings = Settings(properties);
+        let settings = Settings { properties, registry, base: base.to_owned() };
         settings.client().create_native_config().map(drop).map_err(|error| settings.refused(&error))?;
         Ok(settings)
     }
 
     /// Where the brokers are, for messages.
     pub(super) fn brokers(&self) -> &str {
-        let named = |name: &str| self.0.get(name).map(String::as_str);
+        let named = |name: &str| self.properties.get(name).map(String::as_str);
         named("bootstrap.servers").or_else(|| named("metadata.broker.list")).unwrap_or_default()
+    }
+
+    /// Where a schema registry is, and who asks it.
+    pub(super) fn registry(&self) -> &Access {
+        &self.registry
+    }
+
+    /// Where paths start.
+    pub(super) fn base(&self) -> &Path {
+        &self.base
     }
 
     /// How often to look for partitions that were added.
     pub(super) fn look_every_ms(&self) -> u64 {
-        let said = self.0.get("topic.metadata.refresh.interval.ms").and_then(|text| text.parse().ok());
+        let said = self.properties.get("topic.metadata.refresh.interval.ms").and_then(|text| text.parse().ok());
         said.filter(|interval| *interval > 0).unwrap_or(30_000)
     }
 
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        for (name, value) in DEFAULTS.into_iter().chain(self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))) {
+        for (name, value) in DEFAULTS.into_iter().chain(self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()))) {
             config.set(name, value);
         }
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false").set("auto.offset.reset", "error");
@@ -88,6 +108,20 @@ impl Settings {
     }
 }
 
+/// Takes the properties of a schema registry out of those that librdkafka is given.
+fn registry_of(properties: &mut BTreeMap<String, String>, base: &Path) -> Result<Access, Error> {
+    let mut access = Access::default();
+    let ours = |name: &str| name == "registry" || name.starts_with("registry.");
+    for (name, value) in properties.extract_if(.., |name, _| ours(name)) {
+        if !access.set(&name, &value) {
+            let known = "registry.url, registry.user, registry.password, registry.token, registry.ca";
+            return Err(Error::invalid(format!("`{name}` is not a setting of [kafka] · of a schema registry there are: {known} · leave it out")));
+        }
+    }
+    access.ca = access.ca.map(|path| base.join(path));
+    Ok(access)
+}
+
 fn is_secret(name: &str) -> bool {
     ["password", "secret", "token", "pem", "sasl", "oauth", "key"].iter().any(|part| name.contains(part))
 }
@@ -97,7 +131,8 @@ mod tests {
     use super::*;
 
     fn settings(properties: &[(&str, &str)]) -> Result<Settings, String> {
-        Settings::new(properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()).map_err(|error| error.to_string())
+        Settings::new(properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), Path::new("."))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -117,6 +152,15 @@ mod tests {
         );
         assert!(errors[1].starts_with("[kafka] `no.such`: "), "{}", errors[1]);
         assert!(!errors[2].contains("hunter2"), "{}", errors[2]);
+    }
+
+    #[test]
+    fn a_registry_is_no_concern_of_librdkafka() {
+        let properties = [("bootstrap.servers", "127.0.0.1:1"), ("registry.url", "http://r:1"), ("registry.password", "hunter2")];
+        let known = settings(&properties).unwrap();
+        assert_eq!(known.registry().url.as_deref(), Some("http://r:1"));
+        assert!(!format!("{known:?}").contains("hunter2"));
+        assert!(settings(&[("registry.pasword", "hunter2")]).unwrap_err().starts_with("`registry.pasword` is not a setting of [kafka]"));
     }
 
     #[test]

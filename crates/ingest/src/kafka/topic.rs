@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lockstep_model::{Error, ErrorKind, KafkaPosition, PartitionId, Position, RecordMark};
+use lockstep_transform::definition::{KafkaTopic, Part};
 use rdkafka::Message;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -13,9 +14,10 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::client::{Client, Identity};
 use super::partition::{Partition, Polled};
 use super::resume::{self, Now};
+use super::schemas::{self, TopicSchemas};
 use super::{Settings, partition_name};
 use crate::pipeline::{Log, Read, Standing};
-use crate::source::{Chunk, Records, SourceSchema};
+use crate::source::{Chunk, Encoding, Mapping, Records, SourceSchema};
 
 /// Most bytes of keys and values of a chunk, beyond its first record.
 const CHUNK_BYTES: usize = 8 << 20;
@@ -24,6 +26,8 @@ const LINGER: Duration = Duration::from_millis(5);
 const CUT: Duration = Duration::from_millis(25);
 /// How long is waited for a first record before looking whether to stop.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How long is waited before a registry that is away may be asked again.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often the group is told what has been applied, and a topic without records says how it stands.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long an empty partition of a topic that is followed is expected to be begun any moment, as those of a new topic are: until then nothing is forgotten,
@@ -48,8 +52,7 @@ pub(crate) struct Request {
     pub(crate) source: SourceSchema,
     /// The names of all sources that are declared.
     pub(crate) declared: Vec<String>,
-    /// The topic's name.
-    pub(crate) topic: String,
+    pub(crate) topic: KafkaTopic,
     /// Where each that takes what is read stands, by partition: reading starts at the least.
     pub(crate) stands: Vec<BTreeMap<i32, KafkaPosition>>,
     pub(crate) end: End,
@@ -66,7 +69,12 @@ pub(crate) struct TopicLog {
     client: Client,
     request: Request,
     identity: Identity,
+    encoding: Encoding,
+    schemas: Option<TopicSchemas>,
+    parts: Arc<[Part]>,
     partitions: BTreeMap<i32, Partition>,
+    /// Bytes of the records that were gathered and not given yet.
+    gathered_bytes: u64,
     /// When to look for partitions that were added, and to tell how things stand.
     look_at: Instant,
     tell_at: Instant,
@@ -75,7 +83,7 @@ pub(crate) struct TopicLog {
 }
 
 #[allow(clippy::disallowed_methods, reason = "how long has been waited; nothing is computed from it")]
-fn instant() -> Instant {
+pub(super) fn instant() -> Instant {
     Instant::now()
 }
 
@@ -85,11 +93,15 @@ impl TopicLog {
     /// # Errors
     /// NotFound where there is no such topic; Unavailable where no broker answers; Data where a position is not one of this log.
     pub(crate) fn open(request: Request) -> Result<TopicLog, Error> {
-        let client = Client::new(&request.settings, &request.topic)?;
+        let (encoding, schemas) = schemas::open(&request.topic, &request.settings)?;
+        let client = Client::new(&request.settings, &request.topic.name)?;
         let (identity, numbers) = client.describe_patiently()?;
         let look_at = instant() + Duration::from_millis(request.settings.look_every_ms());
-        let mut log = TopicLog { client, request, identity, partitions: BTreeMap::new(), look_at, tell_at: instant(), told: false };
+        let parts = request.topic.mapped.iter().map(|mapped| mapped.part.clone()).collect();
+        let (partitions, tell_at) = (BTreeMap::new(), instant());
+        let mut log = TopicLog { client, request, identity, encoding, schemas, parts, partitions, gathered_bytes: 0, look_at, tell_at, told: false };
         log.check_partitions(&numbers)?;
+        log.check_declared(&numbers)?;
         log.add(&numbers)?;
         Ok(log)
     }
@@ -103,11 +115,34 @@ impl TopicLog {
         }
     }
 
+    /// Every partition that is declared must be there, and no other must have been read: what was read of it would stay, and hold the watermark.
+    fn check_declared(&self, numbers: &[i32]) -> Result<(), Error> {
+        let KafkaTopic { name, partitions: Some(declared), .. } = &self.request.topic else { return Ok(()) };
+        let source = &self.request.source.name;
+        let count = numbers.last().map_or(0, |last| last + 1);
+        if let Some(missing) = declared.beyond(count) {
+            let advice = "correct `partitions`, or give the topic more";
+            return Err(Error::invalid(format!(
+                "topic `{name}` has no partition {missing}, which source `{source}` reads · it has {count} · {advice}"
+            )));
+        }
+        let mut read = self.request.stands.iter().flatten().map(|(partition, _)| *partition);
+        match read.find(|partition| !declared.contains(*partition)) {
+            None => Ok(()),
+            Some(other) => {
+                let advice = "declare them together again, or begin a store for those that are declared";
+                Err(Error::invalid(format!(
+                    "partition {other} of topic `{name}` was read into this store, and source `{source}` reads partitions {declared} · {advice}"
+                )))
+            }
+        }
+    }
+
     /// Starts to read partitions that are not read yet.
     fn add(&mut self, numbers: &[i32]) -> Result<(), Error> {
         let wanted = |partition: &i32| match self.request.end {
             End::Again(only) => *partition == only,
-            End::Never | End::AsItBegins => !self.partitions.contains_key(partition),
+            End::Never | End::AsItBegins => self.request.topic.reads(*partition) && !self.partitions.contains_key(partition),
         };
         let added: Vec<i32> = numbers.iter().copied().filter(wanted).collect();
         let mut from = BTreeMap::new();
@@ -122,7 +157,7 @@ impl TopicLog {
     /// A partition, and the offset to read it from.
     fn partition(&self, partition: i32) -> Result<(u64, Partition), Error> {
         let Request { source, declared, topic, stands, end, .. } = &self.request;
-        let id = PartitionId { source: source.name.clone(), partition: partition_name(topic, partition) };
+        let id = PartitionId { source: source.name.clone(), partition: partition_name(&topic.name, partition) };
         let (low, high) = self.client.bounds(partition)?;
         let positions: Vec<&KafkaPosition> = stands.iter().filter_map(|positions| positions.get(&partition)).collect();
         let start = self.start(partition, &positions, (low, high))?;
@@ -134,7 +169,8 @@ impl TopicLog {
         let next = least.map_or(low, |position| position.offset);
         tracing::info!("kafka: {}: offsets {low} to {high}, read on from {next}", id.partition);
         let read = Partition {
-            records: Records::new(&id, source.clone(), declared.clone())?,
+            records: Records::new(&id, source.clone(), declared.clone(), &self.encoding, mapping(topic))?,
+            parts: Arc::clone(&self.parts),
             id,
             first: low,
             next,
@@ -152,7 +188,7 @@ impl TopicLog {
     /// Checks positions in a partition; the offset to read on from after the least of them.
     fn start(&self, partition: i32, positions: &[&KafkaPosition], bounds: (u64, u64)) -> Result<u64, Error> {
         let Request { source, topic, end, .. } = &self.request;
-        let name = partition_name(topic, partition);
+        let name = partition_name(&topic.name, partition);
         let now = Now { source: &source.name, partition: &name, identity: &self.identity, bounds };
         let mut start = bounds.0;
         for (at, position) in positions.iter().enumerate() {
@@ -220,7 +256,7 @@ impl TopicLog {
     /// Whether an error is one that comes right by waiting.
     fn judge(&self, error: &KafkaError) -> Result<(), Error> {
         use RDKafkaErrorCode as Code;
-        tracing::info!("kafka: topic {}: {error}", self.request.topic);
+        tracing::info!("kafka: topic {}: {error}", self.request.topic.name);
         match error.rdkafka_error_code() {
             // A topic that is gone or made anew, or has lost what was to be read next, says it in one of these ways, and so may a broker that has just come back.
             Some(
@@ -268,7 +304,7 @@ impl TopicLog {
             described => described?,
         };
         for (number, partition) in &self.partitions {
-            let name = partition_name(&self.request.topic, *number);
+            let name = partition_name(&self.request.topic.name, *number);
             let now = Now { source: &self.request.source.name, partition: &name, identity: &identity, bounds: (0, u64::MAX) };
             resume::start(&partition.position(&self.identity), &now)?;
         }
@@ -314,7 +350,30 @@ impl TopicLog {
         }
     }
 
-    fn chunk(&mut self, bytes_read: u64) -> Result<Read, Error> {
+    /// Sees to it that the schemas of what was gathered are known; whether they are.
+    fn learn_schemas(&mut self) -> Result<bool, Error> {
+        let Some(schemas) = &mut self.schemas else { return Ok(true) };
+        let ids = self.partitions.values().flat_map(|partition| partition.records.schema_ids());
+        schemas.learn(ids, matches!(self.request.end, End::Never))
+    }
+
+    fn ends(&self) -> Vec<(PartitionId, u64)> {
+        self.partitions.values().map(|partition| (partition.id.clone(), partition.known_end())).collect()
+    }
+
+    /// What was gathered, where it is readable, and how things stand.
+    fn read(&mut self, readable: bool, due: bool) -> Result<Read, Error> {
+        let chunk = if readable { self.chunk()? } else { Chunk { batches: Vec::new(), rows_read: 0, bytes_read: 0 } };
+        let standing = Standing {
+            bytes_total: None,
+            // What waits for its schema is as good as unread.
+            behind: Some(self.partitions.values().map(|partition| partition.behind() + partition.records.len() as u64).sum()),
+            unbegun: self.partitions.values().any(|partition| !partition.begun && (!partition.at_end || instant() < partition.idle_at)),
+        };
+        Ok(Read { chunk, standing, ends: if due { self.ends() } else { Vec::new() } })
+    }
+
+    fn chunk(&mut self) -> Result<Chunk, Error> {
         let mut batches = Vec::new();
         let mut rows_read = 0;
         for partition in self.partitions.values_mut().filter(|partition| !partition.records.is_empty()) {
@@ -323,31 +382,38 @@ impl TopicLog {
             let position = Position::Kafka(partition.position(&self.identity));
             batches.push(partition.records.finish(position)?);
         }
-        let standing = Standing {
-            bytes_total: None,
-            behind: Some(self.partitions.values().map(Partition::behind).sum()),
-            unbegun: self.partitions.values().any(|partition| !partition.begun && (!partition.at_end || instant() < partition.idle_at)),
-        };
-        Ok(Read { chunk: Chunk { batches, rows_read, bytes_read }, standing })
+        Ok(Chunk { batches, rows_read, bytes_read: std::mem::take(&mut self.gathered_bytes) })
     }
+}
+
+/// The columns whose values are parts of records.
+fn mapping(topic: &KafkaTopic) -> Mapping {
+    let columns = topic.mapped.iter().map(|mapped| mapped.column).collect();
+    Mapping { columns, key: topic.mapped.iter().position(|mapped| mapped.part == Part::Key) }
 }
 
 impl Log for TopicLog {
     fn next(&mut self) -> Result<Option<Read>, Error> {
         loop {
             let done = self.is_done();
-            let bytes = if done { 0 } else { self.gather()? };
+            if !done && !self.schemas.as_ref().is_some_and(TopicSchemas::waits) {
+                self.gathered_bytes += self.gather()?;
+            }
             self.look()?;
             let due = instant() >= self.tell_at;
             if due {
                 self.tell();
             }
             let some = self.partitions.values().any(|partition| !partition.records.is_empty());
-            if some || (due && !done) {
-                return self.chunk(bytes).map(Some);
+            let readable = self.learn_schemas()?;
+            if (some && readable) || (due && !(done && readable)) {
+                return self.read(readable, due).map(Some);
             }
-            if done || self.request.stop.load(Ordering::Relaxed) {
+            if self.request.stop.load(Ordering::Relaxed) || (done && readable) {
                 return Ok(None);
+            }
+            if !readable {
+                std::thread::sleep(LOOK_EVERY);
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lockstep_model::{Error, FilePosition, KafkaPosition, Position, PushPosition};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
+use lockstep_transform::definition::KafkaTopic;
 
 use super::Files;
 use crate::admission::Kind;
@@ -82,7 +83,8 @@ impl Log {
             settings,
             source: schema_of(source),
             declared: catalog.sources.keys().cloned().collect(),
-            topic,
+            // A stream that was declared otherwise since is read as it was named then.
+            topic: KafkaTopic { name: topic, ..source.options.topic.clone().unwrap_or_else(|| KafkaTopic::json("")) },
             stands: vec![BTreeMap::from([(partition, position.clone())])],
             end: End::Again(partition),
             batch_rows: BATCH_ROWS,

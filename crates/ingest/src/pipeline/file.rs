@@ -19,7 +19,7 @@ impl Log for FileLog {
     fn next(&mut self) -> Result<Option<Read>, Error> {
         let Some(chunk) = self.0.next_chunk()? else { return Ok(None) };
         let standing = Standing { bytes_total: self.0.progress().bytes_total, ..Standing::default() };
-        Ok(Some(Read { chunk, standing }))
+        Ok(Some(Read { chunk, standing, ends: Vec::new() }))
     }
 }
 

@@ -1,12 +1,13 @@
 //! A log as the pipeline sees it: of one partition or many, read on a thread of its own, chunk by chunk.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use lockstep_model::{Error, PartitionId, Position};
+use lockstep_model::{Clock, Error, EventTime, PartitionId, Position};
 
 use crate::source::Chunk;
 
@@ -26,6 +27,8 @@ pub struct Read {
     pub chunk: Chunk,
     /// How the log stands behind them.
     pub standing: Standing,
+    /// Partitions whose ends were looked up anew, with the row behind the last that is to be expected of each.
+    pub ends: Vec<(PartitionId, u64)>,
 }
 
 /// How a log stands.
@@ -67,8 +70,8 @@ const CHUNKS_AHEAD: usize = 2;
 /// What comes next from logs that are read at once.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// Rows of the log of this number.
-    Read(usize, Box<Read>),
+    /// Rows of the log of this number, and when it was said how it stands.
+    Read(usize, Box<Read>, EventTime),
     /// It cannot be read on.
     Failed(usize, Error),
     /// All logs have ended.
@@ -78,7 +81,7 @@ pub(super) enum Next {
 }
 
 enum Event {
-    Read(Box<Read>),
+    Read(Box<Read>, EventTime),
     Failed(Error),
     Ended,
 }
@@ -91,10 +94,10 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Starts a thread for each log.
-    pub(super) fn start(opens: Vec<Box<dyn FnOnce() -> Result<Box<dyn Log>, Error> + Send>>) -> Self {
+    pub(super) fn start(opens: Vec<Box<dyn FnOnce() -> Result<Box<dyn Log>, Error> + Send>>, clock: &Arc<dyn Clock>) -> Self {
         let (sender, events) = sync_channel(CHUNKS_AHEAD.max(opens.len()));
         let start = |(number, open)| {
-            let teller = Teller { number, sender: sender.clone() };
+            let teller = Teller { number, sender: sender.clone(), clock: Arc::clone(clock) };
             Some(thread::spawn(move || teller.read(open)))
         };
         let threads = opens.into_iter().enumerate().map(start).collect();
@@ -107,7 +110,7 @@ impl Reading {
         while last_looks < LAST_LOOKS {
             let Some(events) = &self.events else { return Next::End };
             match events.recv_timeout(LOOK_EVERY) {
-                Ok((number, Event::Read(read))) => return Next::Read(number, read),
+                Ok((number, Event::Read(read, at))) => return Next::Read(number, read, at),
                 Ok((number, Event::Failed(error))) => return Next::Failed(number, error),
                 Ok((number, Event::Ended)) => self.ended(number),
                 Err(RecvTimeoutError::Timeout) => last_looks += u32::from(stop.load(Ordering::Relaxed)),
@@ -145,6 +148,7 @@ impl Drop for Reading {
 struct Teller {
     number: usize,
     sender: SyncSender<(usize, Event)>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Teller {
@@ -158,7 +162,7 @@ impl Teller {
         };
         while let Some(next) = log.next().transpose() {
             let failed = next.is_err();
-            let told = self.tell(next.map_or_else(Event::Failed, |read| Event::Read(Box::new(read))));
+            let told = self.tell(next.map_or_else(Event::Failed, |read| Event::Read(Box::new(read), self.clock.now())));
             if failed || !told {
                 return;
             }

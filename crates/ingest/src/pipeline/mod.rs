@@ -12,6 +12,8 @@ mod log;
 mod step;
 mod stream;
 
+pub use lockstep_model::position::{history_partition, history_path};
+
 pub use backfill::{BackfillOptions, BackfillReport, backfill, file_format};
 pub(crate) use horizon::{Newest, horizon};
 pub use log::{Applied, Input, Log, Read, Standing};
@@ -20,7 +22,7 @@ pub use stream::{Logs, StreamOptions, StreamReport, accept_gaps, dialect_of, fol
 
 use std::collections::BTreeMap;
 
-use lockstep_model::EventTime;
+use lockstep_model::{EventTime, PartitionId};
 use lockstep_store::Counters;
 
 /// What a run is doing, for whoever waits for it.
@@ -38,8 +40,35 @@ pub struct Progress {
     pub watermark: Option<EventTime>,
     /// Rows that are known to be there and have not been read yet, where that is known.
     pub behind: Option<u64>,
+    /// Where partitions of logs that are followed end, as far as is known: the row behind the last.
+    pub ends: BTreeMap<PartitionId, u64>,
     /// Logs that could not be read on so far.
     pub stopped: usize,
+    /// Each log that is read.
+    pub logs: Vec<LogProgress>,
+}
+
+/// How far a log is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LogProgress {
+    /// What messages call it: a topic by its source.
+    pub name: String,
+    /// Rows that are known to be there and were not applied yet, where that is known.
+    pub behind: Option<u64>,
+    /// When it was last seen applied to its then known end.
+    pub caught_up_at: Option<EventTime>,
+    /// Why it could not be read on.
+    pub stopped: Option<String>,
+}
+
+impl LogProgress {
+    /// What was read up to `at` is applied, with `behind` rows known to be there then.
+    fn stands(&mut self, behind: Option<u64>, at: EventTime) {
+        self.behind = behind;
+        if behind == Some(0) {
+            self.caught_up_at = self.caught_up_at.max(Some(at));
+        }
+    }
 }
 
 /// Told about progress after each chunk; may be asked often.
@@ -47,13 +76,3 @@ pub type Observer<'a> = dyn FnMut(&Progress) + 'a;
 
 /// What became of rows, by view and source.
 pub type Tally = BTreeMap<(String, String), Counters>;
-
-/// The name under which a batch file's position is kept: the same path may also be replayed as a log.
-pub fn history_partition(file: &str) -> String {
-    format!("history:{file}")
-}
-
-/// The path of a partition that is a file of history.
-pub fn history_path(partition: &str) -> Option<&str> {
-    partition.strip_prefix("history:")
-}

@@ -14,7 +14,7 @@ use super::file;
 use super::horizon::{Newest, forgotten, horizon, view_watermark};
 use super::log::{Applied, Input, Next, Read, Reading, Standing};
 use super::step::{Pending, Target, arrivals_of};
-use super::{Observer, Progress, Tally};
+use super::{LogProgress, Observer, Progress, Tally};
 use crate::admission::{CutKeys, KeyIndex, Kind, MemoryKeyIndex, PendingKeys};
 use crate::kafka::{self, Gap, Kafka};
 use crate::push::{self, Push};
@@ -242,12 +242,19 @@ impl<'a> Run<'a> {
         let stop = &*self.options.stop;
         self.standings = vec![Standing { unbegun: true, ..Standing::default() }; inputs.len()];
         let (names, (opens, applied)): (Vec<_>, (Vec<_>, Vec<_>)) = inputs.into_iter().map(|input| (input.name, (input.open, input.applied))).unzip();
-        let mut reading = Reading::start(opens);
-        let mut progress = Progress { stage, ..Progress::default() };
+        let mut reading = Reading::start(opens, &self.options.clock);
+        let logs = names.iter().map(|name| LogProgress { name: name.clone(), ..LogProgress::default() }).collect();
+        let mut progress = Progress { stage, logs, ..Progress::default() };
         loop {
             match reading.next(stop) {
-                Next::Read(log, read) => self.take(log, &read, applied.get(log).and_then(Option::as_deref), &mut progress)?,
-                Next::Failed(log, error) => self.stopped(names.get(log), error, names.len() > 1),
+                Next::Read(log, read, at) => {
+                    self.take(log, &read, applied.get(log).and_then(Option::as_deref), &mut progress)?;
+                    progress.logs[log].stands(read.standing.behind, at);
+                }
+                Next::Failed(log, error) => {
+                    progress.logs[log].stopped = Some(error.to_string());
+                    self.stopped(names.get(log), error, names.len() > 1);
+                }
                 Next::End => {
                     self.report.complete = self.report.stopped.is_empty();
                     break;
@@ -274,7 +281,9 @@ impl<'a> Run<'a> {
     }
 
     /// Applies what comes next from a log.
-    fn take(&mut self, log: usize, Read { chunk, standing }: &Read, applied: Option<&Applied>, progress: &mut Progress) -> Result<(), Error> {
+    fn take(&mut self, log: usize, read: &Read, applied: Option<&Applied>, progress: &mut Progress) -> Result<(), Error> {
+        let Read { chunk, standing, ends } = read;
+        progress.ends.extend(ends.iter().cloned());
         if let Some(known) = self.standings.get_mut(log) {
             *known = *standing;
         }

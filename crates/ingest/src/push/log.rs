@@ -20,7 +20,7 @@ use crate::source::Chunk;
 
 /// How long is waited for a push before looking whether to stop, and how often that is before it is told how the log stands.
 const PATIENCE: Duration = Duration::from_millis(100);
-const TELL_AFTER: u32 = 10;
+const TELL_AFTER: u32 = 2;
 
 /// The push log of a source, to be read from where those stand that read it: `stands` has the positions of each.
 pub(crate) fn input<'a>(
@@ -90,7 +90,8 @@ impl PushInput {
         self.begun |= chunk.rows_read > 0;
         self.told = true;
         let behind = self.reader.behind();
-        Read { chunk, standing: Standing { bytes_total: None, behind: Some(behind), unbegun: !self.begun && behind > 0 } }
+        let standing = Standing { bytes_total: None, behind: Some(behind), unbegun: !self.begun && behind > 0 };
+        Read { chunk, standing, ends: Vec::new() }
     }
 }
 

@@ -202,10 +202,10 @@ impl Gathered {
             partition: PartitionId { source: source.to_owned(), partition: PARTITION.to_owned() },
             rows: self.numbers,
             batch: concat_batches(declared, &self.batches).map_err(failed)?,
+            original: OriginalRows::columns(tombstone.clone()),
             tombstone,
             append_time: (!self.append_times.is_empty()).then(|| Int64Array::from(self.append_times)),
             bad: Vec::new(),
-            original: OriginalRows::columns(),
             position,
             heartbeat: self.heartbeat,
         })

@@ -24,6 +24,7 @@
 //! `_source` names the source of a row in a log of several, `_append_time` says when the log took it (RFC 3339, or naive UTC), and `_tombstone: true` says that
 //! the row deletes its key. They mean the same in all three formats.
 
+mod avro;
 mod block;
 mod cast;
 mod column;
@@ -33,6 +34,7 @@ mod input;
 mod json;
 mod locate;
 mod parquet;
+mod record;
 mod resume;
 mod route;
 mod rows;
@@ -48,11 +50,12 @@ use ::arrow::array::{BooleanArray, Int64Array, RecordBatch};
 use ::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use lockstep_model::{Error, EventTime, FilePosition, PartitionId, Position};
 
+pub use avro::{Schemas, Wire};
 pub use csv::Dialect;
 pub use error::SourceError;
 pub use locate::{SourceFile, Stores, locate};
+pub use record::{Encoding, Mapping, Record, Records};
 pub use rows::OriginalRows;
-pub use text::{Record, Records};
 use zone::Zone;
 
 /// Longest line or CSV record, in bytes; a longer one is a bad row.

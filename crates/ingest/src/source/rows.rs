@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{Schema, TimestampMicrosecondType};
+
+use super::TOMBSTONE_MEMBER;
 
 /// What kind of text stands for a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +114,8 @@ pub struct OriginalRows(Original);
 enum Original {
     /// The block of text, and where each row of the batch stands in it.
     Text { block: Arc<String>, spans: Vec<(u32, u32)> },
-    /// Of a columnar file: the rows are shown as JSON.
-    Columns,
+    /// The rows have no text: they are shown as JSON. Which of them delete their keys.
+    Columns(Option<BooleanArray>),
 }
 
 impl OriginalRows {
@@ -120,9 +123,9 @@ impl OriginalRows {
         OriginalRows(Original::Text { block, spans })
     }
 
-    /// Rows that have no text: they are shown as JSON.
-    pub fn columns() -> Self {
-        OriginalRows(Original::Columns)
+    /// Rows that have no text: they are shown as JSON. `deletes` says which of them delete their keys.
+    pub fn columns(deletes: Option<BooleanArray>) -> Self {
+        OriginalRows(Original::Columns(deletes))
     }
 
     /// The bytes of row `row` of `batch`, the batch these rows came with. Empty where there is no such row.
@@ -132,10 +135,35 @@ impl OriginalRows {
                 let span = spans.get(row).and_then(|&(start, end)| block.as_bytes().get(start as usize..end as usize));
                 span.unwrap_or_default().to_vec()
             }
-            Original::Columns if row < batch.num_rows() => as_json(&batch.slice(row, 1)),
-            Original::Columns => Vec::new(),
+            Original::Columns(deletes) if row < batch.num_rows() => {
+                let json = as_json(&in_utc(&batch.slice(row, 1)));
+                let is_tombstone = deletes.as_ref().is_some_and(|deletes| row < deletes.len() && deletes.is_valid(row) && deletes.value(row));
+                if is_tombstone { as_tombstone(json) } else { json }
+            }
+            Original::Columns(_) => Vec::new(),
         }
     }
+}
+
+/// A row whose moments say that they are in UTC, as those of a source's columns are, whatever its zone.
+fn in_utc(row: &RecordBatch) -> RecordBatch {
+    let column = |column: &ArrayRef| match column.as_primitive_opt::<TimestampMicrosecondType>() {
+        Some(moments) => Arc::new(moments.clone().with_timezone_utc()),
+        None => Arc::clone(column),
+    };
+    let columns: Vec<ArrayRef> = row.columns().iter().map(column).collect();
+    let fields =
+        row.schema_ref().fields().iter().zip(&columns).map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone()));
+    RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), columns).unwrap_or_else(|_| row.clone())
+}
+
+/// A row as JSON, as one that deletes its key.
+fn as_tombstone(mut json: Vec<u8>) -> Vec<u8> {
+    if json.pop_if(|last| *last == b'}').is_some() {
+        let comma = if json.len() > 1 { "," } else { "" };
+        json.extend_from_slice(format!("{comma}\"{TOMBSTONE_MEMBER}\":true}}").as_bytes());
+    }
+    json
 }
 
 /// A batch of one row as a JSON object. What JSON cannot show is left out.

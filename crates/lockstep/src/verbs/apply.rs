@@ -78,7 +78,7 @@ impl ask::Question for Question {
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Applied> {
         let catalog = compile(&sources_of_texts(&self.texts)).map_err(Wrong)?;
         let _alone = owned.change();
-        let cut = OnlineStore::cut(&owned.store);
+        let cut = OnlineStore::cut(&*owned.store);
         let latest = cut.definitions()?.map_or(0, |latest| latest.version);
         let fingerprint = meaning_of_all(&catalog);
         let new = NewDefinitions { texts: self.texts.clone(), fingerprint, by: None, reason: None };

@@ -155,7 +155,7 @@ impl ask::Question for Question {
     type Answer = DeadLetters;
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<DeadLetters> {
-        let (store, catalog) = (&owned.store, &*owned.catalog()?);
+        let (store, catalog) = (&*owned.store, &*owned.catalog()?);
         let cut = OnlineStore::cut(store);
         let keep = |letter: &DeadLetter| self.reason.as_ref().is_none_or(|reason| *reason == letter.reason);
         let place = |letter: &DeadLetter| (letter.partition.clone(), letter.row);

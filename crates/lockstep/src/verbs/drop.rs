@@ -66,7 +66,7 @@ impl ask::Question for Question {
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Dropped> {
         let fed = owned.change();
-        let (store, catalog) = (&owned.store, &*owned.catalog()?);
+        let (store, catalog) = (&*owned.store, &*owned.catalog()?);
         let Question { view, version } = self;
         let generations = OnlineStore::cut(store).generations()?;
         let Some(info) = generations.iter().find(|info| info.view == *view && info.version == *version) else {

@@ -124,7 +124,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     }
     let at = arguments.as_of.unwrap_or_else(|| SystemClock.now());
     let question = Question { view: view.view.clone(), meaning: view.meaning, state: view.state, entity: arguments.entity.clone(), at };
-    let measured = if project.store.exists() { context.ask(&question)? } else { None };
+    let measured = if context.has_store(&project) { context.ask(&question)? } else { None };
     let missing = measured.as_ref().is_none_or(|measured| measured.entity.is_none());
     if !arguments.entity.is_empty() && missing {
         let message =
@@ -140,7 +140,7 @@ impl ask::Question for Question {
     type Answer = Option<Measured>;
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Option<Measured>> {
-        let store = &owned.store;
+        let store = &*owned.store;
         let Some(catalog) = &owned.applied()? else { return Ok(None) };
         let cut = OnlineStore::cut(store);
         let same = |info: &&lockstep_store::GenerationInfo| info.view == self.view && info.meaning == self.meaning && info.state == self.state;

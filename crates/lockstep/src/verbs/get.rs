@@ -186,7 +186,7 @@ impl ask::Question for Question {
         let catalog = owned.catalog()?;
         let requests = given.requests(&catalog, name)?;
         let moments: Vec<i64> = requests.moments.iter().map(|moment| moment.unwrap_or(at.0)).collect();
-        let cut = OnlineStore::cut(&owned.store);
+        let cut = OnlineStore::cut(&*owned.store);
         let served = Served::new(catalog, &*cut)?;
         let (mut answers, mut kept) = (Vec::with_capacity(moments.len()), Vec::new());
         for first in (0..moments.len()).step_by(BATCH) {

@@ -65,14 +65,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let held = if arguments.standby { context.own_in_turn(&project, "ingest", &stop)? } else { Some(context.own(&project, "ingest")?) };
     let Some(held) = held else { return Ok(Outcome::Fine) };
     let mut answering = match (&arguments.answer, &arguments.keep) {
-        (Some((name, requests)), Some(keep)) => Some(Answering::new(&held.store, held.catalog()?, name, requests, keep.clone())?),
+        (Some((name, requests)), Some(keep)) => Some(Answering::new(&*held.store, held.catalog()?, name, requests, keep.clone())?),
         _ => None,
     };
     let mut report = match &arguments.from {
         Some(from) => feed::run_ingest(&held, from, &arguments.source, answering.as_mut(), &stop)?,
         None => {
             let topics = feed::Topics { sources: arguments.source.clone(), until_end: arguments.until_end, accept_gap: arguments.accept_gap };
-            feed::run_follow(&held, &topics, &context.out, &stop)?
+            let push = project.push_dir().is_dir().then(|| project.push_log()).transpose()?;
+            feed::run_follow(&held, &topics, push, &context.out, &stop, &mut |_| {})?
         }
     };
     let stopped = std::mem::take(&mut report.stopped);

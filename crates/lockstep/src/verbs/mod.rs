@@ -12,6 +12,7 @@ pub mod init;
 pub mod plan;
 pub mod refusals;
 pub mod schema;
+pub mod serve;
 pub mod status;
 pub mod test;
 pub mod verify;

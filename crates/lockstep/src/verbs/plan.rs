@@ -134,7 +134,7 @@ pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
     let files = project.files()?;
     compile(&files).map_err(Wrong)?;
     let question = Question { texts: project.texts(&files) };
-    let planned = if project.store.exists() { context.ask(&question)? } else { plan(&project, &nothing()?, None, &question)? };
+    let planned = if context.has_store(&project) { context.ask(&question)? } else { plan(&project, &nothing()?, None, &question)? };
     context.out.show(&planned)?;
     Ok(Outcome::Fine)
 }
@@ -145,7 +145,7 @@ impl ask::Question for Question {
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Planned> {
         let applied = owned.applied()?.map_or_else(|| nothing().map(Arc::new), Ok)?;
-        plan(&owned.project, &applied, Some(&*OnlineStore::cut(&owned.store)), self)
+        plan(&owned.project, &applied, Some(&*OnlineStore::cut(&*owned.store)), self)
     }
 }
 

@@ -95,7 +95,7 @@ impl ask::Question for Question {
     type Answer = Refusals;
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Refusals> {
-        let (store, catalog) = (&owned.store, &*owned.catalog()?);
+        let (store, catalog) = (&*owned.store, &*owned.catalog()?);
         let cut = OnlineStore::cut(store);
         let place = |refusal: &Refusal| (refusal.partition.clone(), refusal.row);
         let found = ledger::read(&*cut, catalog, &self.wanted, |cut, generation| cut.refusals(generation), place, |_| true)?;

@@ -130,6 +130,9 @@ pub struct PartitionStatus {
     pub complete: bool,
     /// The newest event time, of a log.
     pub newest: Option<String>,
+    /// Rows that are known to be there and are not applied yet, while it is followed.
+    #[serde(default)]
+    pub lag: Option<u64>,
 }
 
 /// Tells about the store of the project.
@@ -146,10 +149,11 @@ impl ask::Question for Question {
     type Answer = StoreStatus;
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<StoreStatus> {
-        let (store, catalog) = (&owned.store, &*owned.catalog()?);
+        let (store, catalog) = (&*owned.store, &*owned.catalog()?);
         let cut = OnlineStore::cut(store);
         let definitions = cut.definitions()?;
-        let views = cut.generations()?.iter().map(|info| version(catalog, &*cut, info)).collect::<Result<_>>()?;
+        let ends = owned.ends().clone();
+        let views = cut.generations()?.iter().map(|info| version(catalog, &*cut, info, &ends)).collect::<Result<_>>()?;
         Ok(StoreStatus {
             store: store.dir().display().to_string(),
             disk_bytes: size_of(store.dir()),
@@ -161,13 +165,16 @@ impl ask::Question for Question {
     }
 }
 
+/// Where partitions end that are followed.
+type Ends = BTreeMap<PartitionId, u64>;
+
 /// Bytes of the files of a directory. A file that goes while they are counted is left out.
 fn size_of(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| entry.metadata().map_or(0, |metadata| if metadata.is_dir() { size_of(&entry.path()) } else { metadata.len() })).sum()
 }
 
-fn version(catalog: &Catalog, cut: &dyn CutRead, info: &GenerationInfo) -> Result<VersionStatus> {
+fn version(catalog: &Catalog, cut: &dyn CutRead, info: &GenerationInfo, ends: &Ends) -> Result<VersionStatus> {
     let generation = info.generation;
     let positions = cut.positions(generation)?;
     let is_current = catalog.views.get(&info.view).is_some_and(|view| view.meaning == info.meaning && view.state == info.state);
@@ -187,7 +194,7 @@ fn version(catalog: &Catalog, cut: &dyn CutRead, info: &GenerationInfo) -> Resul
         readable_from: (readable_from != EventTime::MIN).then(|| readable_from.to_string()),
         watermark: watermark(&positions).map(|at| at.to_string()),
         usage: usage(cut, generation, KEYS_MAX)?,
-        sources: sources(cut.counters(generation)?, positions),
+        sources: sources(cut.counters(generation)?, positions, ends),
     })
 }
 
@@ -205,9 +212,11 @@ fn watermark(positions: &[(PartitionId, Position)]) -> Option<EventTime> {
     by_source.into_values().collect::<Option<Vec<i64>>>()?.into_iter().min().map(EventTime)
 }
 
-fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Position)>) -> Vec<SourceStatus> {
+fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Position)>, ends: &Ends) -> Vec<SourceStatus> {
     let mut partitions: BTreeMap<String, Vec<PartitionStatus>> = counters.keys().map(|source| (source.clone(), Vec::new())).collect();
-    for (PartitionId { source, partition }, position) in positions {
+    for (id, position) in positions {
+        let lag = ends.get(&id).map(|end| end.saturating_sub(position.rows()));
+        let PartitionId { source, partition } = id;
         let history = history_path(&partition).map(str::to_owned);
         partitions.entry(source).or_default().push(PartitionStatus {
             history: history.is_some(),
@@ -215,6 +224,7 @@ fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Po
             rows: position.rows(),
             complete: position.complete(),
             newest: position.event_time_max().map(|at| EventTime(at).to_string()),
+            lag,
         });
     }
     let status = |(source, partitions): (String, Vec<PartitionStatus>)| {
@@ -274,7 +284,8 @@ fn source_text(source: &SourceStatus, paint: Paint) -> String {
         let what = if partition.history { "history " } else { "log " };
         let end = if partition.complete { "to its end" } else { "so far" };
         let newest = partition.newest.as_ref().map(|newest| format!(", newest {newest}")).unwrap_or_default();
-        table.row([format!("{what}{}", partition.partition).into(), grouped(partition.rows).into(), format!("rows {end}{newest}").into()]);
+        let lag = partition.lag.map(|lag| format!(", {} behind", grouped(lag))).unwrap_or_default();
+        table.row([format!("{what}{}", partition.partition).into(), grouped(partition.rows).into(), format!("rows {end}{newest}{lag}").into()]);
     }
     text += &table.render(paint);
     text

@@ -136,7 +136,7 @@ impl ask::Question for Question {
 
     fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Answer> {
         let catalog = &*owned.catalog()?;
-        let cut = OnlineStore::cut(&owned.store);
+        let cut = OnlineStore::cut(&*owned.store);
         let targets = feed::targets(&*cut, catalog, true)?;
         let files =
             Files { base: owned.project.dir.clone(), stores: Stores::local(), kafka: brokers(owned, &*cut)?, push: Some(owned.project.push_dir()) };

@@ -33,12 +33,21 @@ fn a_topic_is_followed_until_the_process_is_asked_to_end() {
         let committed = broker.committed("lockstep", &topic, PARTITIONS);
         (committed.iter().flatten().sum::<i64>() == rows.len() as i64).then_some(())
     });
+    wait_for("nothing is behind", || (lags(&project) == vec![Some(0); PARTITIONS as usize]).then_some(()));
     let (status, said) = following.terminate();
     assert_eq!(status, Some(0), "{said}");
+    assert_eq!(lags(&project), vec![None; PARTITIONS as usize], "nobody knows of the ends of what is not followed");
     let undisturbed = Project::new(Some(broker), &sales(&topic));
     undisturbed.to_the_end().fine();
     // A partition that is empty while it is followed holds back forgetting for a while.
     assert_same_but_for_forgotten("followed", outcome(&project.store()), &outcome(&undisturbed.store()));
+}
+
+/// How far behind each partition of sales is, by what `status` says.
+fn lags(project: &Project) -> Vec<Option<u64>> {
+    let status: serde_json::Value = serde_json::from_str(&project.run(&["status", "--json"]).fine()).unwrap();
+    let partitions = status["views"][0]["sources"][0]["partitions"].as_array().unwrap();
+    partitions.iter().map(|partition| partition["lag"].as_u64()).collect()
 }
 
 #[test]

@@ -45,6 +45,7 @@ fn history_and_a_topic_that_overlaps_it_are_one_run_over_everything() {
         key: None,
         value: Some(value.clone().into_bytes()),
         time_ms: START_MS + id * 1000,
+        ..Sent::default()
     };
     broker.produce(&topic, &stream.iter().map(sent).collect::<Vec<_>>());
     let with_history = |lines: &[String]| {

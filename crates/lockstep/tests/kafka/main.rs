@@ -3,6 +3,8 @@
 //! Skipped where no broker can be had, unless `LOCKSTEP_REQUIRE_KAFKA` is set.
 
 #[cfg(unix)]
+mod avro;
+#[cfg(unix)]
 mod crash;
 #[cfg(unix)]
 mod equal;
@@ -13,8 +15,14 @@ mod handover;
 #[cfg(unix)]
 mod outcome;
 #[cfg(unix)]
+mod parts;
+#[cfg(unix)]
+mod registry;
+#[cfg(unix)]
 mod resume;
 #[cfg(unix)]
 mod rows;
+#[cfg(unix)]
+mod serve;
 #[cfg(unix)]
 mod support;

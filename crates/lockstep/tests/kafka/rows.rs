@@ -34,7 +34,8 @@ pub fn records(first: i64, count: i64) -> Vec<Sent> {
     let mut records = Vec::new();
     for id in first..first + count {
         let partition = i32::try_from(id % i64::from(PARTITIONS)).unwrap();
-        let mut push = |value: &[u8]| records.push(Sent { partition, key: None, value: Some(value.to_vec()), time_ms: START_MS + id * 1000 });
+        let mut push =
+            |value: &[u8]| records.push(Sent { partition, key: None, value: Some(value.to_vec()), time_ms: START_MS + id * 1000, ..Sent::default() });
         push(sale(id, id - id * 13 % 300).as_bytes());
         match id % 50 {
             // Again, and again with other content.

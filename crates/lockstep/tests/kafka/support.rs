@@ -119,6 +119,11 @@ impl Project {
         self.run(&["ingest", "--until-end"])
     }
 
+    /// As [`Self::to_the_end`], so many rows a commit.
+    pub fn to_the_end_in(&self, rows: &str) -> Ended {
+        self.run(&["ingest", "--until-end", "--batch-rows", rows])
+    }
+
     /// Starts an ingester that follows the topics.
     pub fn follow(&self, more: &[&str]) -> Following {
         let log = self.path("follow.err");

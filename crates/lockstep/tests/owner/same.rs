@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::support::{Ended, Project, wait_for};
 
-const AT: &str = "2024-03-08T12:00:00Z";
+pub const AT: &str = "2024-03-08T12:00:00Z";
 
 /// Every verb that asks a store, with answers, errors and both kinds of output. They change nothing that another one shows, except that `apply` counts.
 const CASES: &[&[&str]] = &[
@@ -67,9 +67,10 @@ fn kept(project: &Project) -> BTreeMap<OsString, Vec<u8>> {
     files.map(|file| (file.file_name(), fs::read(file.path()).unwrap())).collect()
 }
 
-fn outcomes(project: &Project) -> Vec<Ended> {
+/// What comes of every case; `run` says how they are run.
+fn outcomes(project: &Project, run: impl Fn(&[&str]) -> Ended) -> Vec<Ended> {
     write_requests(project);
-    let outcomes = CASES.iter().map(|args| masked(project.run(args))).collect();
+    let outcomes = CASES.iter().map(|args| masked(run(args))).collect();
     fs::remove_file(project.dir.join("letters.csv")).unwrap();
     outcomes
 }
@@ -88,9 +89,13 @@ fn masked(ended: Ended) -> Ended {
 }
 
 fn compare(alone: &Project, beside: &Project) {
+    compare_runs(alone, beside, |args| beside.run(args));
+}
+
+fn compare_runs(alone: &Project, beside: &Project, run: impl Fn(&[&str]) -> Ended) {
     let (of_alone, of_beside) = thread::scope(|scope| {
-        let of_alone = scope.spawn(|| outcomes(alone));
-        let of_beside = outcomes(beside);
+        let of_alone = scope.spawn(|| outcomes(alone, |args| alone.run(args)));
+        let of_beside = outcomes(beside, run);
         (of_alone.join().unwrap(), of_beside)
     });
     for ((args, alone), beside) in CASES.iter().zip(of_alone).zip(of_beside) {
@@ -157,4 +162,25 @@ fn from_another_directory() {
     let dir = project.dir.to_str().unwrap();
     let mut command = project.command(&["--project", dir, "get", "card_activity", "card=c1", "--as-of", AT]);
     assert_eq!(Ended::from(command.current_dir("/").output().unwrap()).fine(), alone);
+}
+
+/// A server owns the store: it is found through the store's socket, and asked over the network.
+#[test]
+fn beside_a_server_and_through_it() {
+    let (alone, beside) = (Project::new(), Project::new());
+    let server = beside.server();
+    compare(&alone, &beside);
+    compare_runs(&alone, &beside, |args| {
+        let mut command = beside.command(args);
+        command.env("LOCKSTEP_SERVER", server.url()).env("LOCKSTEP_STORE", "/nowhere");
+        command.output().unwrap().into()
+    });
+    for verb in [&["backfill"][..], &["ingest", "--from", "-"], &["serve"]] {
+        let refused = beside.run(&[verb, &["--server", &server.url()]].concat()).error();
+        assert!(refused.contains("needs the store itself"), "{refused}");
+    }
+    let url = server.url();
+    drop(server);
+    let nobody = beside.run(&["status", "--server", &url]).error();
+    assert!(nobody.starts_with(&format!("error: the server at {url} does not answer: ")), "{nobody}");
 }

@@ -1,7 +1,7 @@
 //! A project in a temporary directory, and a process that owns its store.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::sleep;
@@ -125,6 +125,25 @@ impl Project {
         fs::write(&path, text.replace("WHERE amount > 1", "WHERE amount > 2")).unwrap();
     }
 
+    /// A server of the store, which is killed when this is dropped.
+    pub fn server(&self) -> Server {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let mut server = Server { child, address: String::new() };
+        let mut line = String::new();
+        while !line.starts_with("ready") {
+            line.clear();
+            assert!(lines.read_line(&mut line).unwrap() > 0, "the server ended before it was ready");
+            if let Some(at) = line.strip_prefix("listening on ") {
+                server.address = at.split(": ").next().unwrap().to_owned();
+            }
+        }
+        // What it says later is read, so that it never waits for that.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        server
+    }
+
     /// An `ingest` of standard input, which owns the store until it is told to end.
     pub fn owner(&self) -> Owner {
         let mut command = self.command(&["ingest", "--from", "-"]);
@@ -133,6 +152,25 @@ impl Project {
         let owner = Owner { child: Some(child), log };
         wait_for("the owner listens", || (socket_of(&self.store())?.exists() && owner.owns(&self.store())).then_some(()));
         owner
+    }
+}
+
+/// A running `serve`.
+pub struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

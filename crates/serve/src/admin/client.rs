@@ -5,18 +5,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use lockstep_client::proto::admin_client::AdminClient;
+use lockstep_client::proto::ask_reply::Reply;
+use lockstep_client::proto::{AskReply, AskRequest, DescribeRequest};
+use lockstep_client::{Bearer, Security};
 use lockstep_model::Error;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status, Streaming};
 use tower::service_fn;
 
 use super::place;
-use super::proto::admin_client::AdminClient;
-use super::proto::ask_reply::Reply;
-use super::proto::{AskReply, AskRequest, DescribeRequest};
 use super::{ANSWER_BYTES_MAX, Description, PROTOCOL, QUESTION_BYTES_MAX};
 
 /// How long an owner may take to say who it is. One that was suspended never does.
@@ -43,9 +45,11 @@ pub enum AskError {
 /// A connection to the owner of a store. Dropping it takes back what it asked.
 pub struct Client {
     runtime: Runtime,
-    admin: AdminClient<Channel>,
+    admin: Asking,
     owner: Description,
 }
+
+type Asking = AdminClient<InterceptedService<Channel, Bearer>>;
 
 impl Client {
     /// Connects to the owner of the store at `store`, and has it say who it is.
@@ -53,9 +57,31 @@ impl Client {
     /// # Errors
     /// [`AskError::Ended`] where nobody listens or says who they are.
     pub fn connect(store: &Path) -> Result<Client, AskError> {
+        Client::over(async { Ok(AdminClient::with_interceptor(socket(store).await?, Bearer::default())) })
+    }
+
+    /// Connects to a server elsewhere, such as `https://features.example.com:7474`, and has it say who it is.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_to(server: &str, security: &Security) -> Result<Client, AskError> {
+        Client::over(async {
+            let bearer = Bearer::new(security.token.as_deref()).map_err(|error| not_begun(&error))?;
+            let channel = security.connect(server).await.map_err(|error| not_begun(&innermost(&error)))?;
+            Ok(AdminClient::with_interceptor(channel, bearer))
+        })
+    }
+
+    fn over(connect: impl Future<Output = Result<Asking, AskError>>) -> Result<Client, AskError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| not_begun(&error))?;
-        let within = |connected: Result<_, _>| connected.unwrap_or_else(|_| Err(not_begun(&"it does not say who it is · it may be suspended")));
-        let (admin, owner) = runtime.block_on(async { within(timeout(DESCRIBED_WITHIN, connect(store)).await) })?;
+        let described = async {
+            let mut admin = connect.await?;
+            let owner = admin.describe(DescribeRequest {}).await.map_err(|status| not_begun(&status.message()))?;
+            Ok((admin, Description::from(owner.into_inner())))
+        };
+        let silent = || not_begun(&"it does not say who it is · it may be suspended");
+        let described = runtime.block_on(async { timeout(DESCRIBED_WITHIN, described).await });
+        let (admin, owner) = described.unwrap_or_else(|_| Err(silent()))?;
         Ok(Client { runtime, admin, owner })
     }
 
@@ -105,17 +131,14 @@ impl std::fmt::Debug for Client {
     }
 }
 
-async fn connect(store: &Path) -> Result<(AdminClient<Channel>, Description), AskError> {
+async fn socket(store: &Path) -> Result<Channel, AskError> {
     let socket = place::find(store).map_err(|error| not_begun(&error))?;
     let connector = service_fn(move |_: Uri| {
         let socket = socket.clone();
         async move { io::Result::Ok(TokioIo::new(UnixStream::connect(socket).await?)) }
     });
     let endpoint = Endpoint::from_static(ADDRESS).http2_keep_alive_interval(IS_IT_THERE).keep_alive_timeout(IS_IT_THERE);
-    let channel = endpoint.connect_with_connector(connector).await.map_err(|error| not_begun(&innermost(&error)))?;
-    let mut admin = AdminClient::new(channel);
-    let owner = admin.describe(DescribeRequest {}).await.map_err(|status| not_begun(&status.message()))?;
-    Ok((admin, owner.into_inner().into()))
+    endpoint.connect_with_connector(connector).await.map_err(|error| not_begun(&innermost(&error)))
 }
 
 /// Takes replies to their end.
@@ -126,7 +149,7 @@ async fn listen(owner: &Description, mut replies: Streaming<AskReply>, progress:
             Some(Reply::Progress(text)) if text.is_empty() => {}
             Some(Reply::Progress(text)) => progress(&text),
             Some(Reply::Answer(part)) => answer.extend(part),
-            Some(Reply::Failure(failure)) => return Err(AskError::Failed(failure.into())),
+            Some(Reply::Failure(failure)) => return Err(AskError::Failed(super::error(failure))),
             None => {}
         }
         if answer.len() > ANSWER_BYTES_MAX {
@@ -145,6 +168,9 @@ fn explain(owner: &Description, status: &Status) -> AskError {
         Code::FailedPrecondition | Code::Unimplemented | Code::ResourceExhausted => AskError::Failed(Error::unavailable(format!(
             "the owner of {store}, `lockstep {verb}`, process {pid}, does not take the question · {said} · try again later"
         ))),
+        Code::Unauthenticated | Code::PermissionDenied => {
+            AskError::Failed(Error::unavailable(format!("the server that owns {store} refuses: {said}")))
+        }
         Code::Aborted => not_begun(&said),
         _ => AskError::Ended { begun: true, why: said.to_owned() },
     }

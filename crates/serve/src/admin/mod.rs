@@ -11,16 +11,11 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use lockstep_client::proto;
 use lockstep_model::{Error, ErrorKind, EventTime};
 
 pub use client::{AskError, Client};
-pub use server::{Answer, Server};
-
-/// The messages and services of `proto/lockstep/v1`.
-#[allow(missing_docs, clippy::all, reason = "generated; the .proto file says what things are")]
-pub mod proto {
-    tonic::include_proto!("lockstep.v1");
-}
+pub use server::{Admin, Answer, Server};
 
 /// The protocol spoken here. It is raised when a question or answer changes so that an earlier release would take it for something else.
 pub const PROTOCOL: u32 = 1;
@@ -74,35 +69,28 @@ impl From<proto::Description> for Description {
     }
 }
 
-impl From<ErrorKind> for proto::ErrorKind {
-    fn from(kind: ErrorKind) -> Self {
-        match kind {
-            ErrorKind::Invalid => proto::ErrorKind::Invalid,
-            ErrorKind::NotFound => proto::ErrorKind::NotFound,
-            ErrorKind::OutOfRange => proto::ErrorKind::OutOfRange,
-            ErrorKind::Unavailable => proto::ErrorKind::Unavailable,
-            ErrorKind::Data => proto::ErrorKind::Data,
-            ErrorKind::Internal => proto::ErrorKind::Internal,
-        }
-    }
+/// An error as it is told.
+fn failure(error: &Error) -> proto::Failure {
+    let kind = match error.kind() {
+        ErrorKind::Invalid => proto::ErrorKind::Invalid,
+        ErrorKind::NotFound => proto::ErrorKind::NotFound,
+        ErrorKind::OutOfRange => proto::ErrorKind::OutOfRange,
+        ErrorKind::Unavailable => proto::ErrorKind::Unavailable,
+        ErrorKind::Data => proto::ErrorKind::Data,
+        ErrorKind::Internal => proto::ErrorKind::Internal,
+    };
+    proto::Failure { kind: kind.into(), message: error.to_string() }
 }
 
-impl From<Error> for proto::Failure {
-    fn from(error: Error) -> Self {
-        proto::Failure { kind: proto::ErrorKind::from(error.kind()).into(), message: error.to_string() }
-    }
-}
-
-impl From<proto::Failure> for Error {
-    fn from(failure: proto::Failure) -> Self {
-        let kind = match failure.kind() {
-            proto::ErrorKind::Invalid => ErrorKind::Invalid,
-            proto::ErrorKind::NotFound => ErrorKind::NotFound,
-            proto::ErrorKind::OutOfRange => ErrorKind::OutOfRange,
-            proto::ErrorKind::Unavailable => ErrorKind::Unavailable,
-            proto::ErrorKind::Data => ErrorKind::Data,
-            proto::ErrorKind::Internal | proto::ErrorKind::Unspecified => ErrorKind::Internal,
-        };
-        Error::new(kind, failure.message)
-    }
+/// An error that was told.
+fn error(failure: proto::Failure) -> Error {
+    let kind = match failure.kind() {
+        proto::ErrorKind::Invalid => ErrorKind::Invalid,
+        proto::ErrorKind::NotFound => ErrorKind::NotFound,
+        proto::ErrorKind::OutOfRange => ErrorKind::OutOfRange,
+        proto::ErrorKind::Unavailable => ErrorKind::Unavailable,
+        proto::ErrorKind::Data => ErrorKind::Data,
+        proto::ErrorKind::Internal | proto::ErrorKind::Unspecified => ErrorKind::Internal,
+    };
+    Error::new(kind, failure.message)
 }

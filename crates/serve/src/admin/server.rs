@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::unfold;
+use lockstep_client::proto::admin_server::{Admin as AdminService, AdminServer};
+use lockstep_client::proto::ask_reply::Reply;
+use lockstep_client::proto::{self, AskReply};
 use lockstep_model::Error;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::{Builder, Runtime};
@@ -23,10 +26,8 @@ use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::place::Place;
-use super::proto::admin_server::{Admin, AdminServer};
-use super::proto::ask_reply::Reply;
-use super::proto::{self, AskReply};
 use super::{Description, PART_BYTES, Progress, QUESTION_BYTES_MAX};
+use crate::server::{Granted, Role};
 
 /// Questions that are answered at once; each has a thread of its own.
 const ANSWERED_AT_ONCE: usize = 8;
@@ -87,6 +88,28 @@ impl Drop for Server {
     }
 }
 
+/// The same for callers elsewhere: a service of a server that is reached over the network, where who is allowed what is checked.
+pub struct Admin {
+    desk: Desk,
+}
+
+impl Admin {
+    /// Answers for `owner`; `writes` says of a verb whether it changes the store.
+    pub fn new(owner: Description, answer: Arc<Answer>, writes: fn(&str) -> bool) -> Admin {
+        Admin { desk: Desk { writes, ..Desk::new(owner, answer) } }
+    }
+
+    pub(crate) fn over_tcp(self) -> AdminServer<impl AdminService> {
+        AdminServer::new(self.desk).max_decoding_message_size(QUESTION_BYTES_MAX)
+    }
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").field("owner", &self.desk.owner).finish_non_exhaustive()
+    }
+}
+
 /// Serves until `ended`. Answers that are being made then keep the runtime from going, and with it what they read.
 fn run(runtime: &Runtime, listener: StdListener, desk: Desk, ended: oneshot::Receiver<()>) {
     let outcome = runtime.block_on(async {
@@ -138,12 +161,28 @@ struct Desk {
     answer: Arc<Answer>,
     questions: Arc<Semaphore>,
     ending: Arc<AtomicBool>,
+    /// Whether a verb changes the store.
+    writes: fn(&str) -> bool,
 }
 
 impl Desk {
+    /// For the socket, which only its owner's user can reach.
     fn new(owner: Description, answer: Arc<Answer>) -> Self {
         let questions = Arc::new(Semaphore::new(QUESTIONS_MAX as usize));
-        Desk { owner, answer, questions, ending: Arc::default() }
+        Desk { owner, answer, questions, ending: Arc::default(), writes: |_| false }
+    }
+
+    /// Refuses a change by who may only read. Where nobody was asked who they are, everybody may.
+    fn check(&self, granted: Option<&Granted>, verb: &str) -> Result<(), Status> {
+        match granted {
+            Some(Granted(role)) if *role < Role::Admin && (self.writes)(verb) => {
+                let role = format!("{role:?}").to_lowercase();
+                Err(Status::permission_denied(format!(
+                    "`lockstep {verb}` changes the store, which needs a token with the role admin; this one has {role}"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses what cannot be answered here; a place for what can.
@@ -166,7 +205,7 @@ fn ending() -> Status {
 }
 
 #[async_trait]
-impl Admin for Desk {
+impl AdminService for Desk {
     type AskStream = Pin<Box<dyn Stream<Item = Result<AskReply, Status>> + Send>>;
 
     async fn describe(&self, _: Request<proto::DescribeRequest>) -> Result<Response<proto::Description>, Status> {
@@ -174,6 +213,7 @@ impl Admin for Desk {
     }
 
     async fn ask(&self, request: Request<proto::AskRequest>) -> Result<Response<Self::AskStream>, Status> {
+        self.check(request.extensions().get(), &request.get_ref().verb)?;
         let question = request.into_inner();
         // Shared by who answers and who reads the answer: it is free again once both are done.
         let place = Arc::new(self.admit(&question)?);
@@ -240,9 +280,9 @@ fn replies(stage: Stage, place: Arc<OwnedSemaphorePermit>) -> impl Stream<Item =
                     };
                     match outcome {
                         Ok(Outcome::Answer(answer)) => Stage::Telling { answer: answer.into_bytes(), from: 0 },
-                        Ok(Outcome::Failure(error)) => return Some((reply(Reply::Failure(error.into())), (Stage::Done, place))),
+                        Ok(Outcome::Failure(error)) => return Some((reply(Reply::Failure(super::failure(&error))), (Stage::Done, place))),
                         Ok(Outcome::CutShort) => return Some((Err(ending()), (Stage::Done, place))),
-                        Err(panic) => return Some((reply(Reply::Failure(panicked(&panic).into())), (Stage::Done, place))),
+                        Err(panic) => return Some((reply(Reply::Failure(super::failure(&panicked(&panic)))), (Stage::Done, place))),
                     }
                 }
                 Stage::Telling { answer, from } if from < answer.len() => {

@@ -54,9 +54,10 @@ pub use frame::ROWS_MAX;
 pub(crate) use frame::interval_text;
 pub use interval::{Interval, IntervalError};
 pub(crate) use names::normalise;
+pub use names::suggestion;
 pub use options::{BatchFormat, Locations, ServiceOptions, ViewOptions, WrittenSourceOptions, schemas};
 pub use text::{Origin, Position, SourceFile, Span};
-pub use topic::{KafkaTopic, TopicFormat};
+pub use topic::{Avro, KafkaTopic, Mapped, Part, Partitions, TopicFormat, Wire};
 pub use types::{
     AvailableAt, Branch, Column, Definitions, Entity, FeatureItem, History, Join, JoinKey, KeyItem, Lateness, Literal, Output, REQUEST_TIME, Service,
     Source, SourceOptions, Version, View,

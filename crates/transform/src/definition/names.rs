@@ -81,7 +81,7 @@ const RESERVED: &[Keyword] = &[
 ];
 
 /// The one of `known` that was most likely meant by `wrong`, if any is close.
-pub(super) fn suggestion<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn suggestion<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.to_lowercase();
     // One letter is never near to another.
     let allowed = match wrong.chars().count() {

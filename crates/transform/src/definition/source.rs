@@ -16,7 +16,7 @@ use super::options::{BatchFormat, WrittenOption, WrittenSourceOptions, read, val
 use super::relation::relation_of;
 use super::scope::Scope;
 use super::text::{Origin, Span};
-use super::{AvailableAt, Column, Diagnostic, Entity, History, Interval, KafkaTopic, Lateness, Source, SourceOptions, Version};
+use super::{AvailableAt, Column, Diagnostic, Entity, History, Interval, KafkaTopic, Lateness, Mapped, Part, Source, SourceOptions, Version};
 
 /// Checks an entity.
 pub(super) fn entity(statement: &Statement, name: &Name, written: &Columns, found: &mut Vec<Diagnostic>) -> Option<Entity> {
@@ -259,7 +259,30 @@ impl SourceCheck<'_> {
     }
 
     fn topic(&self, text: &str, found: &mut Vec<Diagnostic>) -> Option<KafkaTopic> {
-        KafkaTopic::parse(text).map_err(|(title, help)| found.push(self.place("stream").error(title).help(help))).ok()
+        let written = KafkaTopic::parse(text).map_err(|(title, help)| found.push(self.place("stream").error(title).help(help))).ok()?;
+        let mut topic = written.topic;
+        for (part, name) in written.mapped {
+            let column = self.column("stream", name, found)?;
+            if let Err((title, help)) = self.mapping(&part, column, &topic.mapped) {
+                found.push(self.place("stream").error(title).help(help));
+                return None;
+            }
+            topic.mapped.push(Mapped { part, column });
+        }
+        Some(topic)
+    }
+
+    /// Whether a column can have a part of records.
+    fn mapping(&self, part: &Part, column: usize, before: &[Mapped]) -> Result<(), (String, String)> {
+        let Column { name, data_type, .. } = &self.columns[column];
+        if before.iter().any(|mapped| mapped.column == column) {
+            return Err((format!("column `{name}` cannot be two parts of a record"), "give each a column of its own".to_owned()));
+        }
+        if *part == Part::AppendTime && !matches!(data_type, DataType::Timestamp(..)) {
+            let title = format!("the append time is a TIMESTAMP, and column `{name}` is of type {}", sql_name(data_type));
+            return Err((title, format!("declare {} TIMESTAMP, or name another column", quoted(name))));
+        }
+        Ok(())
     }
 
     fn location(&self, option: &str, location: &str, schemes: &[&str], found: &mut Vec<Diagnostic>) {

@@ -119,7 +119,7 @@ impl Columns {
             tombstone: None,
             append_time: None,
             bad: Vec::new(),
-            original: OriginalRows::columns(),
+            original: OriginalRows::columns(None),
             heartbeat: None,
             position: position_of(self.resume.as_ref(), position),
         }
@@ -148,6 +148,7 @@ impl Columns {
         Ok(SourceBatch {
             rows: settled.rows,
             batch: settled.batch,
+            original: OriginalRows::columns(settled.tombstone.clone()),
             tombstone: settled.tombstone,
             append_time: settled.append_time,
             bad,

@@ -69,12 +69,15 @@ impl Gather {
         self.resume.as_ref().is_none_or(|position| row >= position.rows)
     }
 
-    /// Adds the object that `members` are of.
-    pub(super) fn push_object(&mut self, text: &str, members: &[Member], row: u64, span: (usize, usize)) {
+    /// Adds the object that `members` are of. Columns that are `mapped` have these values, whatever it says of them.
+    pub(super) fn push_object(&mut self, text: &str, members: &[Member], row: u64, span: (usize, usize), mapped: &[(usize, Cell)]) {
         let cells = self.rows.push(row, span);
         if let Err(reason) = self.slots.fill(text, members, cells) {
             self.rows.pop();
-            self.push_bad(row, reason, text.as_bytes().get(span.0..span.1).unwrap_or_default());
+            return self.push_bad(row, reason, text.as_bytes().get(span.0..span.1).unwrap_or_default());
+        }
+        for (column, cell) in mapped {
+            cells[*column] = *cell;
         }
     }
 

@@ -22,7 +22,7 @@ use super::rows::{Cell, Kind};
 use super::{Chunk, Dialect, Format, Progress, ReadRequest, SOURCE_MEMBER, position_of};
 use gather::Gather;
 use header::Header;
-pub use records::{Record, Records};
+pub use records::JsonRecords;
 use syntax::{Next, Place, Syntax};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -236,7 +236,7 @@ impl TextReader {
         match (self.route(text), &self.syntax, &self.header) {
             (Ok(Route::Elsewhere), ..) => {}
             (Ok(Route::To(source)), _, _) if !self.sources[source].wants(row) => {}
-            (Ok(Route::To(source)), Syntax::Ndjson { members }, _) => self.sources[source].push_object(text, members, row, span),
+            (Ok(Route::To(source)), Syntax::Ndjson { members }, _) => self.sources[source].push_object(text, members, row, span, &[]),
             (Ok(Route::To(source)), Syntax::Csv { fields, .. }, Some(header)) => {
                 self.sources[source].push_fields(fields, header.slots(source), row, span);
             }

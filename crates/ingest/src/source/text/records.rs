@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, Int64Array};
 use lockstep_model::{Error, PartitionId, Position};
 
 use super::super::json::{self, Member};
+use super::super::record::{Mapping, Record, append_time, push_part};
 use super::super::route::{Route, Router};
+use super::super::rows::{Cell, Kind};
 use super::super::{RECORD_BYTES_MAX, SourceBatch, SourceSchema, TOMBSTONE_MEMBER, WantedSource};
 use super::gather::Gather;
 use super::{LONG_RECORD_KEPT_BYTES, route};
@@ -14,68 +15,49 @@ use super::{LONG_RECORD_KEPT_BYTES, route};
 /// Longest key of a record that deletes what it names.
 const KEY_BYTES_MAX: usize = 64 << 10;
 
-/// A record of a log.
-#[derive(Debug, Clone, Copy)]
-pub struct Record<'a> {
-    /// Its number within its partition.
-    pub offset: u64,
-    /// When the log took it, in microseconds, where it says so.
-    pub time: Option<i64>,
-    /// Its key.
-    pub key: Option<&'a [u8]>,
-    /// Its value: a JSON object. Without one, the record deletes what its key names.
-    pub value: Option<&'a [u8]>,
-}
-
-/// Records of one partition, gathered until they are made a batch.
-///
-/// A row that does not say its `_append_time` was taken when its record was. A record without a value deletes its key: the columns of the primary key as a JSON
-/// object, or, where that is one column, its value as text.
+/// Records whose values are JSON objects.
 #[derive(Debug)]
-pub struct Records {
+pub struct JsonRecords {
     gather: Gather,
     router: Router,
+    mapping: Mapping,
+    /// Whether what a record deletes is named by a mapped column.
+    key_is_mapped: bool,
     /// The column of a primary key that is one.
     only_key: Option<String>,
     text: String,
     members: Vec<Member>,
+    mapped: Vec<(usize, Cell)>,
     /// Offset and time of each record that has one.
     times: Vec<(u64, i64)>,
     records: usize,
 }
 
-impl Records {
-    /// Nothing gathered yet of a partition. `declared` are the sources that rows may name by `_source`.
-    ///
-    /// # Errors
-    /// Invalid where a column's type has no form in JSON.
-    pub fn new(partition: &PartitionId, schema: SourceSchema, declared: Vec<String>) -> Result<Self, Error> {
-        let only_key = match schema.primary_key.as_slice() {
-            [column] => Some(schema.columns.field(*column).name().clone()),
+impl JsonRecords {
+    pub(in super::super) fn new(partition: &PartitionId, source: SourceSchema, declared: Vec<String>, mapping: Mapping) -> Result<Self, Error> {
+        let only_key = match source.primary_key.as_slice() {
+            [column] => Some(source.columns.field(*column).name().clone()),
             _ => None,
         };
-        let router = Router::of(vec![schema.name.clone()], declared);
-        let gather = Gather::new(&partition.partition, WantedSource { schema, resume: None })?;
-        Ok(Records { gather, router, only_key, text: String::new(), members: Vec::new(), times: Vec::new(), records: 0 })
+        let key_is_mapped = mapping.has_primary_key(&source);
+        let router = Router::of(vec![source.name.clone()], declared);
+        let gather = Gather::new(&partition.partition, WantedSource { schema: source, resume: None })?;
+        let (text, members, mapped, times) = (String::new(), Vec::new(), Vec::new(), Vec::new());
+        Ok(JsonRecords { gather, router, mapping, key_is_mapped, only_key, text, members, mapped, times, records: 0 })
     }
 
     /// Records gathered.
-    pub fn len(&self) -> usize {
+    pub(in super::super) fn len(&self) -> usize {
         self.records
     }
 
-    /// Whether none are.
-    pub fn is_empty(&self) -> bool {
-        self.records == 0
-    }
-
     /// Adds the next record.
-    pub fn push(&mut self, record: Record<'_>) {
+    pub(in super::super) fn push(&mut self, record: Record<'_>) {
         self.records += 1;
         self.times.extend(record.time.map(|time| (record.offset, time)));
         let taken = match record.value {
-            Some(value) => self.push_value(record.offset, value),
-            None => self.push_tombstone(record.offset, record.key),
+            Some(value) => self.push_value(&record, value),
+            None => self.push_tombstone(&record),
         };
         if let Err(reason) = taken {
             let bytes = record.value.or(record.key).unwrap_or_default();
@@ -84,7 +66,7 @@ impl Records {
         }
     }
 
-    fn push_value(&mut self, offset: u64, value: &[u8]) -> Result<(), String> {
+    fn push_value(&mut self, record: &Record<'_>, value: &[u8]) -> Result<(), String> {
         if value.len() > RECORD_BYTES_MAX {
             return Err(format!("longer than {} MiB, the longest a row may be", RECORD_BYTES_MAX >> 20));
         }
@@ -92,33 +74,55 @@ impl Records {
         if value.trim_ascii().is_empty() {
             return Err("its value is empty".to_owned());
         }
-        self.push_text(offset, value)
+        self.push_text(record, value)
     }
 
     /// Adds an object; takes its text back where it is none.
-    fn push_text(&mut self, offset: u64, value: &str) -> Result<(), String> {
+    fn push_text(&mut self, record: &Record<'_>, value: &str) -> Result<(), String> {
         let start = self.text.len();
         self.text.push_str(value);
-        let taken = self.take(offset, start);
+        let taken = self.take(record, start);
         if taken.is_err() {
             self.text.truncate(start);
         }
         taken
     }
 
-    fn take(&mut self, offset: u64, start: usize) -> Result<(), String> {
+    fn take(&mut self, record: &Record<'_>, start: usize) -> Result<(), String> {
         let end = self.text.len();
         json::members(&self.text, start, end, &mut self.members)
             .map_err(|error| format!("not a JSON object: {} at byte {} of the value", error.what, error.at - start + 1))?;
         if let Route::To(_) = route(&self.router, &self.text, &self.members)? {
-            self.gather.push_object(&self.text, &self.members, offset, (start, end));
+            self.map(record.mapped)?;
+            self.gather.push_object(&self.text, &self.members, record.offset, (start, end), &self.mapped);
+        }
+        Ok(())
+    }
+
+    /// Puts the parts of a record that are values of columns behind its text.
+    fn map(&mut self, parts: &[Option<&[u8]>]) -> Result<(), String> {
+        self.mapped.clear();
+        for (column, part) in self.mapping.columns.iter().zip(parts) {
+            let start = self.text.len();
+            let field = self.gather.source().columns.field(*column);
+            let kind = match part {
+                Some(part) => {
+                    let pushed = push_part(part, field.data_type(), &mut self.text);
+                    pushed.map(|()| Kind::Text).map_err(|reason| format!("column `{}`: {reason}", field.name()))?
+                }
+                None => Kind::Null,
+            };
+            self.mapped.push((*column, Cell::new(kind, start, self.text.len())));
         }
         Ok(())
     }
 
     /// A record without a value, as the object that would say the same.
-    fn push_tombstone(&mut self, offset: u64, key: Option<&[u8]>) -> Result<(), String> {
-        let key = key.ok_or("it has neither key nor value: what it deletes is named by its key")?;
+    fn push_tombstone(&mut self, record: &Record<'_>) -> Result<(), String> {
+        let key = record.key.ok_or("it has neither key nor value: what it deletes is named by its key")?;
+        if self.key_is_mapped {
+            return self.push_text(record, &format!("{{\"{TOMBSTONE_MEMBER}\":true}}"));
+        }
         let key = std::str::from_utf8(key).ok().filter(|key| key.len() <= KEY_BYTES_MAX);
         let key = key.ok_or_else(|| format!("its key is not UTF-8, or longer than {} KiB", KEY_BYTES_MAX >> 10))?;
         let object = if json::members(key, 0, key.len(), &mut self.members).is_ok() {
@@ -131,14 +135,11 @@ impl Records {
             let text = serde_json::from_str::<String>(key).unwrap_or_else(|_| key.to_owned());
             format!("{{{}:{},\"{TOMBSTONE_MEMBER}\":true}}", serde_json::Value::from(column), serde_json::Value::from(text))
         };
-        self.push_text(offset, &object)
+        self.push_text(record, &object)
     }
 
     /// The records gathered, with the position behind them.
-    ///
-    /// # Errors
-    /// Where a kernel fails.
-    pub fn finish(&mut self, position: Position) -> Result<SourceBatch, Error> {
+    pub(in super::super) fn finish(&mut self, position: Position) -> Result<SourceBatch, Error> {
         self.records = 0;
         let text = Arc::new(std::mem::take(&mut self.text));
         let mut batch = self.gather.finish(&text, position)?;
@@ -146,20 +147,6 @@ impl Records {
         batch.append_time = append_time(batch.append_time.as_ref(), &batch.rows, &times);
         Ok(batch)
     }
-}
-
-/// When each row was taken: as it says, else as its record does.
-fn append_time(said: Option<&Int64Array>, rows: &[u64], times: &[(u64, i64)]) -> Option<Int64Array> {
-    if times.is_empty() {
-        return said.cloned();
-    }
-    let mut times = times.iter().peekable();
-    let of_row = |(index, &row): (usize, &u64)| {
-        while times.next_if(|(offset, _)| *offset < row).is_some() {}
-        let recorded = times.next_if(|(offset, _)| *offset == row).map(|(_, time)| *time);
-        said.filter(|said| said.is_valid(index)).map(|said| said.value(index)).or(recorded)
-    };
-    Some(rows.iter().enumerate().map(of_row).collect())
 }
 
 #[cfg(test)]
@@ -170,7 +157,7 @@ mod tests {
     use super::*;
     use crate::source::zone::Zone;
 
-    fn records(keys: usize) -> Records {
+    fn records(keys: usize) -> JsonRecords {
         let fields = vec![
             Field::new("id", DataType::Int64, true),
             Field::new("name", DataType::Utf8, true),
@@ -184,14 +171,14 @@ mod tests {
             time_zone: Zone::Utc,
         };
         let partition = PartitionId { source: "sales".to_owned(), partition: "kafka://sales/0".to_owned() };
-        Records::new(&partition, schema, vec!["sales".to_owned(), "returns".to_owned()]).unwrap()
+        JsonRecords::new(&partition, schema, vec!["sales".to_owned(), "returns".to_owned()], Mapping::default()).unwrap()
     }
 
     /// What records come to: rows as JSON with append time and whether they delete, and what is wrong with the others.
     fn told(keys: usize, given: &[(Option<&[u8]>, Option<&[u8]>)]) -> Vec<String> {
         let mut records = records(keys);
         for (offset, (key, value)) in given.iter().enumerate() {
-            records.push(Record { offset: 10 + 2 * offset as u64, time: Some(offset as i64), key: *key, value: *value });
+            records.push(Record { offset: 10 + 2 * offset as u64, time: Some(offset as i64), key: *key, value: *value, mapped: &[] });
         }
         let position = KafkaPosition {
             cluster: String::new(),
@@ -205,7 +192,7 @@ mod tests {
             order: 0,
         };
         let batch = records.finish(Position::Kafka(position)).unwrap();
-        assert!(records.is_empty());
+        assert_eq!(records.len(), 0);
         let time = |row: usize| batch.append_time.as_ref().unwrap().value(row);
         let deletes = |row: usize| batch.tombstone.as_ref().is_some_and(|deletes| deletes.value(row));
         let row = |row: usize| {

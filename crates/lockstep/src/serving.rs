@@ -1,0 +1,211 @@
+//! The settings of `lockstep serve`.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lockstep_model::Error;
+use lockstep_serve::server::{Limits, Role, Security, Token};
+use lockstep_transform::definition::Interval;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::ByteSize;
+
+/// Where a server listens, whom it lets in, and what a request may ask.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServeConfig {
+    /// Address and port; port 0 is any that is free.
+    pub listen: String,
+    /// Threads that answer; as many as there are cores by default.
+    pub threads: Option<NonZeroUsize>,
+    /// Listen where other machines can connect though nothing keeps anybody out.
+    pub insecure: bool,
+    /// Certificates.
+    pub tls: Option<Tls>,
+    /// Tokens that let in, by names of your own; everybody is let in where there are none.
+    pub tokens: BTreeMap<String, TokenConfig>,
+    /// Most bytes of a request.
+    pub request_size: ByteSize,
+    /// Most rows of a request that is answered in one message.
+    pub rows: NonZeroUsize,
+    /// Most rows of a request whose answer is streamed.
+    pub stream_rows: NonZeroUsize,
+    /// Longest time that a request may take.
+    pub request_time: Interval,
+    /// Requests a second of one token, or of all together where there are none; any number by default.
+    pub requests_per_second: Option<NonZeroU32>,
+    /// How long requests may take to end once the server is told to end.
+    pub drain: Interval,
+    /// How long the server says that it is not ready before it takes no more connections; nothing by default. Set it where a load balancer looks now and then.
+    pub linger: Option<Interval>,
+}
+
+/// The server's certificate, and the authority whose certificates its clients must have.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, with those that lead to its authority: a PEM file.
+    pub certificate: PathBuf,
+    /// Its key: a PEM file.
+    pub key: PathBuf,
+    /// The authority of clients: a PEM file. Without it clients need no certificate.
+    pub client_authority: Option<PathBuf>,
+}
+
+/// A token: what it allows, and where its secret is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenConfig {
+    /// What its holder may do.
+    pub role: RoleName,
+    /// The environment variable that has it.
+    pub env: Option<String>,
+    /// The file that has it.
+    pub file: Option<PathBuf>,
+}
+
+/// What the holder of a token may do; each may do what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RoleName {
+    /// Look features up, and ask what does not change the store.
+    Read,
+    /// Push events.
+    Write,
+    /// Change definitions and generations.
+    Admin,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        let limits = Limits::default();
+        let most = |count: usize| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
+        ServeConfig {
+            listen: "127.0.0.1:7474".to_owned(),
+            threads: None,
+            insecure: false,
+            tls: None,
+            tokens: BTreeMap::new(),
+            request_size: ByteSize(limits.request_bytes_max),
+            rows: most(limits.rows_max),
+            stream_rows: most(limits.stream_rows_max),
+            request_time: interval(limits.request_time_max),
+            requests_per_second: None,
+            drain: interval(Duration::from_secs(10)),
+            linger: None,
+        }
+    }
+}
+
+fn interval(duration: Duration) -> Interval {
+    Interval::from_micros(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)).unwrap_or_default()
+}
+
+fn duration(interval: Interval) -> Duration {
+    Duration::from_micros(u64::try_from(interval.micros()).unwrap_or_default())
+}
+
+impl ServeConfig {
+    /// The address to listen on.
+    ///
+    /// # Errors
+    /// Invalid where it is none.
+    pub fn address(&self) -> Result<SocketAddr, Error> {
+        let wrong = || Error::invalid(format!("[serve] listen is `{}` · write an address and a port, such as 127.0.0.1:7474", self.listen));
+        self.listen.to_socket_addrs().ok().and_then(|mut addresses| addresses.next()).ok_or_else(wrong)
+    }
+
+    /// Whom to let in; files are named as seen from `dir`.
+    ///
+    /// # Errors
+    /// Invalid where a token is not where it is said to be, or is empty.
+    pub fn security(&self, dir: &Path) -> Result<Security, Error> {
+        let tokens = self.tokens.iter().map(|(name, token)| token.read(name, dir)).collect::<Result<_, _>>()?;
+        let tls = self.tls.as_ref();
+        Ok(Security {
+            identity: tls.map(|tls| (dir.join(&tls.certificate), dir.join(&tls.key))),
+            client_authority: tls.and_then(|tls| tls.client_authority.as_ref()).map(|path| dir.join(path)),
+            tokens,
+            insecure: self.insecure,
+        })
+    }
+
+    /// What a request may ask.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            request_bytes_max: self.request_size.0,
+            rows_max: self.rows.get(),
+            stream_rows_max: self.stream_rows.get(),
+            request_time_max: duration(self.request_time),
+            requests_per_second: self.requests_per_second.map(NonZeroU32::get),
+            ..Limits::default()
+        }
+    }
+
+    /// How long requests may take to end, and how long the server says before that it is not ready.
+    pub fn ending(&self) -> [Duration; 2] {
+        [duration(self.drain), self.linger.map(duration).unwrap_or_default()]
+    }
+}
+
+impl TokenConfig {
+    fn read(&self, name: &str, dir: &Path) -> Result<Token, Error> {
+        let at = format!("[serve.tokens.{name}]");
+        let secret = match (&self.env, &self.file) {
+            (Some(variable), None) => std::env::var(variable)
+                .map_err(|_| Error::invalid(format!("{at} is in the environment variable {variable}, which is not set · set it")))?,
+            (None, Some(path)) => {
+                let path = dir.join(path);
+                let refused = |error| Error::invalid(format!("{at} is in {}, which cannot be read: {error}", path.display()));
+                std::fs::read_to_string(&path).map_err(refused)?.trim_end_matches(['\r', '\n']).to_owned()
+            }
+            _ => return Err(Error::invalid(format!("{at} says no place of its secret, or two · write env = \"NAME\" or file = \"PATH\""))),
+        };
+        // A short one can be guessed; how long a good one is, is the user's to know.
+        if secret.trim().is_empty() {
+            return Err(Error::invalid(format!("{at} is empty · write a secret there")));
+        }
+        let role = match self.role {
+            RoleName::Read => Role::Read,
+            RoleName::Write => Role::Write,
+            RoleName::Admin => Role::Admin,
+        };
+        Ok(Token::new(name, role, secret))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Result<ServeConfig, String> {
+        toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())
+    }
+
+    #[test]
+    fn by_default_it_listens_to_this_machine_alone() {
+        let config = config("").unwrap();
+        assert_eq!(config, ServeConfig::default());
+        assert!(config.address().unwrap().ip().is_loopback());
+        assert!(ServeConfig { listen: "nowhere".to_owned(), ..config }.address().unwrap_err().to_string().contains("127.0.0.1:7474"));
+    }
+
+    #[test]
+    fn tokens_are_read_where_they_are_and_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("secret"), "hunter2\n").unwrap();
+        let read = config("[tokens.dashboard]\nrole = 'read'\nfile = 'secret'").unwrap().security(dir.path()).unwrap();
+        assert_eq!((read.tokens.len(), read.tokens[0].role), (1, Role::Read));
+        assert!(!format!("{read:?}").contains("hunter2"));
+        let wrong = |text: &str| config(text).unwrap().security(dir.path()).unwrap_err().to_string();
+        assert!(wrong("[tokens.a]\nrole = 'admin'\nenv = 'LOCKSTEP_NO_SUCH_VARIABLE'").contains("LOCKSTEP_NO_SUCH_VARIABLE"));
+        assert!(wrong("[tokens.a]\nrole = 'admin'").contains("no place"));
+        std::fs::write(dir.path().join("empty"), "\n").unwrap();
+        assert!(wrong("[tokens.a]\nrole = 'admin'\nfile = 'empty'").contains("is empty"));
+        assert!(config("[tokens.a]\nrole = 'owner'\nenv = 'X'").unwrap_err().contains("unknown variant"));
+    }
+}

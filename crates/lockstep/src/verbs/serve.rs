@@ -1,0 +1,180 @@
+//! `serve`: owns the store, applies what comes, and answers.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use arrow::array::RecordBatch;
+use clap::Args;
+use lockstep_ingest::pipeline::Progress as PipelineProgress;
+use lockstep_ingest::push::PushLog;
+use lockstep_model::{Clock, Error, EventTime, SystemClock};
+use lockstep_serve::admin::{Admin, Answer, Description, Progress};
+use lockstep_serve::live::Live;
+use lockstep_serve::metrics::Metrics;
+use lockstep_serve::server::{Running, ServerOptions, Service, start};
+use lockstep_serve::{Lags, Pushes, warm};
+use lockstep_transform::catalog::SourcePlan;
+
+use super::Context;
+use crate::ask;
+use crate::failure::{self, Outcome};
+use crate::feed::{self, Topics};
+use crate::output::Output;
+use crate::owned::Owned;
+use crate::project::next_event;
+
+/// How often a server looks whether it is to end, and whether other definitions serve by now.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const REFRESH_EVERY: u32 = 10;
+
+/// Answer requests for features, and apply what comes meanwhile
+///
+/// Owns the store, follows the Kafka topics of its sources, and answers over gRPC, and as JSON over HTTP, at one address. It says that it is ready once it is
+/// warm, and ends when it is asked to (SIGTERM, or Ctrl-C): it takes no more requests, answers those it has, and commits what it has read. `[serve]` in lockstep.toml
+/// says where it listens, whom it lets in and what a request may ask.
+///
+/// Every other verb works beside it.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Address and port to listen on, instead of the project's setting
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Answer only: apply nothing
+    #[arg(long)]
+    pub no_ingest: bool,
+    /// Where another process owns the store, stand by and take over when it ends or dies
+    #[arg(long)]
+    pub standby: bool,
+}
+
+/// Serves until it is asked to end.
+///
+/// # Errors
+/// Where the store is another's, nothing is published, or the address is taken.
+pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    let mut project = context.project()?;
+    if let Some(listen) = &arguments.listen {
+        project.config.serve.listen.clone_from(listen);
+    }
+    let stop = feed::stop_on_signals()?;
+    let held = if arguments.standby { context.own_in_turn(&project, "serve", &stop)? } else { Some(context.own(&project, "serve")?) };
+    let Some(held) = held else { return Ok(Outcome::Fine) };
+    let owned = held.shared();
+    let sources = feed::sources(&owned)?;
+    let push = if arguments.no_ingest { None } else { Some(owned.project.push_log()?) };
+    let lags = Arc::new(Lags::new(sources.iter().filter(|_| push.is_some()).cloned()));
+    let live = Arc::new(Live::new(Arc::clone(&owned.store), Arc::new(SystemClock), Arc::clone(&lags), next_event())?);
+    let running = listen(&owned, &live, push.as_ref())?;
+    let at = running.address();
+    context.out.say(&format!("listening on {at}: gRPC, and JSON over HTTP"));
+    warm(&live)?;
+    running.ready();
+    context.out.say(&format!("ready · {}", what_is_there(&live)));
+    let ingester = push.map(|push| {
+        let (owned, lags, out, stop) = (Arc::clone(&owned), Arc::clone(&lags), context.out, Arc::clone(&stop));
+        thread::spawn(move || follow(&owned, sources, push, &lags, out, &stop))
+    });
+    watch(&live, &stop);
+    context.out.say("ending: no more requests are taken");
+    running.stop();
+    let ended = ingester.map_or(Ok(()), |ingester| ingester.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    drop((live, owned));
+    ended.map(|()| Outcome::Fine)
+}
+
+fn listen(owned: &Arc<Owned>, live: &Arc<Live>, push: Option<&Arc<PushLog>>) -> Result<Running> {
+    let config = &owned.project.config;
+    let service = Arc::new(Service::new(Arc::clone(live), push.cloned().map(pushes), config.serve.limits(), Arc::new(Metrics::new())));
+    let asked = Arc::clone(owned);
+    let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
+        ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))
+    };
+    let answer: Arc<Answer> = Arc::new(answer);
+    let description = Description::new("serve", owned.project.store.display().to_string(), SystemClock.now());
+    let [drain, linger] = config.serve.ending();
+    let options = ServerOptions {
+        listen: config.serve.address()?,
+        security: config.serve.security(&owned.project.dir)?,
+        threads: config.serve.threads.map_or_else(|| config.threads(), std::num::NonZeroUsize::get),
+        drain,
+        linger,
+    };
+    Ok(start(service, Some(Admin::new(description, answer, ask::writes)), options)?)
+}
+
+fn what_is_there(live: &Live) -> String {
+    let catalog = &live.definitions().catalog;
+    let names: Vec<&str> = catalog.services.keys().chain(catalog.views.keys()).map(String::as_str).collect();
+    names.join(", ")
+}
+
+/// A push log as the server sees it.
+struct Pushed(Arc<PushLog>);
+
+fn pushes(log: Arc<PushLog>) -> Box<dyn Pushes> {
+    Box::new(Pushed(log))
+}
+
+impl Pushes for Pushed {
+    fn append(&self, source: &SourcePlan, rows: RecordBatch) -> Result<Range<u64>, Error> {
+        self.0.append(source, rows).map(|appended| appended.first_row..appended.next_row)
+    }
+
+    fn heartbeat(&self, source: &SourcePlan, event_time: EventTime) -> Result<Range<u64>, Error> {
+        self.0.heartbeat(source, event_time).map(|appended| appended.first_row..appended.next_row)
+    }
+}
+
+/// Follows topics and pushes until it is told to stop. What cannot be read on is told, and served with the lag that it has.
+fn follow(owned: &Owned, sources: Vec<String>, push: Arc<PushLog>, lags: &Lags, out: Output, stop: &Arc<AtomicBool>) -> Result<()> {
+    let topics = Topics { sources: Vec::new(), until_end: false, accept_gap: false };
+    let outcome =
+        feed::run_follow(owned, &topics, Some(push), &out, stop, &mut |progress| sources.iter().for_each(|source| tell(lags, source, progress)));
+    let stopped = match outcome {
+        Ok(report) => feed::say_stopped(report.stopped),
+        Err(error) => {
+            sources.iter().filter_map(|source| lags.source(source)).for_each(|lag| lag.stopped(error.to_string()));
+            Err(error)
+        }
+    };
+    if let Err(error) = &stopped
+        && !stop.load(Ordering::Relaxed)
+    {
+        out.say(&format!("nothing more is applied, and what is there is served: {error}"));
+    }
+    stopped
+}
+
+/// Tells how a source stands: its topic, and what is pushed to it.
+fn tell(lags: &Lags, source: &str, progress: &PipelineProgress) {
+    let Some(lag) = lags.source(source) else { return };
+    let logs = || progress.logs.iter().filter(|log| log.name == source);
+    let behind = logs().map(|log| log.behind).sum();
+    // At its end where all of them are, or were.
+    let caught_up_at = logs().map(|log| log.caught_up_at).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min());
+    lag.told(behind, caught_up_at);
+    if let Some(why) = logs().find_map(|log| log.stopped.as_ref()) {
+        lag.stopped(why);
+    }
+}
+
+/// Waits to be told to end, and takes up other definitions meanwhile.
+fn watch(live: &Live, stop: &AtomicBool) {
+    let mut looked = 0_u32;
+    let mut failing = false;
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(LOOK_EVERY);
+        looked = looked.wrapping_add(1);
+        if looked.is_multiple_of(REFRESH_EVERY) {
+            let refreshed: Result<(), Error> = live.refresh();
+            if let (Err(error), false) = (&refreshed, failing) {
+                tracing::error!(%error, "take up what has changed");
+            }
+            failing = refreshed.is_err();
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Requests that nobody sane would send: typed errors, no panic, no leak.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use lockstep_client::Request;
+use lockstep_client::proto::GetFeaturesRequest;
+use prost::Message;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+
+use crate::project::Project;
+use crate::support::{AT_MICROS, Caller, Server};
+
+/// Requests of each kind, times `LOCKSTEP_TEST_EFFORT`.
+const REQUESTS: usize = 3000;
+
+fn effort() -> usize {
+    std::env::var("LOCKSTEP_TEST_EFFORT").ok().and_then(|effort| effort.parse().ok()).unwrap_or(1).max(1)
+}
+
+/// A message that is sent as it is.
+#[derive(Debug, Clone, Default)]
+struct Raw(Bytes);
+
+struct RawCodec;
+
+impl tonic::codec::Codec for RawCodec {
+    type Encode = Raw;
+    type Decode = Raw;
+    type Encoder = RawCodec;
+    type Decoder = RawCodec;
+
+    fn encoder(&mut self) -> RawCodec {
+        RawCodec
+    }
+
+    fn decoder(&mut self) -> RawCodec {
+        RawCodec
+    }
+}
+
+impl tonic::codec::Encoder for RawCodec {
+    type Item = Raw;
+    type Error = tonic::Status;
+
+    fn encode(&mut self, item: Raw, buffer: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), tonic::Status> {
+        bytes::BufMut::put(buffer, item.0);
+        Ok(())
+    }
+}
+
+impl tonic::codec::Decoder for RawCodec {
+    type Item = Raw;
+    type Error = tonic::Status;
+
+    fn decode(&mut self, buffer: &mut tonic::codec::DecodeBuf<'_>) -> Result<Option<Raw>, tonic::Status> {
+        let all = bytes::Buf::remaining(buffer);
+        Ok(Some(Raw(bytes::Buf::copy_to_bytes(buffer, all))))
+    }
+}
+
+/// A good request, with some bytes of it changed, cut off, doubled or put in.
+fn mutated(good: &[u8], random: &mut Rng) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    for _ in 0..random.usize(1..6) {
+        let at = random.usize(0..=bytes.len());
+        match random.u8(0..5) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, random.u8(..)),
+            2 => bytes.extend_from_within(at..),
+            _ if at < bytes.len() => bytes[at] = random.u8(..),
+            _ => {}
+        }
+        bytes.truncate(4096);
+    }
+    bytes
+}
+
+fn good() -> GetFeaturesRequest {
+    let rows = 3;
+    let request = Request::new("fraud_v1").column("card", vec![Some("c1"), None, Some("nobody")]).column("amount", vec![1.5; rows]);
+    request.column("country", vec!["FR"; rows]).as_of(AT_MICROS).id("seven").only(["payments_1h", "amount_against_usual"]).into_message()
+}
+
+#[test]
+fn garbage_over_grpc() {
+    let (project, seed) = (Project::new(), fastrand::u64(..));
+    println!("seed {seed}");
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    let mut random = Rng::with_seed(seed);
+    let good = good().encode_to_vec();
+    let channel = caller.runtime.block_on(lockstep_client::Security::default().connect(&server.url())).unwrap();
+    let paths = ["GetFeatures", "StreamFeatures", "DescribeView", "DescribeService", "GetStatus"];
+    let mut codes = std::collections::BTreeMap::new();
+    for number in 0..REQUESTS * effort() {
+        let message = Raw(mutated(&good, &mut random).into());
+        let path = PathAndQuery::try_from(format!("/lockstep.v1.Features/{}", paths[number % paths.len()])).unwrap();
+        let code = caller.runtime.block_on(async {
+            let mut grpc = Grpc::new(channel.clone());
+            grpc.ready().await.unwrap();
+            // Both kinds of answer are a stream of messages.
+            match grpc.server_streaming(tonic::Request::new(message), path, RawCodec).await {
+                Err(status) => status.code(),
+                Ok(replies) => {
+                    let mut replies = replies.into_inner();
+                    loop {
+                        match replies.message().await {
+                            Ok(Some(_)) => {}
+                            Ok(None) => break tonic::Code::Ok,
+                            Err(status) => break status.code(),
+                        }
+                    }
+                }
+            }
+        });
+        *codes.entry(format!("{code:?}")).or_insert(0) += 1;
+        let expected = [tonic::Code::Ok, tonic::Code::InvalidArgument, tonic::Code::NotFound, tonic::Code::OutOfRange, tonic::Code::Internal];
+        assert!(expected.contains(&code), "{code:?} · seed {seed}, request {number}");
+    }
+    println!("{codes:?}");
+    still_sound(&project, &server);
+}
+
+#[test]
+fn garbage_over_http() {
+    let (project, seed) = (Project::new(), fastrand::u64(..));
+    println!("seed {seed}");
+    let server = Server::start(&project);
+    let mut random = Rng::with_seed(seed);
+    let good =
+        r#"{"name": "fraud_v1", "rows": [{"card": "c1", "amount": 1.5, "country": null}], "as_of": ["2024-03-08T12:00:00Z"], "metadata": "full"}"#;
+    let agent = crate::support::agent();
+    for number in 0..REQUESTS * effort() {
+        let body = mutated(good.as_bytes(), &mut random);
+        let answered = agent.post(format!("{}/v1/features", server.url())).header("content-type", "application/json").send(&body[..]);
+        let (status, text) = crate::support::read(answered);
+        assert!([200, 400, 404].contains(&status), "{status} {text} · seed {seed}, request {number}");
+        let _: serde_json::Value = serde_json::from_str(&text).unwrap();
+    }
+    still_sound(&project, &server);
+}
+
+#[test]
+fn garbage_over_the_connection() {
+    let (project, seed) = (Project::new(), fastrand::u64(..));
+    println!("seed {seed}");
+    let server = Server::start(&project);
+    let mut random = Rng::with_seed(seed);
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for _ in 0..300 * effort() {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut bytes =
+            if random.bool() { preface.to_vec() } else { b"POST /v1/features HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n{".to_vec() };
+        bytes = mutated(&bytes, &mut random);
+        bytes.extend((0..random.usize(0..200)).map(|_| random.u8(..)));
+        // The server may hang up before all of it is there.
+        let _ = stream.write_all(&bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = [0; 512];
+        let _ = stream.read(&mut answer);
+    }
+    still_sound(&project, &server);
+}
+
+#[test]
+fn connections_that_say_nothing_hold_nobody_up() {
+    let project = Project::new();
+    let server = Server::start(&project);
+    let silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
+    still_sound(&project, &server);
+    drop(silent);
+}
+
+/// It answers as ever, and has not grown.
+fn still_sound(project: &Project, server: &Server) {
+    let caller = Caller::new(server);
+    let answer = caller.ask(Request::new("card_activity").column("card", ["c1"]).as_of(AT_MICROS)).unwrap();
+    let alone = project.run(&["get", "card_activity", "card=c1", "--as-of", crate::support::AT, "--json"]).fine();
+    let alone: serde_json::Value = serde_json::from_str(&alone).unwrap();
+    let payments = answer.feature("payments_7d").unwrap().values::<i64>().unwrap()[0].unwrap();
+    assert_eq!(alone["features"][2]["value"], payments.to_string().as_str());
+    let peak = server.peak_memory() >> 10;
+    assert!(peak < 1024, "{peak} MiB");
+}

@@ -1,0 +1,14 @@
+//! The server as callers see it: the binary itself, at a port of its own, over gRPC and HTTP.
+
+#[path = "../owner/support.rs"]
+#[allow(dead_code, reason = "shared with the tests of owners")]
+mod project;
+
+mod answers;
+mod hostile;
+mod http;
+mod life;
+mod push;
+mod refusals;
+mod secure;
+mod support;

@@ -1,0 +1,198 @@
+//! What is asked for and what is answered, whatever the protocol.
+
+mod wanted;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Fields, Schema};
+use lockstep_model::{Error, FilledBy, Status, TimeMode};
+use lockstep_transform::transformation::Transformation;
+
+pub use wanted::Wanted;
+
+use crate::live::State;
+use crate::{Lags, Lookup, LookupRequest, Role};
+
+/// An answer, column-wise: every vector per feature holds one item per row.
+#[derive(Debug)]
+pub struct Answered {
+    /// In the order asked for.
+    pub features: Vec<Feature>,
+    /// What was read, in each role.
+    pub reads: Vec<RoleRead>,
+    /// Which clock counted.
+    pub time: TimeMode,
+    /// How many rows.
+    pub rows: usize,
+}
+
+/// One output of all rows.
+#[derive(Debug)]
+pub struct Feature {
+    /// Its name, as it was asked for.
+    pub name: String,
+    /// Its values.
+    pub values: ArrayRef,
+    /// Their statuses.
+    pub statuses: Vec<Status>,
+    /// Whether the state behind each lags more than its view allows; `None` where none does.
+    pub stale: Option<Vec<bool>>,
+    /// What filled each.
+    pub filled_by: Arc<[FilledBy]>,
+    /// Time of the newest event of the least fresh view behind each, µs.
+    pub event_times: Arc<[Option<i64>]>,
+}
+
+/// A view that was read, in one role.
+#[derive(Debug)]
+pub struct RoleRead {
+    /// What was read.
+    pub role: Role,
+    /// The longest time, at any of the moments, since the logs of its sources were last seen applied to their ends, µs; `None` where it reads no log here.
+    pub lag: Option<i64>,
+}
+
+/// The columns of a request, of the types that are declared.
+///
+/// # Errors
+/// Invalid where a column is missing, given twice or unknown, or the columns are not equally long. `read` says what is wrong with the values of one.
+pub fn rows_of(
+    wanted: &Wanted,
+    given: &[&str],
+    rows: Option<usize>,
+    read: impl Fn(usize, &arrow::datatypes::DataType) -> Result<ArrayRef, Error>,
+) -> Result<RecordBatch, Error> {
+    let fields = wanted.fields();
+    for (at, name) in given.iter().enumerate() {
+        if given[..at].contains(name) {
+            return Err(Error::invalid(format!("column `{name}` is given twice")));
+        }
+        if fields.find(name).is_none() {
+            return Err(wanted.unknown_column(name));
+        }
+    }
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(fields.len());
+    for field in fields {
+        let at = given.iter().position(|name| name == field.name()).ok_or_else(|| wanted.missing_column(field))?;
+        let column = read(at, field.data_type()).map_err(|error| Error::new(error.kind(), format!("column `{}`: {error}", field.name())))?;
+        if let Some(first) = columns.first()
+            && first.len() != column.len()
+        {
+            let (name, other) = (field.name(), fields[0].name());
+            return Err(Error::invalid(format!("column `{name}` has {} values, and `{other}` has {}", column.len(), first.len())));
+        }
+        columns.push(column);
+    }
+    let of_columns = columns.first().map(|column| column.len());
+    let count = match (of_columns, rows) {
+        (Some(found), Some(said)) if found != said => return Err(Error::invalid(format!("{said} rows are asked for, and the columns have {found}"))),
+        (Some(count), _) | (None, Some(count)) => count,
+        (None, None) => 1,
+    };
+    let schema = Schema::new(fields.iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Fields>());
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
+    RecordBatch::try_new_with_options(Arc::new(schema), columns, &options).map_err(|error| Error::internal("columns as declared").caused_by(error))
+}
+
+/// The moment of each of `rows`: the one that is given, or each its own, or `now`.
+///
+/// # Errors
+/// Invalid where there are more or fewer.
+pub fn moments_of(given: &[i64], rows: usize, now: i64) -> Result<Vec<i64>, Error> {
+    match given {
+        [] => Ok(vec![now; rows]),
+        [moment] => Ok(vec![*moment; rows]),
+        each if each.len() == rows => Ok(each.to_vec()),
+        other => Err(Error::invalid(format!("{} moments are given for {rows} rows · give one, or one for each", other.len()))),
+    }
+}
+
+/// Answers a batch of requests from one state. All rows of all views are read from the same cut.
+///
+/// # Errors
+/// As [`crate::Served::lookup`].
+pub fn answer(state: &State, lags: &Lags, wanted: &Wanted, rows: &RecordBatch, moments: &[i64], time: Option<TimeMode>) -> Result<Answered, Error> {
+    let mut parts = Vec::with_capacity(wanted.parts().len());
+    for part in wanted.parts() {
+        let rows = part.rows(rows)?;
+        let request = LookupRequest { name: &part.name, rows: &rows, moments, time, explain: false };
+        parts.push(Part::new(state, lags, &part.name, moments, state.served.lookup(state.cut(), &request)?));
+    }
+    let time = parts.first().map_or(TimeMode::Event, |part| part.lookup.time);
+    let features = wanted.outputs().iter().map(|output| parts[output.part].feature(output.index, output.name.clone())).collect();
+    let reads = parts
+        .into_iter()
+        .flat_map(|part| part.lookup.reads.into_iter().zip(part.lags))
+        .map(|(read, lag)| RoleRead { role: read.role, lag: lag.longest });
+    Ok(Answered { features, reads: reads.collect(), time, rows: moments.len() })
+}
+
+/// The answer of one service or view.
+struct Part<'a> {
+    lookup: Lookup,
+    /// Per read.
+    lags: Vec<ReadLag>,
+    /// Per output, the reads behind it; the only one there is where this is a view.
+    inputs: Option<&'a [lockstep_transform::service::Output]>,
+}
+
+/// How far what was read lags.
+struct ReadLag {
+    longest: Option<i64>,
+    /// Which rows it is stale for; `None` where for none.
+    stale: Option<Vec<bool>>,
+}
+
+impl<'a> Part<'a> {
+    fn new(state: &'a State, lags: &Lags, name: &str, moments: &[i64], lookup: Lookup) -> Self {
+        let lags = lookup.reads.iter().map(|read| ReadLag::new(state, lags, &read.role.view, moments)).collect();
+        let inputs = state.catalog().services.get(name).map(|service| service.outputs.as_slice());
+        Part { lookup, lags, inputs }
+    }
+
+    fn feature(&mut self, output: usize, name: String) -> Feature {
+        let lookup = &mut self.lookup;
+        let stale = match self.inputs {
+            None => self.lags.first().and_then(|lag| lag.stale.clone()),
+            Some(outputs) => {
+                let behind = outputs[output].inputs.iter().filter_map(|&(join, _)| self.lags[join].stale.as_ref());
+                behind.fold(None, |all: Option<Vec<bool>>, one| match all {
+                    None => Some(one.clone()),
+                    Some(all) => Some(all.iter().zip(one).map(|(a, b)| a | b).collect()),
+                })
+            }
+        };
+        Feature {
+            name,
+            values: Arc::clone(&lookup.columns[output]),
+            // An output may be asked for twice.
+            statuses: lookup.statuses[output].clone(),
+            stale,
+            filled_by: Arc::clone(&lookup.filled_by[output]),
+            event_times: Arc::clone(&lookup.event_times[output]),
+        }
+    }
+}
+
+impl ReadLag {
+    fn new(state: &State, lags: &Lags, view: &Transformation, moments: &[i64]) -> ReadLag {
+        let at = |moment: i64| lag(lags, view, moment);
+        // Mostly all rows are of one moment.
+        let latest = moments.iter().max().copied();
+        let longest = latest.and_then(at);
+        let bound = state.catalog().definitions.views.get(&view.view).and_then(|view| view.options.max_staleness);
+        let stale = match (longest, bound) {
+            (Some(longest), Some(bound)) if longest > bound.micros() => {
+                Some(moments.iter().map(|&moment| at(moment).is_some_and(|lag| lag > bound.micros())).collect())
+            }
+            _ => None,
+        };
+        ReadLag { longest, stale }
+    }
+}
+
+/// How long ago, at a moment, the logs that a view reads were last seen applied to their ends, µs; `None` where none of them is followed here.
+pub fn lag(lags: &Lags, view: &Transformation, moment: i64) -> Option<i64> {
+    view.branches.iter().filter_map(|branch| Some(lags.source(&branch.source)?.at(moment))).max()
+}

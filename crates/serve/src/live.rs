@@ -1,0 +1,266 @@
+//! What a server answers from: the definitions that serve, and the newest state of the store.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arc_swap::ArcSwap;
+use lockstep_model::position::history_path;
+use lockstep_model::{Clock, Error, EventTime, Generation, PartitionId, Position};
+use lockstep_store::{CutRead, Definitions, Figures, OnlineStore, SharedCut, Store};
+use lockstep_transform::catalog::Catalog;
+use lockstep_transform::definition::{self, SourceFile};
+use lockstep_transform::next_event::NextEvent;
+
+use crate::{Lags, Served};
+
+/// Sets of earlier definitions that are kept compiled.
+const PINNED_MAX: usize = 4;
+
+/// A store that is read while it is written to. Between two commits all requests share one cut, so that what a cut has to look up is looked up once.
+pub struct Live {
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    lags: Arc<Lags>,
+    next: Arc<dyn NextEvent>,
+    serving: ArcSwap<Compiled>,
+    state: ArcSwap<State>,
+    /// Held by who takes the next cut. Nobody waits for it: the cut before is as good for a moment.
+    refreshing: Mutex<()>,
+    pinned: Mutex<Vec<Arc<Compiled>>>,
+}
+
+/// A set of definitions that was applied, compiled.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Its number.
+    pub version: u64,
+    /// What it says.
+    pub catalog: Arc<Catalog>,
+}
+
+/// The store at one moment, as one set of definitions reads it.
+#[derive(Debug)]
+pub struct State {
+    cut: SharedCut,
+    /// The definitions, with the generation of each view.
+    pub served: Served,
+    /// The number of the definitions.
+    pub version: u64,
+    sequence: u64,
+    standings: OnceLock<Vec<Standing>>,
+}
+
+/// How far one generation has come.
+#[derive(Debug)]
+pub struct Standing {
+    /// The generation.
+    pub generation: Generation,
+    /// Where its logs stand.
+    pub positions: Vec<(PartitionId, Position)>,
+    /// The least of the newest event times of its logs, µs; absent until each source has one.
+    pub watermark: Option<i64>,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    /// A store, read by the newest definitions all of whose views are published; by those applied last where there are none. `next` decides what a request comes to
+    /// that is an event.
+    ///
+    /// # Errors
+    /// NotFound where no definitions were applied; Invalid where this release has something against them.
+    pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, lags: Arc<Lags>, next: Arc<dyn NextEvent>) -> Result<Live, Error> {
+        let serving = Arc::new(serving(&store, &next)?);
+        let state = State::new(&store, &serving)?;
+        let (serving, state) = (ArcSwap::new(serving), ArcSwap::from_pointee(state));
+        Ok(Live { store, clock, lags, next, serving, state, refreshing: Mutex::default(), pinned: Mutex::default() })
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> EventTime {
+        self.clock.now()
+    }
+
+    /// The store's own figures.
+    ///
+    /// # Errors
+    /// Where RocksDB does not tell.
+    pub fn figures(&self) -> Result<Figures, Error> {
+        self.store.figures()
+    }
+
+    /// How the logs stand that are followed here.
+    pub fn lags(&self) -> &Arc<Lags> {
+        &self.lags
+    }
+
+    /// The definitions that serve.
+    pub fn definitions(&self) -> Arc<Compiled> {
+        self.serving.load_full()
+    }
+
+    /// The newest state, or one from a moment ago where another request is taking that.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn state(&self) -> Result<Arc<State>, Error> {
+        let state = self.state.load_full();
+        if state.sequence == self.store.sequence() {
+            return Ok(state);
+        }
+        let Ok(_refreshing) = self.refreshing.try_lock() else { return Ok(state) };
+        let next = Arc::new(State::new(&self.store, &self.serving.load())?);
+        self.state.store(Arc::clone(&next));
+        Ok(next)
+    }
+
+    /// Takes up what has changed while nobody asked: a cut that is kept for long keeps on the disk what was replaced since, and definitions may have been applied.
+    /// To be called every second or so, where it may take the time that compiling takes.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn refresh(&self) -> Result<(), Error> {
+        if self.store.definitions_version() != self.serving.load().version {
+            let next = serving(&self.store, &self.next)?;
+            if next.version != self.serving.load().version {
+                tracing::info!(definitions = next.version, "other definitions serve");
+                self.serving.store(Arc::new(next));
+                let _refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+                self.state.store(Arc::new(State::new(&self.store, &self.serving.load())?));
+            }
+        }
+        self.state().map(|_| ())
+    }
+
+    /// The newest state as an earlier set of definitions reads it.
+    ///
+    /// # Errors
+    /// NotFound where no such set was applied; as [`Self::new`]. Takes the time of compiling where it was not asked for lately.
+    pub fn pinned(&self, version: u64) -> Result<Arc<State>, Error> {
+        let state = self.state()?;
+        if state.version == version {
+            return Ok(state);
+        }
+        let known = self.pinned_sets().iter().find(|compiled| compiled.version == version).cloned();
+        let compiled = match known {
+            Some(compiled) => compiled,
+            None => {
+                let compiled = Arc::new(self.compile(version)?);
+                let mut pinned = self.pinned_sets();
+                pinned.truncate(PINNED_MAX - 1);
+                pinned.insert(0, Arc::clone(&compiled));
+                compiled
+            }
+        };
+        Ok(Arc::new(State::new(&self.store, &compiled)?))
+    }
+
+    fn compile(&self, version: u64) -> Result<Compiled, Error> {
+        let all = OnlineStore::cut(&*self.store).definitions_history()?;
+        let found = all.iter().find(|definitions| definitions.version == version);
+        let latest = all.last().map_or(0, |definitions| definitions.version);
+        let unknown = || Error::not_found(format!("no definitions number {version} were applied · the newest are number {latest}"));
+        compiled(found.ok_or_else(unknown)?, &self.next)
+    }
+
+    fn pinned_sets(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Compiled>>> {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The definitions to serve.
+fn serving(store: &Store, next: &Arc<dyn NextEvent>) -> Result<Compiled, Error> {
+    let cut = store.cut();
+    let history = cut.definitions_history()?;
+    let latest = history.last().ok_or_else(|| Error::not_found("no definitions were applied to this store · run `lockstep apply`"))?;
+    for definitions in history.iter().rev() {
+        let compiled = compiled(definitions, next)?;
+        let served = Served::new(Arc::clone(&compiled.catalog), &cut)?;
+        if compiled.catalog.views.keys().all(|view| served.generation(view).is_some()) {
+            return Ok(compiled);
+        }
+    }
+    compiled(latest, next)
+}
+
+fn compiled(definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Compiled, Error> {
+    let files: Vec<SourceFile> = definitions.applied.texts.iter().map(|text| SourceFile::new(text.path.clone(), text.text.clone())).collect();
+    let wrong = |diagnostics: Vec<definition::Diagnostic>| {
+        let first = diagnostics.first().map(ToString::to_string).unwrap_or_default();
+        Error::invalid(format!("this release has something against definitions number {}: {first}", definitions.version))
+    };
+    let catalog = definition::Definitions::parse(&files).and_then(|parsed| Catalog::compile_with(parsed, next)).map_err(wrong)?;
+    Ok(Compiled { version: definitions.version, catalog: Arc::new(catalog) })
+}
+
+impl State {
+    fn new(store: &Arc<Store>, compiled: &Compiled) -> Result<State, Error> {
+        // Before the cut: a commit that comes between the two is in the cut, and makes the next request look again, which is harmless.
+        let sequence = store.sequence();
+        let cut = SharedCut::new(store);
+        let served = Served::new(Arc::clone(&compiled.catalog), cut.cut())?;
+        Ok(State { cut, served, version: compiled.version, sequence, standings: OnceLock::new() })
+    }
+
+    /// What is read.
+    pub fn cut(&self) -> &dyn CutRead {
+        self.cut.cut()
+    }
+
+    /// The definitions.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        self.served.catalog()
+    }
+
+    /// How far a view's generation has come; `None` where it has none.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn standing(&self, view: &str) -> Result<Option<&Standing>, Error> {
+        let Some(info) = self.served.generation(view) else { return Ok(None) };
+        let standings = match self.standings.get() {
+            Some(standings) => standings,
+            None => {
+                let read = self.read_standings()?;
+                self.standings.get_or_init(|| read)
+            }
+        };
+        Ok(standings.iter().find(|standing| standing.generation == info.generation))
+    }
+
+    fn read_standings(&self) -> Result<Vec<Standing>, Error> {
+        let mut standings = Vec::new();
+        for (name, view) in &self.catalog().views {
+            let Some(info) = self.served.generation(name) else { continue };
+            let positions = self.cut().positions(info.generation)?;
+            let sources = self.catalog().sources_of(view);
+            let watermark = sources.iter().map(|source| watermark(&positions, &source.name)).collect::<Option<Vec<_>>>();
+            let watermark = watermark.and_then(|all| all.into_iter().min());
+            standings.push(Standing { generation: info.generation, positions, watermark });
+        }
+        Ok(standings)
+    }
+}
+
+/// The least of the newest event times of a source's logs.
+fn watermark(positions: &[(PartitionId, Position)], source: &str) -> Option<i64> {
+    let logs = positions.iter().filter(|(id, _)| id.source == source && history_path(&id.partition).is_none());
+    logs.filter_map(|(_, position)| position.event_time_max()).min()
+}
+
+/// The newest event time of a source in any view that serves, µs.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub fn newest(state: &State, source: &str) -> Result<Option<i64>, Error> {
+    let mut newest = None;
+    for name in state.catalog().views.keys() {
+        let Some(standing) = state.standing(name)? else { continue };
+        let of_source = standing.positions.iter().filter(|(id, _)| id.source == source);
+        newest = newest.max(of_source.filter_map(|(_, position)| position.event_time_max()).max());
+    }
+    Ok(newest)
+}

@@ -1,0 +1,234 @@
+//! What is counted about requests and what is read off when somebody asks: Prometheus metrics.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use lockstep_model::{FilledBy, Status};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use tonic::Code;
+
+use crate::desk::Answered;
+
+mod reading;
+
+/// How a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// gRPC.
+    Grpc,
+    /// JSON over HTTP.
+    Http,
+}
+
+impl EncodeLabelValue for Protocol {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Protocol::Grpc => "grpc",
+            Protocol::Http => "http",
+        }
+        .encode(encoder)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    protocol: Protocol,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProtocolLabel {
+    protocol: Protocol,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TargetLabel {
+    target: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ValueLabels {
+    target: String,
+    status: &'static str,
+}
+
+/// In the order of [`Status`].
+const STATUSES: [&str; 5] = ["not_found", "expired", "error", "null", "present"];
+
+/// The metrics of a server.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<ProtocolLabel, Histogram, fn() -> Histogram>,
+    in_flight: Gauge,
+    rows: Family<TargetLabel, Counter>,
+    values: Family<ValueLabels, Counter>,
+    filled: Family<TargetLabel, Counter>,
+    stale: Family<TargetLabel, Counter>,
+    /// By target, so that an answer looks no label up.
+    targets: RwLock<HashMap<String, Arc<Target>>>,
+    reading: reading::Reading,
+}
+
+/// The counters of one service or view.
+#[derive(Debug)]
+struct Target {
+    rows: Counter,
+    values: [Counter<u64, AtomicU64>; 5],
+    filled: Counter,
+    stale: Counter,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+/// From 10 µs, doubling up to 5 s.
+fn latency_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(10e-6, 2.0, 20))
+}
+
+impl Metrics {
+    /// Metrics that nothing was counted in yet.
+    pub fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("lockstep");
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The release that runs", build);
+        let requests = Family::default();
+        registry.register("requests", "Requests answered, by how they came and what they ended with", requests.clone());
+        let seconds = Family::new_with_constructor(latency_buckets as fn() -> Histogram);
+        registry.register_with_unit("request", "Time from a request's last byte to its answer's first", Unit::Seconds, seconds.clone());
+        let in_flight = Gauge::default();
+        registry.register("requests_in_flight", "Requests that are being answered", in_flight.clone());
+        let rows = Family::default();
+        registry.register("request_rows", "Rows asked for, by feature service or view", rows.clone());
+        let values = Family::default();
+        registry.register("values", "Values answered, by feature service or view and status, before anything is filled", values.clone());
+        let filled = Family::default();
+        registry.register("values_filled", "Absent values that a default filled", filled.clone());
+        let stale = Family::default();
+        registry.register("values_stale", "Values whose state lagged more than their view allows", stale.clone());
+        let reading = reading::Reading::new(&mut registry);
+        let targets = RwLock::default();
+        Metrics { registry, requests, seconds, in_flight, rows, values, filled, stale, targets, reading }
+    }
+
+    /// A request that begins.
+    #[allow(clippy::disallowed_methods, reason = "how long an answer took; no answer depends on it")]
+    pub fn begin(&self, protocol: Protocol) -> Call<'_> {
+        self.in_flight.inc();
+        Call { metrics: self, protocol, begun: Instant::now(), code: Code::Cancelled }
+    }
+
+    /// Counts an answer of `target`, a service or view.
+    pub fn answered(&self, target: &str, answered: &Answered) {
+        let target = self.target(target);
+        target.rows.inc_by(answered.rows as u64);
+        let (mut by_status, mut filled, mut stale) = ([0_u64; 5], 0, 0);
+        for feature in &answered.features {
+            feature.statuses.iter().for_each(|status| by_status[*status as usize] += 1);
+            filled += feature.filled_by.iter().filter(|filled| **filled != FilledBy::None).count() as u64;
+            stale += feature.stale.as_ref().map_or(0, |stale| stale.iter().filter(|stale| **stale).count() as u64);
+        }
+        for (counter, count) in target.values.iter().zip(by_status).filter(|(_, count)| *count > 0) {
+            counter.inc_by(count);
+        }
+        target.filled.inc_by(filled);
+        target.stale.inc_by(stale);
+    }
+
+    fn target(&self, name: &str) -> Arc<Target> {
+        if let Some(target) = self.targets.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Arc::clone(target);
+        }
+        let label = || TargetLabel { target: name.to_owned() };
+        let value = |status| self.values.get_or_create_owned(&ValueLabels { target: name.to_owned(), status });
+        let target = Arc::new(Target {
+            rows: self.rows.get_or_create_owned(&label()),
+            values: STATUSES.map(value),
+            filled: self.filled.get_or_create_owned(&label()),
+            stale: self.stale.get_or_create_owned(&label()),
+        });
+        // Names of services and views that there are, so that there is a bound on them.
+        self.targets.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Arc::clone(&target));
+        target
+    }
+
+    /// All of them in the text format of OpenMetrics, which Prometheus reads. What is read off is what was read off last.
+    ///
+    /// # Errors
+    /// Where they cannot be written, which does not happen to a text in memory.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// A request that is being answered. Where nobody waits for the end it counts as cancelled.
+#[derive(Debug)]
+pub struct Call<'a> {
+    metrics: &'a Metrics,
+    protocol: Protocol,
+    begun: Instant,
+    code: Code,
+}
+
+impl Call<'_> {
+    /// It ended with this.
+    pub fn ended(mut self, code: Code) {
+        self.code = code;
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let Call { metrics, protocol, begun, code } = self;
+        metrics.in_flight.dec();
+        metrics.seconds.get_or_create(&ProtocolLabel { protocol: *protocol }).observe(begun.elapsed().as_secs_f64());
+        metrics.requests.get_or_create(&RequestLabels { protocol: *protocol, code: code_name(*code) }).inc();
+    }
+}
+
+/// The name of a code, as gRPC writes it.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// That statuses index [`STATUSES`].
+const _: () = assert!(Status::NotFound as usize == 0 && Status::Present as usize == 4);

@@ -1,0 +1,153 @@
+//! What is read off when somebody asks: how far logs and views are, and the store's own figures.
+
+use std::sync::atomic::AtomicU64;
+
+use lockstep_model::Error;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Metrics;
+use crate::live::{Live, newest};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabel {
+    source: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ViewLabel {
+    view: String,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// Gauges that are set when they are asked for.
+pub struct Reading {
+    lag: Family<SourceLabel, Seconds>,
+    silence: Family<SourceLabel, Seconds>,
+    behind: Family<SourceLabel, Gauge>,
+    stopped: Family<SourceLabel, Gauge>,
+    applied: Family<SourceLabel, Gauge>,
+    freshness: Family<ViewLabel, Seconds>,
+    definitions: Gauge,
+    store: StoreGauges,
+}
+
+struct StoreGauges {
+    block_cache_bytes: Gauge,
+    memtable_bytes: Gauge,
+    file_bytes: Gauge,
+    pending_compaction_bytes: Gauge,
+    compactions: Gauge,
+    flushes: Gauge,
+    snapshots: Gauge,
+    background_errors: Gauge,
+    writes_stopped: Gauge,
+}
+
+impl Reading {
+    pub(super) fn new(registry: &mut Registry) -> Reading {
+        let lag = Family::default();
+        registry.register_with_unit(
+            "source_lag",
+            "Time since a followed source was last seen applied to its end; +Inf before the first time",
+            Unit::Seconds,
+            lag.clone(),
+        );
+        let silence = Family::default();
+        registry.register_with_unit("source_silence", "Time since the newest event of a source", Unit::Seconds, silence.clone());
+        let behind = Family::default();
+        registry.register("source_behind_rows", "Rows of a followed source that are known to be there and were not applied yet", behind.clone());
+        let stopped = Family::default();
+        registry.register("source_stopped", "Whether a followed source cannot be read on", stopped.clone());
+        let applied = Family::default();
+        registry.register("source_applied_rows", "Rows of a source that count, in the view that has most of them", applied.clone());
+        let freshness = Family::default();
+        registry.register_with_unit("view_watermark_age", "Time since the watermark of a view", Unit::Seconds, freshness.clone());
+        let definitions = Gauge::default();
+        registry.register("definitions", "The number of the definitions that serve", definitions.clone());
+        Reading { lag, silence, behind, stopped, applied, freshness, definitions, store: StoreGauges::new(registry) }
+    }
+}
+
+impl StoreGauges {
+    fn new(registry: &mut Registry) -> StoreGauges {
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(format!("store_{name}"), help, gauge.clone());
+            gauge
+        };
+        StoreGauges {
+            block_cache_bytes: gauge("block_cache_bytes", "Blocks of the store in memory"),
+            memtable_bytes: gauge("memtable_bytes", "What is written and not in a file yet"),
+            file_bytes: gauge("file_bytes", "Files of the store"),
+            pending_compaction_bytes: gauge("pending_compaction_bytes", "What compaction has to rewrite"),
+            compactions: gauge("compactions", "Compactions that run"),
+            flushes: gauge("flushes", "Flushes that run"),
+            snapshots: gauge("snapshots", "Cuts that are held"),
+            background_errors: gauge("background_errors", "Failures of flushes and compactions since the store was opened"),
+            writes_stopped: gauge("writes_stopped", "Whether commits wait for the disk"),
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "for people and graphs")]
+fn seconds(micros: i64) -> f64 {
+    if micros == i64::MAX { f64::INFINITY } else { micros as f64 / 1e6 }
+}
+
+fn count(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+impl Metrics {
+    /// Reads off how far the server is.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn read_off(&self, live: &Live) -> Result<(), Error> {
+        let reading = &self.reading;
+        let (state, now) = (live.state()?, live.now().0);
+        reading.definitions.set(count(state.version));
+        for source in state.catalog().sources.keys() {
+            let label = SourceLabel { source: source.clone() };
+            if let Some(newest) = newest(&state, source)? {
+                reading.silence.get_or_create(&label).set(seconds(now.saturating_sub(newest)));
+            }
+            if let Some(lag) = live.lags().source(source) {
+                reading.lag.get_or_create(&label).set(seconds(lag.at(now)));
+                reading.stopped.get_or_create(&label).set(i64::from(lag.why_stopped().is_some()));
+                if let Some(behind) = lag.behind() {
+                    reading.behind.get_or_create(&label).set(count(behind));
+                }
+            }
+        }
+        for view in state.catalog().views.keys() {
+            let Some(info) = state.served.generation(view) else { continue };
+            for (source, counters) in state.cut().counters(info.generation)? {
+                let gauge = reading.applied.get_or_create_owned(&SourceLabel { source });
+                gauge.set(gauge.get().max(count(counters.applied)));
+            }
+            if let Some(watermark) = state.standing(view)?.and_then(|standing| standing.watermark) {
+                reading.freshness.get_or_create(&ViewLabel { view: view.clone() }).set(seconds(now.saturating_sub(watermark)));
+            }
+        }
+        self.read_store(live)
+    }
+
+    fn read_store(&self, live: &Live) -> Result<(), Error> {
+        let (figures, gauges) = (live.figures()?, &self.reading.store);
+        gauges.block_cache_bytes.set(count(figures.block_cache_bytes));
+        gauges.memtable_bytes.set(count(figures.memtable_bytes));
+        gauges.file_bytes.set(count(figures.file_bytes));
+        gauges.pending_compaction_bytes.set(count(figures.pending_compaction_bytes));
+        gauges.compactions.set(count(figures.compactions));
+        gauges.flushes.set(count(figures.flushes));
+        gauges.snapshots.set(count(figures.snapshots));
+        gauges.background_errors.set(count(figures.background_errors));
+        gauges.writes_stopped.set(i64::from(figures.writes_stopped));
+        Ok(())
+    }
+}

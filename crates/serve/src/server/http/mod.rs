@@ -1,0 +1,200 @@
+//! The same as gRPC as JSON over HTTP, for curl and browsers; health, metrics and a description of it all.
+
+mod answer;
+mod open_api;
+mod request;
+pub mod values;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::body::{HttpBody, to_bytes};
+use axum::extract::{Path, Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode, Uri};
+use http_body_util::LengthLimitError;
+use lockstep_client::proto::Metadata;
+use serde::Serialize;
+use tokio::time::timeout;
+use tonic::{Code, Status};
+
+use self::request::{EventsRequest, FeaturesRequest};
+use super::failure::Failure;
+use super::introduce;
+use super::reply;
+use super::service::{Asked, Service};
+use crate::metrics::Protocol;
+
+/// What handlers share.
+#[derive(Debug)]
+pub struct Http {
+    /// What answers.
+    pub service: Arc<Service>,
+    /// Whether requests are to be sent here.
+    pub ready: Arc<AtomicBool>,
+}
+
+type Shared = State<Arc<Http>>;
+
+/// The routes.
+pub fn router(http: Arc<Http>) -> Router {
+    Router::new()
+        .route("/v1/features", post(post_features))
+        .route("/v1/features/{name}", get(get_features))
+        .route("/v1/events/{source}", post(post_events))
+        .route("/v1/views", get(list))
+        .route("/v1/views/{name}", get(view))
+        .route("/v1/services", get(list))
+        .route("/v1/services/{name}", get(service))
+        .route("/v1/status", get(status))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .route("/openapi.json", get(open_api))
+        .with_state(http)
+        .fallback(nothing_here)
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = self.http();
+        let body = FailureJson { kind: self.kind(), message: self.message };
+        match status {
+            StatusCode::UNAUTHORIZED => (status, [(WWW_AUTHENTICATE, "Bearer")], Json(body)).into_response(),
+            _ => (status, Json(body)).into_response(),
+        }
+    }
+}
+
+/// An error.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+struct FailureJson {
+    /// What a caller can do about it: `invalid`, `not_found`, `out_of_range`, `unavailable`, …
+    kind: &'static str,
+    /// What is wrong, what is known, what to do.
+    message: String,
+}
+
+async fn post_features(State(http): Shared, request: Request) -> Result<Response, Failure> {
+    let call = http.service.metrics.begin(Protocol::Http);
+    let outcome = answer_body(&http.service, request).await;
+    call.ended(outcome.as_ref().err().map_or(Code::Ok, |failure| failure.code));
+    outcome
+}
+
+async fn answer_body(service: &Arc<Service>, request: Request) -> Result<Response, Failure> {
+    let body = body(service, request).await?;
+    let request: FeaturesRequest =
+        serde_json::from_slice(&body).map_err(|error| Failure::new(Code::InvalidArgument, format!("the body is no request: {error}")))?;
+    answer(service, request).await
+}
+
+async fn post_events(State(http): Shared, Path(source): Path<String>, request: Request) -> Result<Json<answer::Pushed>, Failure> {
+    let call = http.service.metrics.begin(Protocol::Http);
+    let outcome = push_body(&http.service, &source, request).await;
+    call.ended(outcome.as_ref().err().map_or(Code::Ok, |failure| failure.code));
+    outcome.map(Json)
+}
+
+async fn push_body(service: &Arc<Service>, source: &str, request: Request) -> Result<answer::Pushed, Failure> {
+    let body = body(service, request).await?;
+    let request: EventsRequest =
+        serde_json::from_slice(&body).map_err(|error| Failure::new(Code::InvalidArgument, format!("the body is no push: {error}")))?;
+    let (pushed, pushing) = (request.find(service, source)?, Arc::clone(service));
+    let rows = service.push(move || pushed.append(&pushing)).await?;
+    Ok(answer::Pushed::from(rows))
+}
+
+/// The body of a request, which has a bound in bytes and in time.
+async fn body(service: &Service, request: Request) -> Result<Bytes, Failure> {
+    let (most, within) = (service.limits.request_bytes_max, service.limits.request_time_max);
+    let too_long =
+        || Failure::new(Code::OutOfRange, format!("the body has more than {most} bytes, the most a request may have · ask in several requests"));
+    let body = request.into_body();
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_long());
+    }
+    let late = |_| Failure::new(Code::DeadlineExceeded, format!("the body did not come within {} s", within.as_secs_f64()));
+    let unread = |error: axum::Error| {
+        let is_length = std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>());
+        if is_length { too_long() } else { Failure::new(Code::InvalidArgument, format!("the body cannot be read: {error}")) }
+    };
+    timeout(within, to_bytes(body, most)).await.map_err(late)?.map_err(unread)
+}
+
+async fn get_features(State(http): Shared, Path(name): Path<String>, Query(parameters): Query<Vec<(String, String)>>) -> Result<Response, Failure> {
+    let call = http.service.metrics.begin(Protocol::Http);
+    let outcome = match FeaturesRequest::of_query(name, parameters) {
+        Ok(request) => answer(&http.service, request).await,
+        Err(error) => Err(error.into()),
+    };
+    call.ended(outcome.as_ref().err().map_or(Code::Ok, |failure| failure.code));
+    outcome
+}
+
+async fn answer(service: &Arc<Service>, request: FeaturesRequest) -> Result<Response, Failure> {
+    let metadata = Metadata::from(request.metadata);
+    let request_id = request.request_id.clone().unwrap_or_default();
+    let asked = if request.definitions.is_some() {
+        let asking = Arc::clone(service);
+        service.apart(move || request.ask(&asking)).await?
+    } else {
+        request.ask(service)?
+    };
+    let reply = move |asked: &Asked, answered| {
+        let response = answer::FeaturesResponse::from(reply::response(asked, answered, metadata, request_id)?);
+        serde_json::to_vec(&response).map_err(|error| Failure::new(Code::Internal, format!("write the answer: {error}")))
+    };
+    let body = service.run(asked, reply).await?;
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+async fn list(State(http): Shared) -> Result<Json<answer::Names>, Failure> {
+    Ok(Json(introduce::list(&http.service)?.into()))
+}
+
+async fn view(State(http): Shared, Path(name): Path<String>) -> Result<Json<answer::View>, Failure> {
+    Ok(Json(introduce::view(&http.service, &name)?.into()))
+}
+
+async fn service(State(http): Shared, Path(name): Path<String>) -> Result<Json<answer::Service>, Failure> {
+    Ok(Json(introduce::service(&http.service, &name)?.into()))
+}
+
+async fn status(State(http): Shared) -> Result<Json<answer::Status>, Failure> {
+    Ok(Json(introduce::status(&http.service)?.into()))
+}
+
+async fn metrics(State(http): Shared) -> Result<Response, Failure> {
+    let service = &http.service;
+    service.metrics.read_off(&service.live)?;
+    let text = service.metrics.text().map_err(|error| Failure::new(Code::Internal, format!("write the metrics: {error}")))?;
+    Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
+}
+
+async fn alive() -> &'static str {
+    "alive\n"
+}
+
+async fn ready(State(http): Shared) -> (StatusCode, &'static str) {
+    if http.ready.load(Ordering::Relaxed) { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+}
+
+async fn open_api() -> Json<&'static serde_json::Value> {
+    Json(open_api::description())
+}
+
+/// Whoever speaks gRPC is told in gRPC.
+async fn nothing_here(headers: HeaderMap, uri: Uri) -> Response {
+    refusal(&headers, Failure::new(Code::Unimplemented, format!("nothing is at {} · /openapi.json says what there is", uri.path())))
+}
+
+/// A failure before any handler, in the protocol of the request.
+pub fn refusal(headers: &HeaderMap, failure: Failure) -> Response {
+    let is_grpc = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if is_grpc { Status::from(failure).into_http() } else { failure.into_response() }
+}

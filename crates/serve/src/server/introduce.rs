@@ -1,0 +1,86 @@
+//! What there is to ask for, and how far the server is.
+
+use lockstep_client::proto;
+use lockstep_model::Error;
+use lockstep_transform::definition::suggestion;
+
+use super::failure::Failure;
+use super::reply::{read_state, wire_field};
+use super::service::Service;
+use crate::Role;
+use crate::desk::{RoleRead, lag};
+use crate::live::newest;
+
+/// The names of views and services.
+pub fn list(service: &Service) -> Result<proto::ListViewsResponse, Failure> {
+    let catalog = &service.live.definitions().catalog;
+    Ok(proto::ListViewsResponse { views: catalog.views.keys().cloned().collect(), services: catalog.services.keys().cloned().collect() })
+}
+
+/// A view.
+pub fn view(service: &Service, name: &str) -> Result<proto::ViewDescription, Failure> {
+    let state = service.live.state()?;
+    let catalog = state.catalog();
+    let view = catalog.views.get(name).ok_or_else(|| unknown("feature view", name, catalog.views.keys()))?;
+    let options = catalog.definitions.views.get(name).map(|view| &view.options);
+    let generation = state.served.generation(name);
+    Ok(proto::ViewDescription {
+        name: name.to_owned(),
+        keys: view.entity.iter().map(wire_field).collect::<Result<_, _>>()?,
+        features: view.features.fields().iter().map(wire_field).collect::<Result<_, _>>()?,
+        sources: catalog.sources_of(view).iter().map(|source| source.name.clone()).collect(),
+        ttl_micros: view.ttl,
+        max_staleness_micros: options.and_then(|options| options.max_staleness).map(|bound| bound.micros()),
+        meaning: view.meaning.to_string(),
+        version: generation.map_or(0, |info| info.version),
+        generation: generation.map_or(0, |info| info.generation.0),
+    })
+}
+
+/// A service.
+pub fn service(service: &Service, name: &str) -> Result<proto::ServiceDescription, Failure> {
+    let catalog = &service.live.definitions().catalog;
+    let plan = catalog.services.get(name).ok_or_else(|| unknown("feature service", name, catalog.services.keys()))?;
+    let role = |join: &lockstep_transform::service::Join| proto::RoleDescription { alias: join.alias.clone(), view: join.view.clone() };
+    Ok(proto::ServiceDescription {
+        name: name.to_owned(),
+        request: plan.request.fields().iter().map(wire_field).collect::<Result<_, _>>()?,
+        outputs: plan.schema.fields().iter().map(wire_field).collect::<Result<_, _>>()?,
+        roles: plan.joins.iter().map(role).collect(),
+        meaning: plan.meaning.to_string(),
+    })
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String> + Clone) -> Error {
+    let names: Vec<&str> = known.map(String::as_str).collect();
+    let meant = suggestion(name, names.iter().copied()).map_or_else(String::new, |near| format!(" · did you mean `{near}`?"));
+    Error::not_found(format!("no {what} named `{name}` · there are: {}{meant}", names.join(", ")))
+}
+
+/// How far the server is.
+pub fn status(service: &Service) -> Result<proto::ServerStatus, Failure> {
+    let live = &service.live;
+    let (state, now) = (live.state()?, live.now());
+    let catalog = state.catalog();
+    let mut sources = Vec::new();
+    for source in catalog.sources.values() {
+        let lag = live.lags().source(&source.name);
+        let newest = newest(&state, &source.name)?;
+        sources.push(proto::SourceStatus {
+            source: source.name.clone(),
+            followed: lag.is_some(),
+            lag_micros: lag.map(|lag| lag.at(now.0)).filter(|lag| *lag != i64::MAX),
+            silence_micros: newest.map(|newest| now.0.saturating_sub(newest)),
+            behind: lag.and_then(|lag| lag.behind()),
+            stopped: lag.and_then(|lag| lag.why_stopped()).unwrap_or_default().to_owned(),
+        });
+    }
+    let mut views = Vec::new();
+    for (name, view) in &catalog.views {
+        let Some(info) = state.served.generation(name) else { continue };
+        let role = Role { alias: name.clone(), view: view.clone(), version: info.version, generation: info.generation };
+        views.push(read_state(&state, RoleRead { role, lag: lag(live.lags(), view, now.0) })?);
+    }
+    let release = env!("CARGO_PKG_VERSION").to_owned();
+    Ok(proto::ServerStatus { release, definitions: state.version, since_micros: service.since.0, now_micros: now.0, sources, views })
+}

@@ -1,0 +1,11 @@
+//! Arrow arrays to and from the columns of the wire, without loss.
+
+mod read;
+#[cfg(test)]
+mod tests;
+mod types;
+mod write;
+
+pub use read::array;
+pub use types::wire_type;
+pub use write::values;

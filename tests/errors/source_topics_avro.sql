@@ -1,0 +1,9 @@
+CREATE SOURCE a (id BIGINT PRIMARY KEY, at TIMESTAMP) WITH (event_time = 'at', stream = 'kafka://t?format=avro&wire=protobuf');
+CREATE SOURCE b (id BIGINT PRIMARY KEY, at TIMESTAMP) WITH (event_time = 'at', stream = 'kafka://t?schema=a.avsc');
+CREATE SOURCE c (id BIGINT PRIMARY KEY, at TIMESTAMP) WITH (event_time = 'at', stream = 'kafka://t?format=avro&wire=plain');
+CREATE SOURCE d (id BIGINT PRIMARY KEY, at TIMESTAMP) WITH (event_time = 'at', stream = 'kafka://t?format=avro&wire=single-object');
+CREATE SOURCE e (id BIGINT PRIMARY KEY, at TIMESTAMP) WITH (event_time = 'at', stream = 'kafka://t?format=avro&wire=plain&schema=a&registry=http://r');
+CREATE SOURCE f (id BIGINT PRIMARY KEY, at TIMESTAMP) WITH (event_time = 'at', stream = 'kafka://t?format=avro&registry=http://r&schema=a,b');
+CREATE SOURCE g (id BIGINT PRIMARY KEY, at TIMESTAMP) WITH (event_time = 'at', stream = 'kafka://t?format=avro&registry=registry:8081');
+CREATE SOURCE h (id BIGINT PRIMARY KEY, at TIMESTAMP) WITH (event_time = 'at', stream = 'kafka://t?format=avro&registry=http://u:p@r');
+CREATE SOURCE i (id BIGINT PRIMARY KEY, at TIMESTAMP) WITH (event_time = 'at', stream = 'kafka://t?format=avro&schema=a,,b');
