@@ -101,6 +101,36 @@ pub fn run(arguments: &[String]) {
     println!("{} {} {} {} {bytes} {callers}", times.len(), times.len() as f64 / took.as_secs_f64(), percent(0.5), percent(0.99));
 }
 
+/// Calls at a rate for long; the answers to the first requests must be the same at its end. Prints how many there were.
+pub fn soak(arguments: &[String]) {
+    const SAMPLED: usize = 500;
+    let [address, name, _, rows, seconds, per_second, _] = arguments else { panic!("{arguments:?}") };
+    let number = |text: &String| text.parse::<u32>().expect("a number");
+    let requests = std::sync::Arc::new(requests(name, number(rows) as usize, Metadata::Full));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address").tcp_nodelay(true);
+        let client = FeaturesClient::new(endpoint.connect().await.expect("a connection")).max_decoding_message_size(64 << 20);
+        let sample = |mut client: FeaturesClient<Channel>, requests: std::sync::Arc<Vec<GetFeaturesRequest>>| async move {
+            let mut sampled = Vec::new();
+            for request in requests.iter().take(SAMPLED) {
+                let mut answer = client.get_features(request.clone()).await.expect("an answer").into_inner().features;
+                // Lag is of now; the rest is of the moment that was asked for.
+                answer.iter_mut().for_each(|feature| feature.stale.clear());
+                sampled.push(answer);
+            }
+            sampled
+        };
+        let before = sample(client.clone(), requests.clone()).await;
+        let clients = vec![client.clone(); CONNECTIONS];
+        let times = calls(&clients, &requests, Duration::from_secs(u64::from(number(seconds))), number(per_second)).await;
+        let after = sample(client, requests).await;
+        let differ = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+        println!("{} answered, none failed, {differ} of {SAMPLED} sampled answers differ", times.len());
+        assert_eq!(differ, 0);
+    });
+}
+
 /// Nanoseconds of each call. At a rate, a call counts from when it was due: one that could not be made in time is not forgotten.
 async fn calls(clients: &[FeaturesClient<Channel>], requests: &std::sync::Arc<Vec<GetFeaturesRequest>>, time: Duration, per_second: u32) -> Vec<u64> {
     let (begun, callers) = (Instant::now(), clients.len() * CALLERS);
