@@ -55,9 +55,12 @@ fn schemas_of_avro_that_do_not_go_with_their_source() {
     );
     place.say("check");
     let at = r#"{"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}}"#;
-    let schema = |amount: &str| format!(r#"{{"type":"record","name":"Sale","fields":[{{"name":"id","type":"int"}},{{"name":"amount","type":{amount}}},{at}]}}"#);
+    let schema = |amount: &str| {
+        format!(r#"{{"type":"record","name":"Sale","fields":[{{"name":"id","type":"int"}},{{"name":"amount","type":{amount}}},{at}]}}"#)
+    };
     fs::create_dir_all(place.path("schemas")).unwrap();
-    for text in ["{".to_owned(), "\"int\"".to_owned(), schema("\"string\""), schema("\"money\""), schema("\"Sale\""), schema("[\"null\",\"float\"]")] {
+    for text in ["{".to_owned(), "\"int\"".to_owned(), schema("\"string\""), schema("\"money\""), schema("\"Sale\""), schema("[\"null\",\"float\"]")]
+    {
         place.write("schemas/sale.avsc", text);
         place.say("check");
     }
