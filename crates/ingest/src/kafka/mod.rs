@@ -33,6 +33,7 @@ use lockstep_transform::definition::KafkaTopic;
 use crate::pipeline::{Input, Log, StreamOptions, schema_of};
 pub use gap::Gap;
 pub(crate) use gap::accept;
+pub use schemas::check_schemas;
 pub use settings::Settings;
 pub(crate) use topic::{End, Request, TopicLog};
 
