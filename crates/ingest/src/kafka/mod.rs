@@ -91,7 +91,7 @@ fn instead(topic: &str, source: &SourcePlan) -> Result<KafkaTopic, Error> {
     }
     let columns: Vec<&str> = own.mapped.iter().map(|mapped| source.schema.field(mapped.column).name().as_str()).collect();
     Err(Error::invalid(format!(
-        "dead letters of source `{}` cannot be tried again from a topic · of its records it takes more than the value: {} · write the rows to a file by `lockstep dead-letters export`, name these columns in them, and ingest it",
+        "dead letters of source `{}` cannot be tried again from a topic · it takes more than the value: {} · write the rows to a file by `lockstep dead-letters export`, name these columns in them, and ingest it",
         source.name,
         columns.join(", ")
     )))

@@ -69,7 +69,7 @@ fn an_ingester_that_is_killed_again_and_again_comes_to_the_same() {
     broker.create_topic(&topic, PARTITIONS, &[]);
     broker.create_topic(&letters, 1, &[]);
     let project = Project::new(Some(broker), &leaving(&topic, &letters));
-    let rows = records(0, 250 * i64::try_from(kills).unwrap());
+    let rows = records(0, 120 * i64::try_from(kills).unwrap());
     let producer = broker.producer();
     let mut killed = Killed::new(&project);
     for (number, part) in rows.chunks(rows.len().div_ceil(kills)).enumerate() {

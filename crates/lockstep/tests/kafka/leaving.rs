@@ -159,3 +159,19 @@ fn the_log_goes_on_with_a_topic_that_was_made_anew() {
     let ids: BTreeSet<&str> = places.iter().map(|(_, id)| *id).collect();
     assert_eq!(ids.len(), 2);
 }
+
+#[test]
+fn letters_do_not_carry_what_a_source_takes_of_keys() {
+    let Some((broker, _guard)) = Broker::shared() else { return };
+    let (topic, letters) = (topic_name("keyed"), topic_name("keyed-dlq"));
+    for topic in [&topic, &letters] {
+        broker.create_topic(topic, 1, &[]);
+    }
+    let project = Project::new(Some(broker), &leaving(&topic, &letters).replace("?format=json", "?format=json&key=shop"));
+    broker.produce(&topic, &[Sent { key: Some(b"s1".to_vec()), value: Some(b"no json".to_vec()), time_ms: START_MS, ..Sent::default() }]);
+    project.to_the_end().fine();
+    assert_letters(broker, &project, &letters);
+    let said = project.run(&["replay-dlq", &format!("kafka://{letters}")]).error();
+    assert!(said.contains("it takes more than the value: shop") && said.contains("lockstep dead-letters export"), "{said}");
+    assert_eq!(project.applied("sales"), Some(0));
+}
