@@ -5,6 +5,7 @@ mod crash;
 #[cfg(target_os = "linux")]
 mod disk;
 mod input;
+mod leaving;
 mod property;
 mod pushes;
 mod support;
