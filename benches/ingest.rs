@@ -5,12 +5,13 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use lockstep_ingest::pipeline::{ingest, schema_of};
+use lockstep_ingest::pipeline::{StreamOptions, ingest, schema_of};
 use lockstep_ingest::source::{Format, ReadRequest, SourceFile, SourceReader};
+use lockstep_store::Store;
 use lockstep_transform::catalog::Catalog;
 use support::{
-    BATCH, Payments, SPAN, compile, fill, heading, long, open, process_seconds, put_twice, raw_database, row, schema, source, stream_options,
-    targets, view,
+    BATCH, Payments, SPAN, compile, fill, heading, long, open, outlets, process_seconds, put_twice, raw_database, row, schema, source,
+    stream_options, targets, view, with_log,
 };
 
 fn main() {
@@ -19,6 +20,7 @@ fn main() {
     let nothing = dir.path().join("nothing.parquet");
     Payments { count: 1, accounts: 1, hot: false, span: SPAN }.write_parquet(&nothing);
     let catalog = compile(source(&nothing) + &view("v", 12, &["1 hour", "1 day", "30 days"]));
+    let catalog_with_log = compile(with_log(source(&nothing)) + &view("v", 12, &["1 hour", "1 day", "30 days"]));
     heading("a log of payments applied, 12 features over three windows: processor time of all threads", "µs/event");
     for &accounts in accounts {
         let count = (accounts as usize * 2).clamp(400_000, 4_000_000);
@@ -28,6 +30,8 @@ fn main() {
         let applied = per_event(best(|| apply(dir.path(), &catalog, &log)));
         let put = per_event(best(|| parse_and_put(dir.path(), &catalog, &log)));
         row(&format!("{count} payments of {accounts} accounts"), applied, put, "2 at most");
+        let logged = per_event(best(|| apply_and_log(dir.path(), &catalog_with_log, &log)));
+        row("  with a log of applied events; floor: without", logged, applied, "");
         let parsed = per_event(best(|| parse(&catalog, &log)));
         let arrow = per_event(best(|| parse_by_arrow(&log)));
         row("  of it, parsing; floor: arrow-json", parsed, arrow, "");
@@ -49,11 +53,21 @@ fn fresh(dir: &Path, name: &str) -> std::path::PathBuf {
 
 fn apply(dir: &Path, catalog: &Catalog, log: &Path) -> f64 {
     let store = open(&fresh(dir, "store"));
-    let targets = targets(&store, catalog);
-    fill(&store, catalog, &targets, 1);
-    let options = stream_options(&Arc::default());
+    apply_to(&store, catalog, log, stream_options(&Arc::default()))
+}
+
+/// As [`apply`], with every event in the log of applied events too, and that in its files at the end.
+fn apply_and_log(dir: &Path, catalog: &Catalog, log: &Path) -> f64 {
+    let store = open(&fresh(dir, "store"));
+    let options = StreamOptions { outlets: outlets(&store), ..stream_options(&Arc::default()) };
+    apply_to(&store, catalog, log, options)
+}
+
+fn apply_to(store: &Store, catalog: &Catalog, log: &Path, options: StreamOptions) -> f64 {
+    let targets = targets(store, catalog);
+    fill(store, catalog, &targets, 1);
     let start = process_seconds();
-    ingest(&store, catalog, &targets, &SourceFile::local(log), &options, &mut |_| {}).expect("applied");
+    ingest(store, catalog, &targets, &SourceFile::local(log), &options, &mut |_| {}).expect("applied");
     process_seconds() - start
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use lockstep_ingest::kafka::{Kafka, Settings};
-use lockstep_ingest::pipeline::{Logs, Target, follow};
+use lockstep_ingest::pipeline::{Logs, StreamOptions, Target, follow};
 use lockstep_store::{OnlineStore, Store};
 use lockstep_testkit::kafka::{Broker, Sent};
 use lockstep_transform::catalog::Catalog;
@@ -19,8 +19,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use support::{
-    BATCH, Payments, SPAN, compile, fill, heading, long, open, process_seconds, put_twice, raw_database, row, schema, source, stream_options,
-    targets, view, wall_seconds,
+    BATCH, Payments, SPAN, compile, fill, heading, long, open, outlets, process_seconds, put_twice, raw_database, row, schema, source,
+    stream_options, targets, view, wall_seconds, with_log,
 };
 
 const PARTITIONS: i32 = 4;
@@ -34,20 +34,45 @@ fn main() {
     broker.create_topic(topic, PARTITIONS, &[]);
     let payments = Payments { count, accounts: ACCOUNTS, hot: false, span: SPAN };
     payments.batches().for_each(|batch| broker.produce(topic, &records(&batch)));
-    let catalog = catalog(dir.path(), topic);
+    let without_log = catalog(dir.path(), topic, false);
     heading(&format!("{count} payments of {ACCOUNTS} accounts from a broker, 12 features over three windows"), "µs/event");
     let per_event = |seconds: f64| seconds * 1e6 / count as f64;
-    let (applied, put) = (best(|| apply(dir.path(), &catalog, broker)), best(|| consume_and_put(dir.path(), broker, topic, count)));
+    let (applied, put) = (best(|| apply(dir.path(), &without_log, broker)), best(|| consume_and_put(dir.path(), broker, topic, count)));
     row("processor time of all threads", per_event(applied.0), per_event(put.0), "2 at most");
+    let with_log = catalog(dir.path(), topic, true);
+    let logged = best(|| apply(dir.path(), &with_log, broker));
+    row("  with a log of applied events; floor: without", per_event(logged.0), per_event(applied.0), "");
     row("time on the wall", per_event(applied.1), per_event(put.1), "2 at most");
+    row("  with a log of applied events; floor: without", per_event(logged.1), per_event(applied.1), "");
+    beside_peer(broker, topic, count, applied);
     freshness(dir.path(), broker, (count as f64 / applied.1 / 2.0) as usize);
 }
 
-fn catalog(dir: &Path, topic: &str) -> Arc<Catalog> {
+fn catalog(dir: &Path, topic: &str, is_logged: bool) -> Arc<Catalog> {
     let nothing = dir.join("nothing.parquet");
     Payments { count: 1, accounts: 1, hot: false, span: SPAN }.write_parquet(&nothing);
     let source = source(&nothing).replace("batch =", &format!("stream = 'kafka://{topic}', batch ="));
+    let source = if is_logged { with_log(source) } else { source };
     compile(source + &view("v", 12, &["1 hour", "1 day", "30 days"]))
+}
+
+/// What another system takes for the same topic, where `LOCKSTEP_BENCH_PEER` is a command that reads it (`benches/peers`): it is given the brokers, the topic and the number of its
+/// partitions, and prints processor seconds and seconds on the wall in its last line.
+fn beside_peer(broker: &Broker, topic: &str, count: usize, (processor, wall): (f64, f64)) {
+    let Ok(peer) = std::env::var("LOCKSTEP_BENCH_PEER") else { return };
+    let command = format!("{peer} {} {topic} {PARTITIONS}", broker.address());
+    let output = std::process::Command::new("sh").args(["-c", &command]).stderr(std::process::Stdio::inherit()).output().expect("a shell");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let seconds: Vec<f64> = said.lines().last().unwrap_or_default().split(' ').filter_map(|number| number.parse().ok()).collect();
+    let [its_processor, its_wall] = seconds[..] else { panic!("{command} said {said}") };
+    println!("\nthe same topic by `{}`", peer.split(' ').next().unwrap_or_default());
+    let per_second = |seconds: f64| count as f64 / seconds;
+    println!("  {:<58} {:>12} {:>12} {:>7}", "", "lockstep", "peer", "ratio");
+    for (name, ours, its) in
+        [("events a second of processor time, which is a core", processor, its_processor), ("events a second on the wall", wall, its_wall)]
+    {
+        println!("  {name:<58} {:>12.0} {:>12.0} {:>7.2}", per_second(ours), per_second(its), its / ours);
+    }
 }
 
 /// A batch of payments as records, in partitions by account.
@@ -83,7 +108,7 @@ fn fresh(dir: &Path, name: &str) -> std::path::PathBuf {
 
 fn kafka(broker: &Broker, until_end: bool) -> Kafka {
     let settings = Settings::new([("bootstrap.servers".to_owned(), broker.address().to_owned())].into(), Path::new(".")).expect("settings");
-    Kafka { settings: Arc::new(settings), until_end }
+    Kafka { settings: Arc::new(settings), until_end, instead: None }
 }
 
 fn published(dir: &Path, catalog: &Catalog) -> (Store, Vec<Target>) {
@@ -96,8 +121,9 @@ fn published(dir: &Path, catalog: &Catalog) -> (Store, Vec<Target>) {
 fn apply(dir: &Path, catalog: &Catalog, broker: &Broker) -> (f64, f64) {
     let (store, targets) = published(dir, catalog);
     let (processor, wall) = (process_seconds(), wall_seconds());
-    follow(&store, catalog, &targets, Logs { kafka: Some(&kafka(broker, true)), push: None }, &stream_options(&Arc::default()), &mut |_| {})
-        .expect("applied");
+    // A source that declares no log has none.
+    let options = StreamOptions { outlets: outlets(&store), ..stream_options(&Arc::default()) };
+    follow(&store, catalog, &targets, Logs { kafka: Some(&kafka(broker, true)), push: None }, &options, &mut |_| {}).expect("applied");
     (process_seconds() - processor, wall_seconds() - wall)
 }
 
@@ -153,7 +179,7 @@ fn freshness(dir: &Path, broker: &Broker, rate: usize) {
     const PARTS: usize = 50;
     let topic = "fresh_payments";
     broker.create_topic(topic, 1, &[]);
-    let catalog = catalog(dir, topic);
+    let catalog = catalog(dir, topic, false);
     let (store, targets) = published(dir, &catalog);
     let part = (rate / PARTS).max(1);
     let payments = Payments { count: part * PARTS * SECONDS, accounts: ACCOUNTS, hot: false, span: SPAN };

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# An Apache Kafka broker for tests and demonstrations: one node in KRaft mode, on the loopback interface only.
+# Apache Kafka brokers for tests and demonstrations: in KRaft mode, on the loopback interface only.
 #
 #   scripts/kafka.sh fetch          downloads the broker by its Maven coordinates, once; quick when it is there
 #   scripts/kafka.sh start DIR [P]  starts a broker that keeps everything in DIR, and prints its address; it ends with process P, and DIR with it
+#   scripts/kafka.sh cluster DIR N [P]
+#                                   starts N brokers as one cluster, in DIR/1 to DIR/N, and prints their addresses; each is stopped, killed and started by its own directory
 #   scripts/kafka.sh stop DIR       stops it
 #   scripts/kafka.sh kill DIR       ends it as a power cut would
 #
@@ -79,20 +81,21 @@ free_port() {
   fail 1 "no free port on 127.0.0.1"
 }
 
+# Properties of node $3 that listens at port $1 and keeps everything in $2; $4 are the voters, and how many there are is the replication of what is internal.
 # An eager cleaner lets a test see compaction within seconds. Nothing expires: events of years ago have timestamps of years ago.
 properties() {
   cat <<PROPERTIES
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$(($1 + 10000))
+node.id=$3
+controller.quorum.voters=$4
 listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$(($1 + 10000))
 advertised.listeners=PLAINTEXT://127.0.0.1:$1
 controller.listener.names=CONTROLLER
 log.dirs=$2/log
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor=$(wc -w <<<"${4//,/ }")
 offsets.topic.num.partitions=1
-transaction.state.log.replication.factor=1
+transaction.state.log.replication.factor=$(wc -w <<<"${4//,/ }")
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
@@ -104,6 +107,12 @@ log.cleaner.dedupe.buffer.size=8388608
 log.retention.ms=-1
 log.retention.check.interval.ms=1000
 num.partitions=1
+leader.imbalance.check.interval.seconds=5
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+controller.quorum.election.timeout.ms=500
+controller.quorum.fetch.timeout.ms=1000
+replica.lag.time.max.ms=5000
 PROPERTIES
 }
 
@@ -118,25 +127,66 @@ end_with() {
   rm -rf "$3"
 }
 
+# Makes node $3 of cluster $4 in directory $1, at port $2, with voters $5.
+format() {
+  properties "$2" "$1" "$3" "$5" >"$1/server.properties.part"
+  (exec_java kafka.tools.StorageTool format -t "$4" -c "$1/server.properties.part") >"$1/format.out" 2>&1 ||
+    fail 1 "could not format $1/log · see $1/format.out"
+  echo "$2" >"$1/port"
+  mv "$1/server.properties.part" "$1/server.properties"
+}
+
+cluster_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | cut -c 1-22; }
+
 start() {
-  local dir=$1 with=$2 port
+  local dir=$1 port
   fetch
   mkdir -p "$dir"
   dir=$(cd "$dir" && pwd)
   if [[ ! -f $dir/server.properties ]]; then
     port=$(free_port)
-    properties "$port" "$dir" >"$dir/server.properties.part"
-    local cluster
-    cluster=$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | cut -c 1-22)
-    (exec_java kafka.tools.StorageTool format -t "$cluster" -c "$dir/server.properties.part") >"$dir/format.out" 2>&1 ||
-      fail 1 "could not format $dir/log · see $dir/format.out"
-    echo "$port" >"$dir/port"
-    mv "$dir/server.properties.part" "$dir/server.properties"
+    format "$dir" "$port" 1 "$(cluster_id)" "1@127.0.0.1:$((port + 10000))"
   fi
-  port=$(cat "$dir/port")
+  launch "$dir" "$2"
+  listens "$dir"
+}
+
+cluster() {
+  local dir=$1 nodes=$2 with=$3 id ports=() voters="" node address addresses=""
+  fetch
+  mkdir -p "$dir"
+  dir=$(cd "$dir" && pwd)
+  if [[ ! -d $dir/1 ]]; then
+    for node in $(seq "$nodes"); do
+      ports[node]=$(free_port)
+      voters+="${voters:+,}$node@127.0.0.1:$((ports[node] + 10000))"
+    done
+    id=$(cluster_id)
+    for node in $(seq "$nodes"); do
+      mkdir -p "$dir/$node"
+      format "$dir/$node" "${ports[node]}" "$node" "$id" "$voters"
+    done
+  fi
+  for node in $(seq "$nodes"); do launch "$dir/$node" "$with"; done
+  for node in $(seq "$nodes"); do
+    address=$(listens "$dir/$node") || exit
+    addresses+=${addresses:+,}$address
+  done
+  echo "$addresses"
+}
+
+# Starts the process of the broker in directory $1, which ends with process $2.
+launch() {
+  local dir=$1 with=$2
   (exec_java kafka.Kafka "$dir/server.properties") </dev/null >>"$dir/server.out" 2>&1 &
   echo $! >"$dir/pid"
   if [[ -n $with ]]; then end_with "$with" "$!" "$dir" </dev/null >/dev/null 2>&1 & fi
+}
+
+# Waits until the broker in directory $1 listens, and prints its address.
+listens() {
+  local dir=$1 port
+  port=$(cat "$dir/port")
   for _ in $(seq 600); do
     if in_use "$port"; then
       echo "127.0.0.1:$port"
@@ -168,7 +218,8 @@ end() {
 case "${1:-} ${2:+dir}" in
 "fetch ") fetch ;;
 "start dir") start "$2" "${3:-}" ;;
+"cluster dir") cluster "$2" "${3:-3}" "${4:-}" ;;
 "stop dir") end "$2" TERM ;;
 "kill dir") end "$2" KILL ;;
-*) fail 2 "usage: kafka.sh fetch | start DIR [P] | stop DIR | kill DIR" ;;
+*) fail 2 "usage: kafka.sh fetch | start DIR [P] | cluster DIR N [P] | stop DIR | kill DIR" ;;
 esac

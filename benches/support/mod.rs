@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use lockstep_ingest::admission::Kind;
+use lockstep_ingest::out::Outlets;
 use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, StreamOptions, Target, backfill};
 use lockstep_ingest::source::{Format, Stores};
 use lockstep_model::SystemClock;
@@ -200,7 +201,18 @@ pub fn stream_options(stop: &Arc<AtomicBool>) -> StreamOptions {
         shape: Shape::default(),
         stop: Arc::clone(stop),
         clock: Arc::new(SystemClock),
+        outlets: Outlets::default(),
     }
+}
+
+/// Where rows of a store with logs of applied events go.
+pub fn outlets(store: &Store) -> Outlets {
+    Outlets { applied: Some(store.applied_logs()), ..Outlets::default() }
+}
+
+/// The source with a log of applied events.
+pub fn with_log(source: String) -> String {
+    source.replace("allowed_lateness =", "applied_log = 'all', allowed_lateness =")
 }
 
 /// Most rows of a commit.

@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod kafka;
 pub mod offline;
+pub mod out;
 pub mod pipeline;
 pub mod push;
 pub mod source;

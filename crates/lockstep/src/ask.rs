@@ -18,7 +18,7 @@ use crate::owned::{Held, Owned};
 use crate::progress::Display;
 use crate::project::Project;
 use crate::requests;
-use crate::verbs::{Context, apply, dead_letters, drop, explain, get, plan, refusals, status, verify};
+use crate::verbs::{Context, applied_log, apply, dead_letters, drop, explain, get, plan, refusals, status, verify};
 
 /// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -60,6 +60,7 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<status::Question>(),
     of::<dead_letters::Question>(),
     of::<refusals::Question>(),
+    of::<applied_log::Question>(),
     of::<drop::Question>(),
 ];
 

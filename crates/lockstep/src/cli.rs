@@ -110,6 +110,8 @@ pub enum Verb {
     Status(verbs::status::Arguments),
     DeadLetters(verbs::dead_letters::Arguments),
     Refusals(verbs::refusals::Arguments),
+    ReplayDlq(verbs::replay_dlq::Arguments),
+    AppliedLog(verbs::applied_log::Arguments),
     Drop(verbs::drop::Arguments),
 }
 

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, bail};
 use lockstep_ingest::admission::Kind;
 use lockstep_ingest::kafka::Kafka;
+use lockstep_ingest::out::{LetterRoutes, Outlets};
 use lockstep_ingest::pipeline::{
     BackfillOptions, BackfillReport, Logs, Progress, StreamOptions, StreamReport, Tally, Target, accept_gaps, backfill, follow, ingest,
 };
 use lockstep_ingest::push::{Push, PushLog};
 use lockstep_ingest::source::{Format, SourceFile, Stores, locate};
 use lockstep_model::{Error, EventTime, SystemClock};
-use lockstep_store::{CutRead, OnlineStore, Store};
+use lockstep_store::{CutRead, OnlineStore};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::Shape;
 use schemars::JsonSchema;
@@ -72,23 +73,27 @@ pub fn run_backfill(owned: &Owned, views: &[String], until: Option<EventTime>, s
     Ok(report?)
 }
 
-/// Applies a log, or standard input (`-`), to every published generation.
-pub fn run_ingest(
-    owned: &Owned,
-    from: &str,
-    sources: &[String],
-    mut answering: Option<&mut Answering<'_>>,
-    stop: &Arc<AtomicBool>,
-) -> Result<StreamReport> {
-    let (project, store) = (&owned.project, &*owned.store);
+/// Logs in files, and how they are read.
+#[derive(Debug)]
+pub struct LogFiles<'a> {
+    /// A path, a pattern, or `-` for standard input.
+    pub from: &'a str,
+    /// Only these sources; all where empty.
+    pub sources: &'a [String],
+    /// Whether they hold dead letters, which are tried again.
+    pub are_letters: bool,
+}
+
+/// Applies logs in files to every published generation.
+pub fn run_ingest(owned: &Owned, logs: &LogFiles<'_>, mut answering: Option<&mut Answering<'_>>, stop: &Arc<AtomicBool>) -> Result<StreamReport> {
     let catalog = &*owned.catalog()?;
     let targets = published(owned, catalog)?;
     let mut total = StreamReport { complete: true, ..StreamReport::default() };
     let mut display = Display::new();
-    let files = locate(from, Path::new("."), &Stores::local())?;
+    let files = locate(logs.from, Path::new("."), &Stores::local())?;
     for file in &files {
         let mut failed = None;
-        let report = ingest_file(store, catalog, &targets, (file, &files), sources, project, stop, &mut |progress| {
+        let report = ingest_file(owned, (catalog, &targets), (file, &files), logs, stop, &mut |progress| {
             display.show(progress);
             if let (Some(answering), Some(_), None) = (&mut answering, progress.watermark, &failed) {
                 failed = answering.come_to(progress.watermark).err();
@@ -130,6 +135,8 @@ pub struct Topics {
     pub until_end: bool,
     /// Whether to go on with them though they are not what was read.
     pub accept_gap: bool,
+    /// A topic of dead letters that is read instead.
+    pub instead: Option<String>,
 }
 
 /// Applies the Kafka topics of sources, and what was pushed to them, to every published generation.
@@ -149,9 +156,10 @@ pub fn run_follow(
     let targets = published(owned, catalog)?;
     let push = push.map(|log| Push { log, until_end: topics.until_end });
     let kafka = (push.is_none() || catalog.sources.values().any(|source| source.options.topic.is_some())).then(|| project.kafka()).transpose()?;
-    let kafka = kafka.map(|settings| Kafka { settings, until_end: topics.until_end });
+    let kafka = kafka.map(|settings| Kafka { settings, until_end: topics.until_end, instead: topics.instead.clone() });
     let logs = Logs { kafka: kafka.as_ref(), push: push.as_ref() };
-    let options = stream_options(project, Format::Ndjson, &topics.sources, Vec::new(), stop);
+    let outlets = outlets(owned, topics.instead.is_none());
+    let options = stream_options(project, (Format::Ndjson, outlets), &topics.sources, Vec::new(), stop);
     if topics.accept_gap {
         for gap in accept_gaps(store, catalog, &targets, logs, &options)? {
             out.say(&format!("{} was read to {} and goes on at {}", gap.partition.partition, gap.read_to, gap.from));
@@ -196,7 +204,19 @@ fn published(owned: &Owned, catalog: &Catalog) -> Result<Vec<Target>> {
     Ok(targets)
 }
 
-fn stream_options(project: &Project, format: Format, sources: &[String], beside: Vec<String>, stop: &Arc<AtomicBool>) -> StreamOptions {
+/// Where rows go beside the state. Dead letters that are tried again and fail again stay in the ledger alone: sent, they would be tried for ever.
+fn outlets(owned: &Owned, sends_letters: bool) -> Outlets {
+    let letters = LetterRoutes { base: owned.project.dir.clone(), kafka: owned.project.kafka().ok() };
+    Outlets { applied: Some(owned.store.applied_logs()), letters: sends_letters.then_some(letters), ..Outlets::default() }
+}
+
+fn stream_options(
+    project: &Project,
+    (format, outlets): (Format, Outlets),
+    sources: &[String],
+    beside: Vec<String>,
+    stop: &Arc<AtomicBool>,
+) -> StreamOptions {
     StreamOptions {
         format,
         sources: sources.to_vec(),
@@ -207,17 +227,15 @@ fn stream_options(project: &Project, format: Format, sources: &[String], beside:
         shape: Shape::default(),
         stop: Arc::clone(stop),
         clock: Arc::new(SystemClock),
+        outlets,
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "one call site")]
 fn ingest_file(
-    store: &Store,
-    catalog: &Catalog,
-    targets: &[Target],
+    owned: &Owned,
+    (catalog, targets): (&Catalog, &[Target]),
     (file, beside): (&SourceFile, &[SourceFile]),
-    sources: &[String],
-    project: &Project,
+    logs: &LogFiles<'_>,
     stop: &Arc<AtomicBool>,
     observe: &mut dyn FnMut(&Progress),
 ) -> Result<StreamReport> {
@@ -226,8 +244,9 @@ fn ingest_file(
         bail!("the name of `{}` does not say its format · give it the ending .ndjson, .csv or .parquet", file.name());
     };
     let beside = beside.iter().map(|file| file.name().to_owned()).collect();
-    let options = stream_options(project, format, sources, beside, stop);
-    Ok(ingest(store, catalog, targets, file, &options, observe)?)
+    let outlets = outlets(owned, !logs.are_letters);
+    let options = stream_options(&owned.project, (format, outlets), logs.sources, beside, stop);
+    Ok(ingest(&*owned.store, catalog, targets, file, &options, observe)?)
 }
 
 /// Ends the run after the batch under way once the process is asked to end; a second time ends it at once.

@@ -71,6 +71,8 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::Status(args) => verbs::status::run(context, &args),
         Verb::DeadLetters(args) => verbs::dead_letters::run(context, &args),
         Verb::Refusals(args) => verbs::refusals::run(context, &args),
+        Verb::ReplayDlq(args) => verbs::replay_dlq::run(context, &args),
+        Verb::AppliedLog(args) => verbs::applied_log::run(context, &args),
         Verb::Drop(args) => verbs::drop::run(context, &args),
     }
 }

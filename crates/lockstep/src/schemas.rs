@@ -44,6 +44,8 @@ pub fn all() -> Vec<Named> {
         Named { name: "dead_letters", about: "lockstep dead-letters list --json", schema: schema_for!(verbs::dead_letters::DeadLetters) },
         Named { name: "exported", about: "lockstep dead-letters export --json", schema: schema_for!(verbs::dead_letters::Exported) },
         Named { name: "refusals", about: "lockstep refusals list --json", schema: schema_for!(verbs::refusals::Refusals) },
+        Named { name: "replay_dlq", about: "lockstep replay-dlq --json", schema: schema_for!(verbs::replay_dlq::Replayed) },
+        Named { name: "applied_log", about: "lockstep applied-log --json", schema: schema_for!(verbs::applied_log::AppliedLogs) },
         Named { name: "drop", about: "lockstep drop --json", schema: schema_for!(verbs::drop::Dropped) },
         Named { name: "verify", about: "lockstep verify --json", schema: schema_for!(Verified) },
         Named { name: "columns", about: "lockstep schema --service or --view, with --json", schema: schema_for!(verbs::schema::Columns) },

@@ -9,7 +9,7 @@ use crate::book::{Book, Entry};
 use crate::layout::{self, Tag};
 use crate::store::Durability;
 use crate::{
-    Commit, CrashPoint, CutRead, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, OnlineStore, Store, definitions,
+    Commit, CrashPoint, CutRead, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, OnlineStore, Store, definitions, outbox,
 };
 
 impl OnlineStore for Store {
@@ -88,6 +88,13 @@ impl OnlineStore for Store {
         self.delete_files(generation)
     }
 
+    fn take_out(&self, queue: &str, to: u64, bytes: u64) -> Result<(), Error> {
+        self.crash().hit(CrashPoint::OutBefore);
+        self.update(Durability::Forced, |book, batch| outbox::take(book, batch, queue, to, bytes))?;
+        self.crash().hit(CrashPoint::OutAfter);
+        Ok(())
+    }
+
     fn apply_definitions(&self, expected: u64, applied: NewDefinitions) -> Result<Definitions, Error> {
         let applied_at = self.options.clock.now();
         self.update(Durability::Forced, |book, batch| {
@@ -131,6 +138,8 @@ fn apply(book: &mut Book, batch: &mut Batch<'_>, commit: &Commit) -> Result<(), 
         *counters += *more;
         batch.put_record(layout::counters_key(generation, source), counters)?;
     }
+    commit.out.iter().try_for_each(|out| outbox::put(book, batch, out))?;
+    let entry = book.entry_mut(generation)?;
     if let Some(until) = commit.history_until {
         note_history(entry, batch, until)?;
     }

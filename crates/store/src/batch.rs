@@ -74,6 +74,16 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    /// Puts rows of a queue.
+    pub(crate) fn put_outgoing(&mut self, key: &[u8], rows: &[u8]) {
+        self.rows.put_cf(self.families.outbox, key, rows);
+    }
+
+    /// Deletes the rows of a queue from one key to before another.
+    pub(crate) fn delete_outgoing(&mut self, from: &[u8], to: &[u8]) {
+        self.rows.delete_range_cf(self.families.outbox, from, to);
+    }
+
     /// Deletes all that belongs to a generation, but not the record that it was there.
     pub(crate) fn delete_generation(&mut self, generation: Generation) {
         let (from, to) = generation_range(generation);
@@ -94,7 +104,8 @@ fn size_of_rows(commit: &Commit) -> usize {
     const OVERHEAD: usize = 16;
     let state = commit.state.iter().map(|write| write.key.as_bytes().len() + write.value.as_ref().map_or(0, Vec::len) + OVERHEAD);
     let keys = commit.keys.iter().map(|write| write.key.len() + write.value.as_ref().map_or(0, |value| value.len()) + OVERHEAD);
-    state.chain(keys).sum()
+    let out = commit.out.iter().map(|out| out.bytes.len() + out.queue.len() + OVERHEAD);
+    state.chain(keys).chain(out).sum()
 }
 
 /// The physical keys of a generation: from the first to just past the last.

@@ -30,6 +30,8 @@ pub struct Commit {
     pub dead_letters: Vec<DeadLetter>,
     /// What is to be added to the counters, by source.
     pub counters: Vec<(String, Counters)>,
+    /// Rows that are to leave the store.
+    pub out: Vec<Outgoing>,
     /// What may be forgotten from now on; each bound only ever rises, a lower one leaves it where it is.
     pub horizon: Option<Horizon>,
     /// Where the history that this is part of ends, [`EventTime::MAX`] for all of it. One that differs from an earlier commit's is refused.
@@ -48,6 +50,7 @@ impl Commit {
             refusals: Vec::new(),
             dead_letters: Vec::new(),
             counters: Vec::new(),
+            out: Vec::new(),
             horizon: None,
             history_until: None,
         }
@@ -101,6 +104,39 @@ pub struct DeadLetter {
     pub bytes: Vec<u8>,
     /// When it was put aside.
     pub at: EventTime,
+}
+
+/// Rows of a partition that are to leave the store by a queue. What is in `bytes` is known to whoever puts and takes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The queue's name.
+    pub queue: String,
+    /// How many rows; none where only `reached` moves.
+    pub rows: u64,
+    /// The rows.
+    pub bytes: Vec<u8>,
+    /// Where they were read.
+    pub partition: PartitionId,
+    /// The number of the next row of the partition that the queue is to have.
+    pub reached: u64,
+}
+
+/// How a queue of the outbox stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Queue {
+    /// Rows ever put into it.
+    pub put: u64,
+    /// Rows that have left the store.
+    pub taken: u64,
+    /// Bytes of the rows that wait.
+    pub bytes: u64,
+}
+
+impl Queue {
+    /// Rows that wait.
+    pub fn waiting(&self) -> u64 {
+        self.put.saturating_sub(self.taken)
+    }
 }
 
 /// What became of the rows of one source, since the generation began.

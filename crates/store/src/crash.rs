@@ -38,11 +38,23 @@ pub enum CrashPoint {
     CheckpointAfter,
     /// A generation is dropped, its files are still there.
     DropInside,
+    /// A file of a log of applied events is written, but does not have its name yet.
+    RollBefore,
+    /// Files of a log are written as one, which does not have its name yet.
+    MergeBefore,
+    /// The one has its name, and the many are still there.
+    MergeInside,
+    /// Some of the many are gone.
+    MergeAfter,
+    /// Rows of the outbox are where they are to go, and still wait.
+    OutBefore,
+    /// They are gone, and nobody has been told.
+    OutAfter,
 }
 
 impl CrashPoint {
     /// Every point with the name a plan calls it by.
-    pub const NAMES: [(&'static str, CrashPoint); 15] = [
+    pub const NAMES: [(&'static str, CrashPoint); 21] = [
         ("commit.before", CrashPoint::CommitBefore),
         ("commit.inside", CrashPoint::CommitInside),
         ("commit.after", CrashPoint::CommitAfter),
@@ -58,6 +70,12 @@ impl CrashPoint {
         ("checkpoint.inside", CrashPoint::CheckpointInside),
         ("checkpoint.after", CrashPoint::CheckpointAfter),
         ("drop.inside", CrashPoint::DropInside),
+        ("roll.before", CrashPoint::RollBefore),
+        ("merge.before", CrashPoint::MergeBefore),
+        ("merge.inside", CrashPoint::MergeInside),
+        ("merge.after", CrashPoint::MergeAfter),
+        ("out.before", CrashPoint::OutBefore),
+        ("out.after", CrashPoint::OutAfter),
     ];
 }
 
@@ -81,7 +99,7 @@ impl CrashPlan {
     }
 
     /// Aborts the process if the plan says so.
-    pub(crate) fn hit(&self, point: CrashPoint) {
+    pub fn hit(&self, point: CrashPoint) {
         if self.is_due(point) {
             std::process::abort();
         }

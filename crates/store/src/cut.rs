@@ -10,9 +10,10 @@ use serde::de::DeserializeOwned;
 use crate::book::{Book, BulkProgress, Entry};
 use crate::expiry::Pin;
 use crate::layout::{self, Tag};
+use crate::outbox::{QueueRecord, ReachedRecord};
 use crate::record::{self, PositionRecord};
 use crate::store::{Families, Store};
-use crate::{Counters, CutRead, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, Refusal};
+use crate::{Counters, CutRead, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, Queue, Refusal};
 
 /// The whole store at one moment: a snapshot across all families. While it lives, nothing that it can read goes by expiry; keep
 /// it for a request or a scan, not for longer, since what is superseded stays on the disk with it.
@@ -45,7 +46,7 @@ impl<'a> Cut<'a> {
     pub(crate) fn book(&self) -> Result<Book, Error> {
         let epoch = self.record::<Epoch>("the epoch", &Tag::Epoch.alone())?.unwrap_or_default();
         let definitions = self.definitions()?.map_or(0, |latest| latest.version);
-        let mut book = Book { epoch, definitions, ..Book::default() };
+        let mut book = Book { epoch, definitions, queues: self.queues()?, ..Book::default() };
         for info in self.records::<GenerationInfo>("a generation", &Tag::Generation.alone())? {
             let generation = info.generation;
             let rules = Arc::make_mut(&mut book.rules);
@@ -233,6 +234,31 @@ impl CutRead for Cut<'_> {
                 layout::split_source(&key[4..]).ok_or_else(|| record::undecodable("a dedup entry", "its key is too short"))?;
             visit(source, primary_key, value)
         })
+    }
+
+    fn queues(&self) -> Result<BTreeMap<String, Queue>, Error> {
+        let records = self.records::<QueueRecord>("a queue", &Tag::Queue.alone())?;
+        Ok(records.into_iter().map(|QueueRecord { name, queue }| (name, queue)).collect())
+    }
+
+    fn reached(&self, queue: &str) -> Result<BTreeMap<PartitionId, u64>, Error> {
+        let records = self.records::<ReachedRecord>("how far a queue has come", &layout::reached_key(queue, None))?;
+        Ok(records.into_iter().map(|ReachedRecord { partition, row }| (partition, row)).collect())
+    }
+
+    fn each_outgoing(&self, queue: &str, visit: &mut dyn FnMut(u64, &[u8]) -> Result<bool, Error>) -> Result<(), Error> {
+        let record = self.record::<QueueRecord>("a queue", &layout::queue_key(queue))?;
+        let mut rows = self.iterate(self.families.outbox, &layout::outbox_prefix(queue));
+        // What was taken is still there for a while, as keys to be passed.
+        rows.seek(layout::outbox_key(queue, record.map_or(0, |record| record.queue.taken)));
+        while let Some((key, value)) = rows.item() {
+            let first = layout::row_of_outbox_key(key).ok_or_else(|| record::undecodable("rows that wait", "their key is too short"))?;
+            if !visit(first, value)? {
+                return Ok(());
+            }
+            rows.next();
+        }
+        self.check(&rows)
     }
 
     fn definitions(&self) -> Result<Option<Definitions>, Error> {

@@ -6,9 +6,11 @@
 //! | `keys`         | generation (4) ‖ source ordinal (2) ‖ primary key      | header (8) ‖ admission's bytes |
 //! | `refusals`     | generation (4) ‖ (source, partition) ‖ row (8)         | JSON                           |
 //! | `dead_letters` | generation (4) ‖ (source, partition) ‖ row (8)         | length ‖ JSON ‖ original bytes |
+//! | `outbox`       | (queue) ‖ first row (8)                                | whoever carries them knows     |
 //! | `meta`         | tag (1) ‖ generation (4) ‖ …, see the functions below  | JSON                           |
 //!
-//! Integers are big-endian, so that bytes sort as numbers; (source, partition) is encoded as a key of two strings, which delimits itself.
+//! Integers are big-endian, so that bytes sort as numbers; (source, partition) is encoded as a key of two strings, a queue as a
+//! key of one, which delimit themselves.
 
 use lockstep_model::key::KeyWriter;
 use lockstep_model::{Generation, PartitionId};
@@ -23,6 +25,9 @@ pub(crate) const META: &str = "meta";
 pub(crate) const REFUSALS: &str = "refusals";
 /// Rows that could not be taken.
 pub(crate) const DEAD_LETTERS: &str = "dead_letters";
+
+/// Rows that are to leave the store.
+pub(crate) const OUTBOX: &str = "outbox";
 
 /// What a record of `meta` is about: its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +47,12 @@ pub(crate) enum Tag {
     Generation = b'g',
     /// A generation's horizon.
     Horizon = b'h',
+    /// A queue of the outbox, by its name.
+    Queue = b'o',
     /// A position, by generation and partition.
     Position = b'p',
+    /// How far a partition has been put into a queue, by both.
+    Reached = b'r',
 }
 
 impl Tag {
@@ -114,6 +123,48 @@ fn push_partition(key: &mut Vec<u8>, PartitionId { source, partition }: &Partiti
     let mut parts = KeyWriter::new();
     parts.push_str(source);
     parts.push_str(partition);
+    key.extend_from_slice(parts.as_bytes());
+}
+
+/// The key of a queue's record.
+pub(crate) fn queue_key(queue: &str) -> Vec<u8> {
+    let mut key = Tag::Queue.alone();
+    push_queue(&mut key, queue);
+    key
+}
+
+/// The key that says how far a partition has been put into a queue, or the start of the keys of all partitions.
+pub(crate) fn reached_key(queue: &str, partition: Option<&PartitionId>) -> Vec<u8> {
+    let mut key = Tag::Reached.alone();
+    push_queue(&mut key, queue);
+    if let Some(partition) = partition {
+        push_partition(&mut key, partition);
+    }
+    key
+}
+
+/// The start of the keys of a queue's rows.
+pub(crate) fn outbox_prefix(queue: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(32);
+    push_queue(&mut key, queue);
+    key
+}
+
+/// The key of rows of a queue, of which `first` is the first.
+pub(crate) fn outbox_key(queue: &str, first: u64) -> Vec<u8> {
+    let mut key = outbox_prefix(queue);
+    key.extend_from_slice(&first.to_be_bytes());
+    key
+}
+
+/// The first row that a key of the outbox is of.
+pub(crate) fn row_of_outbox_key(key: &[u8]) -> Option<u64> {
+    key.last_chunk::<8>().map(|row| u64::from_be_bytes(*row))
+}
+
+fn push_queue(key: &mut Vec<u8>, queue: &str) {
+    let mut parts = KeyWriter::new();
+    parts.push_str(queue);
     key.extend_from_slice(parts.as_bytes());
 }
 

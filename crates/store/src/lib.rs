@@ -30,6 +30,7 @@
 //! ```
 
 mod admin;
+mod applied;
 mod batch;
 mod book;
 mod bulk;
@@ -46,6 +47,7 @@ mod key_entry;
 mod layout;
 mod online;
 mod options;
+mod outbox;
 mod owner;
 mod record;
 #[allow(unsafe_code, reason = "written by a macro of self_cell, whose soundness is its purpose")]
@@ -53,8 +55,9 @@ mod shared;
 mod store;
 mod tuning;
 
+pub use applied::{AppliedFile, AppliedLogs, Span};
 pub use bulk::{BulkJob, BulkLoader, BulkPart};
-pub use commit::{Commit, Counters, DeadLetter, Epoch, Horizon, KeyBytes, KeyWrite, Refusal};
+pub use commit::{Commit, Counters, DeadLetter, Epoch, Horizon, KeyBytes, KeyWrite, Outgoing, Queue, Refusal};
 pub use crash::{CrashPlan, CrashPoint};
 pub use cut::{Cut, GenerationState};
 pub use definitions::{DefinitionText, Definitions, NewDefinitions};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lockstep_model::{Error, Fingerprint, Generation, PartitionId, Position, StateKey};
 
-use crate::{Commit, Counters, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, Refusal};
+use crate::{Commit, Counters, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, Queue, Refusal};
 
 /// A store of online state, with one writer and any number of readers. Everything comes and goes in batches.
 pub trait OnlineStore: Send + Sync {
@@ -37,6 +37,9 @@ pub trait OnlineStore: Send + Sync {
 
     /// Drops a generation with all it holds. Cuts taken before still see it.
     fn drop_generation(&self, generation: Generation) -> Result<(), Error>;
+
+    /// Forgets the rows of a queue before row `to`, `bytes` of them, which have left the store; forces it to the disk.
+    fn take_out(&self, queue: &str, to: u64, bytes: u64) -> Result<(), Error>;
 
     /// Appends a set of definitions, provided that `expected` is the version applied last (0 for none); otherwise another apply came
     /// first, and this one is refused.
@@ -84,6 +87,15 @@ pub trait CutRead: Send + Sync {
 
     /// Calls `visit(source ordinal, primary key, entry)` for each dedup entry, in order, until it fails.
     fn each_key(&self, generation: Generation, visit: &mut dyn FnMut(u16, &[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error>;
+
+    /// The queues of the outbox, by name.
+    fn queues(&self) -> Result<BTreeMap<String, Queue>, Error>;
+
+    /// How far each partition has been put into a queue.
+    fn reached(&self, queue: &str) -> Result<BTreeMap<PartitionId, u64>, Error>;
+
+    /// Calls `visit(first row, rows)` for what waits in a queue, in order, for as long as it says so.
+    fn each_outgoing(&self, queue: &str, visit: &mut dyn FnMut(u64, &[u8]) -> Result<bool, Error>) -> Result<(), Error>;
 
     /// The definitions applied last.
     fn definitions(&self) -> Result<Option<Definitions>, Error>;

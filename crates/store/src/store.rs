@@ -8,19 +8,22 @@ use lockstep_model::{Error, EventTime};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch, WriteOptions};
 
+use crate::applied::AppliedLogs;
 use crate::batch::Batch;
 use crate::book::Book;
 use crate::expiry::Expiry;
-use crate::layout::{DEAD_LETTERS, KEYS, META, REFUSALS, STATE};
+use crate::layout::{DEAD_LETTERS, KEYS, META, OUTBOX, REFUSALS, STATE};
 use crate::owner::{OwnerLock, Taken};
 use crate::tuning::{self, Memory};
 use crate::{CrashPlan, CrashPoint, Cut, Epoch, OnlineStore, StoreOptions, SyncPolicy};
 use crate::{explain, format};
 
-const FAMILIES: [&str; 5] = [STATE, KEYS, META, REFUSALS, DEAD_LETTERS];
+const FAMILIES: [&str; 6] = [STATE, KEYS, META, REFUSALS, DEAD_LETTERS, OUTBOX];
 
 /// RocksDB's own directory within the store's.
 const DATABASE: &str = "db";
+/// Where the logs of applied events lie.
+const APPLIED: &str = "applied";
 /// Where bulk loads write their files: the same file system, so that they can be moved in.
 const BULK: &str = "bulk";
 
@@ -108,6 +111,11 @@ impl Store {
     /// A view of the whole store at one moment.
     pub fn cut(&self) -> Cut<'_> {
         Cut::new(self)
+    }
+
+    /// Where the store keeps its logs of applied events.
+    pub fn applied_logs(&self) -> AppliedLogs {
+        AppliedLogs::new(self.dir.join(APPLIED), self.options.crash.clone())
     }
 
     /// Makes a copy of the store in `dir`, which must not exist and be on the same file system: files are hard links, so that it takes
@@ -210,7 +218,14 @@ impl Store {
 
     pub(crate) fn families(&self) -> Families<'_> {
         let family = |name| self.db.cf_handle(name).expect("the database was opened with every family");
-        Families { state: family(STATE), keys: family(KEYS), meta: family(META), refusals: family(REFUSALS), dead_letters: family(DEAD_LETTERS) }
+        Families {
+            state: family(STATE),
+            keys: family(KEYS),
+            meta: family(META),
+            refusals: family(REFUSALS),
+            dead_letters: family(DEAD_LETTERS),
+            outbox: family(OUTBOX),
+        }
     }
 
     pub(crate) fn bulk_dir(&self) -> PathBuf {
@@ -254,6 +269,7 @@ pub(crate) struct Families<'a> {
     pub(crate) meta: &'a ColumnFamily,
     pub(crate) refusals: &'a ColumnFamily,
     pub(crate) dead_letters: &'a ColumnFamily,
+    pub(crate) outbox: &'a ColumnFamily,
 }
 
 impl<'a> Families<'a> {
@@ -262,8 +278,8 @@ impl<'a> Families<'a> {
         [self.state, self.keys, self.refusals, self.dead_letters]
     }
 
-    pub(crate) fn all(&self) -> [&'a ColumnFamily; 5] {
-        [self.state, self.keys, self.meta, self.refusals, self.dead_letters]
+    pub(crate) fn all(&self) -> [&'a ColumnFamily; 6] {
+        [self.state, self.keys, self.meta, self.refusals, self.dead_letters, self.outbox]
     }
 }
 

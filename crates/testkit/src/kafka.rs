@@ -25,6 +25,23 @@ pub struct Broker {
     dir: PathBuf,
     address: String,
     restarts: RwLock<()>,
+    /// On how many brokers each partition is kept.
+    replicas: i32,
+}
+
+/// Brokers that keep every partition on each of them, of which one may be taken away.
+#[derive(Debug)]
+pub struct Cluster(Broker);
+
+/// A record that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Got {
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+    /// Its headers, as text.
+    pub headers: Vec<(String, String)>,
 }
 
 /// A record to be produced.
@@ -66,8 +83,12 @@ impl Broker {
     fn start() -> Option<Broker> {
         // Its data go with the build: it is ended by the script's watch once this process is gone.
         let dir = tempfile::tempdir().expect("a temporary directory").keep();
-        match script(&["start", &dir.display().to_string(), &std::process::id().to_string()]) {
-            Ok(address) => Some(Broker { dir, address, restarts: RwLock::new(()) }),
+        Broker::started(&dir, 1, &["start", &dir.display().to_string(), &std::process::id().to_string()])
+    }
+
+    fn started(dir: &Path, replicas: i32, arguments: &[&str]) -> Option<Broker> {
+        match script(arguments) {
+            Ok(address) => Some(Broker { dir: dir.to_owned(), address, restarts: RwLock::new(()), replicas }),
             Err((Some(UNAVAILABLE), said)) if std::env::var_os(REQUIRED).is_none() => {
                 // Past the capture of tests, so that it is seen that they were skipped.
                 let _ = writeln!(std::io::stderr(), "skipped: no broker · {}", said.trim());
@@ -105,7 +126,8 @@ impl Broker {
 
     /// Makes a topic.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
-        let topic = config.iter().fold(NewTopic::new(name, partitions, TopicReplication::Fixed(1)), |topic, (key, value)| topic.set(key, value));
+        let topic =
+            config.iter().fold(NewTopic::new(name, partitions, TopicReplication::Fixed(self.replicas)), |topic, (key, value)| topic.set(key, value));
         let made = block_on(self.admin().create_topics(&[topic], &options())).expect("an answer");
         made.into_iter().for_each(|result| drop(result.expect("a topic is made")));
     }
@@ -152,6 +174,29 @@ impl Broker {
         }
     }
 
+    /// Every committed record of a topic, partition by partition.
+    pub fn records(&self, topic: &str) -> Vec<Got> {
+        use rdkafka::consumer::{BaseConsumer, Consumer};
+        let mut config = self.config();
+        let consumer: BaseConsumer = config.set("group.id", "test").set("enable.partition.eof", "true").create().expect("a consumer");
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("metadata");
+        let partitions = metadata.topics()[0].partitions().len();
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition_offset(topic, i32::try_from(partition).expect("few"), Offset::Beginning).expect("an offset");
+        }
+        consumer.assign(&list).expect("assigned");
+        let (mut got, mut ends) = (Vec::new(), 0);
+        while ends < partitions {
+            match consumer.poll(PATIENCE).expect("records in time") {
+                Ok(message) => got.push(Got::of(&message)),
+                Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ends += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        got
+    }
+
     /// The offsets that a group has committed in a topic.
     pub fn committed(&self, group: &str, topic: &str, partitions: i32) -> Vec<Option<i64>> {
         use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -162,6 +207,63 @@ impl Broker {
         }
         let committed = consumer.committed_offsets(list, PATIENCE).expect("committed offsets");
         committed.elements().iter().map(|element| element.offset().to_raw().filter(|offset| *offset >= 0)).collect()
+    }
+}
+
+impl Got {
+    fn of(message: &rdkafka::message::BorrowedMessage<'_>) -> Got {
+        use rdkafka::message::{Headers, Message};
+        let text = |header: Header<'_, &[u8]>| (header.key.to_owned(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned());
+        let headers = message.headers().map(|headers| headers.iter().map(text).collect()).unwrap_or_default();
+        Got { key: message.key().map(<[u8]>::to_vec), value: message.payload().map(<[u8]>::to_vec), headers }
+    }
+}
+
+impl Cluster {
+    /// Starts so many brokers, for this process alone; `None` where there can be none, which is said.
+    ///
+    /// # Panics
+    /// Where there can be none and one is required, or they do not start.
+    pub fn start(nodes: u8) -> Option<Cluster> {
+        let dir = tempfile::tempdir().expect("a temporary directory").keep();
+        let arguments = ["cluster", &dir.display().to_string(), &nodes.to_string(), &std::process::id().to_string()];
+        Broker::started(&dir, i32::from(nodes), &arguments).map(Cluster)
+    }
+
+    fn node(&self, node: i32, verb: &str) {
+        script(&[verb, &self.0.dir.join(node.to_string()).display().to_string(), &std::process::id().to_string()]).expect("a broker obeys");
+    }
+
+    /// Ends a broker as a power cut would.
+    pub fn kill_node(&self, node: i32) {
+        self.node(node, "kill");
+    }
+
+    /// Ends a broker in order: it hands over what it leads.
+    pub fn stop_node(&self, node: i32) {
+        self.node(node, "stop");
+    }
+
+    /// Starts a broker again, with the same data.
+    pub fn start_node(&self, node: i32) {
+        self.node(node, "start");
+    }
+
+    /// The broker that leads a partition, where one does.
+    pub fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
+        use rdkafka::consumer::{BaseConsumer, Consumer};
+        let consumer: BaseConsumer = self.0.config().create().ok()?;
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).ok()?;
+        let partitions = metadata.topics().first()?.partitions();
+        partitions.iter().find(|known| known.id() == partition).map(|known| known.leader()).filter(|leader| *leader > 0)
+    }
+}
+
+impl std::ops::Deref for Cluster {
+    type Target = Broker;
+
+    fn deref(&self) -> &Broker {
+        &self.0
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Admitted {
     /// Per row: until when, µs; `i64::MAX` for a winner.
     pub known_until: Vec<i64>,
     pub(super) suffixes: Suffixes,
+    /// The rows that were taken, in their order.
+    pub taken: Vec<Taken>,
     /// What the index has to remember: one write a key, its last state.
     pub keys: Vec<KeyWrite>,
     /// Rows that came too late, by position.
@@ -29,6 +31,44 @@ pub struct Admitted {
     pub counters: Counters,
     /// The largest event time of the partition so far, µs; goes into its position.
     pub event_time_max: Option<i64>,
+}
+
+/// A row that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Its place among the arrivals.
+    pub row: u32,
+    /// What it came to.
+    pub fate: Fate,
+}
+
+/// What a row that counts came to when it came. What comes later may supersede it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fate {
+    /// It is the first of its key.
+    New,
+    /// It took the place of an earlier version, or came after the key was deleted.
+    Replaces,
+    /// A greater version was there already.
+    Superseded,
+    /// It deleted its key.
+    Deletes,
+}
+
+impl Fate {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Fate; 4] = [Fate::New, Fate::Replaces, Fate::Superseded, Fate::Deletes];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Fate::New => "new",
+            Fate::Replaces => "replaces",
+            Fate::Superseded => "superseded",
+            Fate::Deletes => "deletes",
+        }
+    }
 }
 
 impl Admitted {

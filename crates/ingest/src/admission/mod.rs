@@ -57,7 +57,7 @@ use lockstep_model::{Error, EventTime, PartitionId};
 use lockstep_store::{Counters, DeadLetter, Refusal};
 use lockstep_transform::catalog::SourcePlan;
 
-pub use admitted::Admitted;
+pub use admitted::{Admitted, Fate, Taken};
 pub use index::{CutKeys, KeyEntry, KeyTable, MemoryKeyIndex, PendingKeys};
 pub use lockstep_model::KeyIndex;
 pub use next::AdmitNext;
@@ -130,7 +130,7 @@ impl Screening {
 
     /// The rows that came too late, those put aside, and how many they are; to be asked for once.
     pub fn take_ledger(&mut self) -> (Vec<Refusal>, Vec<DeadLetter>, Counters) {
-        let screen::Ledger { refusals, dead_letters, counters } = std::mem::take(&mut self.screened.ledger);
+        let screen::Ledger { refusals, dead_letters, counters, taken: _ } = std::mem::take(&mut self.screened.ledger);
         (refusals, dead_letters, counters)
     }
 }
@@ -226,6 +226,7 @@ impl Admission {
             known_from: changes.known_from,
             known_until: changes.known_until,
             suffixes: changes.suffixes,
+            taken: ledger.taken,
             keys,
             refusals: ledger.refusals,
             dead_letters: ledger.dead_letters,

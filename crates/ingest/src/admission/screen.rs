@@ -5,14 +5,15 @@ use lockstep_store::{Counters, DeadLetter, Refusal};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::batch::{Batch, Fault, Reason, length};
-use super::{Kind, Unreadable};
+use super::{Fate, Kind, Taken, Unreadable};
 
-/// What became of rows that are not changes.
+/// What became of rows.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) refusals: Vec<Refusal>,
     pub(super) dead_letters: Vec<DeadLetter>,
     pub(super) counters: Counters,
+    pub(super) taken: Vec<Taken>,
 }
 
 impl Ledger {
@@ -30,6 +31,12 @@ impl Ledger {
         let partition = batch.arrivals.partition.clone();
         self.dead_letters.push(DeadLetter { partition, row, reason: reason.word().to_owned(), detail, bytes, at: batch.now() });
         self.counters.dead_lettered += 1;
+    }
+
+    /// Counts a row that is taken.
+    pub(super) fn take(&mut self, row: u32, fate: Fate) {
+        self.taken.push(Taken { row, fate });
+        self.counters.applied += 1;
     }
 
     fn refuse(&mut self, batch: &Batch<'_>, row: usize, event_time: i64, newest: i64, lateness: i64) {

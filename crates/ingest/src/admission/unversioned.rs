@@ -13,7 +13,7 @@ use super::admitted::{Changes, Place};
 use super::batch::{Batch, Fault, Reason};
 use super::screen::{Ledger, Passed};
 use super::slots::Slots;
-use super::{Admission, KeyIndex, LAYOUT};
+use super::{Admission, Fate, KeyIndex, LAYOUT};
 
 /// What is remembered of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +109,7 @@ fn arrive(batch: &Batch<'_>, row: u32, arrived: Entry, slot: &mut Slot, changes:
         None => {
             *slot = Slot { entry: Some(arrived), is_changed: true, change: Some(changes.len() as u32) };
             push(batch, row, true, arrived, changes);
-            ledger.counters.applied += 1;
+            ledger.take(row, Fate::New);
         }
         Some(known) if known.content != arrived.content => {
             ledger.counters.conflicts += 1;

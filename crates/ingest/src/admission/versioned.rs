@@ -8,7 +8,7 @@ use super::batch::{Batch, Fault, Reason};
 use super::screen::{Ledger, Passed};
 use super::slots::Slots;
 use super::versions::{Arrival, Version, Versions};
-use super::{Admission, KeyIndex};
+use super::{Admission, Fate, KeyIndex};
 
 /// Byte strings in one buffer.
 #[derive(Debug, Default)]
@@ -90,8 +90,8 @@ fn arrive<'a>(batch: &'a Batch<'_>, row: usize, newest: i64, content: &'a [u8], 
     // A tombstone has no event time; it is remembered as an event of its append time would be, or of the newest before it.
     let event_time = if is_tombstone { batch.append_time(row).unwrap_or(newest) } else { batch.event_time(row) };
     match versions.arrive(arrived, event_time) {
-        Arrival::Taken { superseded } => {
-            ledger.counters.applied += 1;
+        Arrival::Taken { superseded, is_greatest } => {
+            ledger.take(row as u32, fate(superseded, is_greatest, is_tombstone));
             ledger.counters.superseded += u64::from(superseded);
         }
         Arrival::Duplicate => ledger.counters.duplicates += 1,
@@ -99,6 +99,15 @@ fn arrive<'a>(batch: &'a Batch<'_>, row: usize, newest: i64, content: &'a [u8], 
             ledger.counters.conflicts += 1;
             ledger.put_aside(batch, row, conflict(batch, row));
         }
+    }
+}
+
+fn fate(superseded: bool, is_greatest: bool, is_tombstone: bool) -> Fate {
+    match (is_greatest, is_tombstone, superseded) {
+        (false, ..) => Fate::Superseded,
+        (true, true, _) => Fate::Deletes,
+        (true, false, true) => Fate::Replaces,
+        (true, false, false) => Fate::New,
     }
 }
 

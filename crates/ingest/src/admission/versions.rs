@@ -40,8 +40,8 @@ impl Version<'_> {
 /// What became of a version that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// It is new. Whether a version gave way: it to a greater one, or the greatest so far to it.
-    Taken { superseded: bool },
+    /// It is new. Whether a version gave way: it to a greater one, or the greatest so far to it; and whether it is the greatest now.
+    Taken { superseded: bool, is_greatest: bool },
     /// It was there.
     Duplicate,
     /// Another row of its version was there.
@@ -71,13 +71,13 @@ impl<'a> Versions<'a> {
     }
 
     fn insert(&mut self, at: usize, arrived: Version<'a>) -> Arrival {
-        let superseded = !self.list.is_empty();
+        let (superseded, is_greatest) = (!self.list.is_empty(), at == self.list.len());
         let was_never_known = self.list.get(at).is_some_and(|greater| greater.known_from <= arrived.known_from);
         if !was_never_known {
             self.list.insert(at, arrived);
             self.forget_unknown(at);
         }
-        Arrival::Taken { superseded }
+        Arrival::Taken { superseded, is_greatest }
     }
 
     /// The earliest availability of equal rows stands.

@@ -33,6 +33,7 @@ use lockstep_transform::definition::KafkaTopic;
 use crate::pipeline::{Input, Log, StreamOptions, schema_of};
 pub use gap::Gap;
 pub(crate) use gap::accept;
+pub use schemas::check_schemas;
 pub use settings::Settings;
 pub(crate) use topic::{End, Request, TopicLog};
 
@@ -43,6 +44,8 @@ pub struct Kafka {
     pub settings: Arc<Settings>,
     /// Whether to end where the topics end when it begins.
     pub until_end: bool,
+    /// A topic that is read instead of the sources' own: dead letters, mended or to be tried again.
+    pub instead: Option<String>,
 }
 
 const SCHEME: &str = "kafka://";
@@ -62,7 +65,10 @@ pub(crate) fn partition_of(name: &str) -> Option<(&str, i32)> {
 ///
 /// # Errors
 /// Invalid where one of `asked` has none, or none of all has.
-pub(crate) fn sources(sources: Vec<Arc<SourcePlan>>, asked: &[String]) -> Result<Vec<(Arc<SourcePlan>, KafkaTopic)>, Error> {
+pub(crate) fn sources(kafka: &Kafka, sources: Vec<Arc<SourcePlan>>, asked: &[String]) -> Result<Vec<(Arc<SourcePlan>, KafkaTopic)>, Error> {
+    if let Some(topic) = &kafka.instead {
+        return sources.into_iter().map(|source| Ok((Arc::clone(&source), instead(topic, &source)?))).collect();
+    }
     if let Some(other) = sources.iter().find(|source| source.options.topic.is_none() && asked.contains(&source.name)) {
         let advice = "name its log by --from, or declare stream = 'kafka://TOPIC?format=json'";
         return Err(Error::invalid(format!("source `{}` has no Kafka topic · {advice}", other.name)));
@@ -73,6 +79,23 @@ pub(crate) fn sources(sources: Vec<Arc<SourcePlan>>, asked: &[String]) -> Result
         return Err(Error::invalid(format!("no source that is read has a Kafka topic · {advice}")));
     }
     Ok(found)
+}
+
+/// A topic of a source's dead letters, written as the source's own records are.
+///
+/// # Errors
+/// Invalid where the source has columns that are parts of records beside their values: a letter's key and headers are its own.
+fn instead(topic: &str, source: &SourcePlan) -> Result<KafkaTopic, Error> {
+    let own = source.options.topic.clone().unwrap_or_else(|| KafkaTopic::json(""));
+    if own.mapped.is_empty() {
+        return Ok(KafkaTopic { name: topic.to_owned(), partitions: None, ..own });
+    }
+    let columns: Vec<&str> = own.mapped.iter().map(|mapped| source.schema.field(mapped.column).name().as_str()).collect();
+    Err(Error::invalid(format!(
+        "dead letters of source `{}` cannot be tried again from a topic · it takes more than the value: {} · write the rows to a file by `lockstep dead-letters export`, name these columns in them, and ingest it",
+        source.name,
+        columns.join(", ")
+    )))
 }
 
 /// The topic of a source, to be read from where those stand that read it: `stands` has the positions of each.

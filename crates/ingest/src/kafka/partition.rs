@@ -6,12 +6,13 @@ use std::time::Instant;
 use lockstep_model::{Error, EventTime, KafkaPosition, PartitionId, RecordMark};
 use lockstep_transform::definition::Part;
 use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::message::{BorrowedMessage, Header, Headers};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::client::Identity;
 use super::resume;
+use crate::out::letters::SOURCE_HEADER;
 use crate::source::{Record, Records};
 
 /// A partition that is being read.
@@ -65,6 +66,10 @@ impl Partition {
             self.next = until;
             return Ok(Polled::Other);
         }
+        if is_of_another(message, &self.id.source) {
+            (self.next, self.last, self.at_end) = (offset + 1, Some(mark), false);
+            return Ok(Polled::Other);
+        }
         let time = mark.time_ms.and_then(|millis| millis.checked_mul(1000));
         let (key, value) = (message.key(), message.payload());
         let taken = time.map(|time| EventTime(time).to_string()).filter(|_| self.parts.contains(&Part::AppendTime));
@@ -110,6 +115,12 @@ fn part_of<'a>(part: &Part, message: &'a BorrowedMessage<'_>, taken: Option<&'a 
         Part::AppendTime => taken.map(str::as_bytes),
         Part::Header(name) => message.headers()?.iter().filter(|header| header.key == name).last()?.value,
     }
+}
+
+/// Whether a header says that a record is of another source, as dead letters that share a topic do.
+fn is_of_another(message: &BorrowedMessage<'_>, source: &str) -> bool {
+    let said = |header: Header<'_, &[u8]>| header.key == SOURCE_HEADER && header.value.is_some_and(|name| name != source.as_bytes());
+    message.headers().is_some_and(|headers| headers.iter().any(said))
 }
 
 /// What a record is known again by.

@@ -1,16 +1,19 @@
 //! The schemas of a topic whose records are Avro: read from files when it is opened, and from a registry when records say them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_model::Error;
+use lockstep_transform::catalog::SourcePlan;
 use lockstep_transform::definition::{Avro, KafkaTopic, TopicFormat, Wire};
 
 use super::Settings;
 use super::registry::{Answer, Failure, Registry};
-use super::topic::instant;
-use crate::source::{self, Encoding, Schemas};
+use super::topic::{instant, mapping};
+use crate::pipeline::schema_of;
+use crate::source::{self, Encoding, Schemas, SourceSchema};
 
 /// How often a registry that is away is asked where nothing is followed, and the pauses between: some ten seconds.
 const TRIES: u32 = 6;
@@ -38,30 +41,53 @@ struct Away {
     say_at: Instant,
 }
 
+/// Whether the schemas in files that a source's topic names are there, and have its columns.
+///
+/// # Errors
+/// NotFound where one is not there; Invalid where one is none, or has fields that are no values of their columns.
+pub fn check_schemas(source: &SourcePlan, base: &Path) -> Result<(), Error> {
+    match &source.options.topic {
+        Some(topic @ KafkaTopic { format: TopicFormat::Avro(avro), .. }) => of_files(topic, avro, &schema_of(source), base).map(drop),
+        _ => Ok(()),
+    }
+}
+
 /// How the values of a topic's records are written, and where their schemas come from.
 ///
 /// # Errors
-/// Invalid where a schema's file is none, or nothing says where the registry is.
-pub(super) fn open(topic: &KafkaTopic, settings: &Settings) -> Result<(Encoding, Option<TopicSchemas>), Error> {
+/// As [`check_schemas`]; Invalid where nothing says where the registry is.
+pub(super) fn open(topic: &KafkaTopic, source: &SourceSchema, settings: &Settings) -> Result<(Encoding, Option<TopicSchemas>), Error> {
     let avro = match &topic.format {
         TopicFormat::Json => return Ok((Encoding::Json, None)),
         TopicFormat::Avro(avro) => avro,
     };
-    let Avro { wire, schemas, registry } = avro;
-    let (wire, registry) = match wire {
-        Wire::Confluent => (source::Wire::Confluent, Some(Registry::new(registry.as_deref(), settings.registry())?)),
-        Wire::SingleObject => (source::Wire::SingleObject, None),
-        Wire::Plain => (source::Wire::Plain, None),
+    let registry = match avro.wire {
+        Wire::Confluent => Some(Registry::new(avro.registry.as_deref(), settings.registry())?),
+        Wire::SingleObject | Wire::Plain => None,
     };
-    let files = schemas.iter().map(|path| Ok((path.clone(), read(path, settings)?))).collect::<Result<Vec<_>, Error>>()?;
-    let known = Schemas::new(wire, &files).map_err(|what| Error::invalid(format!("topic `{}`: {what} · correct it", topic.name)))?;
+    let known = of_files(topic, avro, source, settings.base())?;
     let known = Arc::new(known);
     let schemas = TopicSchemas { topic: topic.name.clone(), known: Arc::clone(&known), registry, unknown: BTreeMap::new(), away: None };
     Ok((Encoding::Avro(known), Some(schemas)))
 }
 
-fn read(path: &str, settings: &Settings) -> Result<String, Error> {
-    let place = settings.base().join(path);
+/// The schemas in files that a topic names.
+fn of_files(topic: &KafkaTopic, avro: &Avro, source: &SourceSchema, base: &Path) -> Result<Schemas, Error> {
+    let wire = match avro.wire {
+        Wire::Confluent => source::Wire::Confluent,
+        Wire::SingleObject => source::Wire::SingleObject,
+        Wire::Plain => source::Wire::Plain,
+    };
+    let files = avro.schemas.iter().map(|path| Ok((path.clone(), read(path, base)?))).collect::<Result<Vec<_>, Error>>()?;
+    let wrong = |what: String| Error::invalid(format!("the schema {what} · correct it, or what source `{}` declares", source.name));
+    let schemas = Schemas::new(wire, &files).map_err(wrong)?;
+    schemas.check(source, &mapping(topic)).map_err(wrong)?;
+    Ok(schemas)
+}
+
+fn read(path: &str, base: &Path) -> Result<String, Error> {
+    // Without `./` before it, as all paths are shown.
+    let place = if base == Path::new(".") { path.into() } else { base.join(path) };
     std::fs::read_to_string(&place).map_err(|error| {
         let advice = "put it there, or correct `schema` in the stream that names it";
         Error::not_found(format!("the schema {} cannot be read: {error} · {advice}", place.display()))

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lockstep_model::Error;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 
 use super::registry::Access;
+use crate::source::RECORD_BYTES_MAX;
 
 /// What is not for users to say, and why.
 const OURS: [(&str, &str); 6] = [
@@ -66,7 +68,7 @@ impl Settings {
     }
 
     /// Where the brokers are, for messages.
-    pub(super) fn brokers(&self) -> &str {
+    pub(crate) fn brokers(&self) -> &str {
         let named = |name: &str| self.properties.get(name).map(String::as_str);
         named("bootstrap.servers").or_else(|| named("metadata.broker.list")).unwrap_or_default()
     }
@@ -97,8 +99,23 @@ impl Settings {
         config
     }
 
+    /// The properties of a producer that waits so long for a record to be taken; those of consumers are passed over by librdkafka.
+    pub(crate) fn producer(&self, patience: Duration) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        let consumers = ["group.id", "queued.max.messages.kbytes", "fetch."];
+        for (name, value) in self.properties.iter().filter(|(name, _)| !consumers.iter().any(|start| name.starts_with(start))) {
+            config.set(name, value);
+        }
+        // As large as a row may be, unless the settings say otherwise; repeats are kept out as far as one producer's life goes.
+        if !self.properties.contains_key("message.max.bytes") {
+            config.set("message.max.bytes", (RECORD_BYTES_MAX + (1 << 20)).to_string());
+        }
+        config.set("enable.idempotence", "true").set("acks", "all").set("message.timeout.ms", patience.as_millis().to_string());
+        config
+    }
+
     /// What librdkafka has against the properties. Its own text may quote a value, so that it is shown of those alone that are no secrets.
-    pub(super) fn refused(&self, error: &KafkaError) -> Error {
+    pub(crate) fn refused(&self, error: &KafkaError) -> Error {
         match error {
             KafkaError::ClientConfig(_, text, name, _) if !is_secret(name) => Error::invalid(format!("[kafka] `{name}`: {text}")),
             KafkaError::ClientConfig(_, _, name, _) => Error::invalid(format!("[kafka] `{name}` cannot have the value it has")),

@@ -93,7 +93,7 @@ impl TopicLog {
     /// # Errors
     /// NotFound where there is no such topic; Unavailable where no broker answers; Data where a position is not one of this log.
     pub(crate) fn open(request: Request) -> Result<TopicLog, Error> {
-        let (encoding, schemas) = schemas::open(&request.topic, &request.settings)?;
+        let (encoding, schemas) = schemas::open(&request.topic, &request.source, &request.settings)?;
         let client = Client::new(&request.settings, &request.topic.name)?;
         let (identity, numbers) = client.describe_patiently()?;
         let look_at = instant() + Duration::from_millis(request.settings.look_every_ms());
@@ -387,7 +387,7 @@ impl TopicLog {
 }
 
 /// The columns whose values are parts of records.
-fn mapping(topic: &KafkaTopic) -> Mapping {
+pub(super) fn mapping(topic: &KafkaTopic) -> Mapping {
     let columns = topic.mapped.iter().map(|mapped| mapped.column).collect();
     Mapping { columns, key: topic.mapped.iter().position(|mapped| mapped.part == Part::Key) }
 }

@@ -84,7 +84,7 @@ impl Log {
             source: schema_of(source),
             declared: catalog.sources.keys().cloned().collect(),
             // A stream that was declared otherwise since is read as it was named then.
-            topic: KafkaTopic { name: topic, ..source.options.topic.clone().unwrap_or_else(|| KafkaTopic::json("")) },
+            topic: KafkaTopic { name: topic, partitions: None, ..source.options.topic.clone().unwrap_or_else(|| KafkaTopic::json("")) },
             stands: vec![BTreeMap::from([(partition, position.clone())])],
             end: End::Again(partition),
             batch_rows: BATCH_ROWS,

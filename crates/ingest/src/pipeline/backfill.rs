@@ -19,6 +19,7 @@ use super::step::Target;
 use super::stream::{StreamOptions, ingest};
 use super::{Observer, Tally};
 use crate::admission::Kind;
+use crate::out::Outlets;
 use crate::source::{Format, SourceFile, Stores, locate};
 
 /// How to backfill.
@@ -170,6 +171,7 @@ fn incrementally(
             shape: options.shape,
             stop: Arc::clone(&options.stop),
             clock: Arc::clone(&options.clock),
+            outlets: Outlets::default(),
         };
         let done = ingest(store, catalog, targets, &history.file, &stream, observe)?;
         report.rows += done.rows;

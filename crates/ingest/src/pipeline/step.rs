@@ -13,7 +13,7 @@ use lockstep_transform::changes::StagedChanges;
 use lockstep_transform::tiles::{self, Shape};
 use lockstep_transform::transformation::Transformation;
 
-use crate::admission::{Admission, Admitted, Arrivals, KeyIndex, Kind, Unreadable};
+use crate::admission::{Admission, Admitted, Arrivals, KeyIndex, Kind, Taken, Unreadable};
 use crate::source::SourceBatch;
 
 /// A generation that is being fed, and what its rows go through.
@@ -37,6 +37,8 @@ pub struct Pending {
     pub staged: StagedChanges,
     /// Dedup entries.
     pub keys: Vec<KeyWrite>,
+    /// The rows of the step made last that were taken.
+    pub taken: Vec<Taken>,
     /// Rows that came too late.
     pub refusals: Vec<Refusal>,
     /// Rows put aside.
@@ -95,8 +97,9 @@ impl Target {
     /// Where a kernel fails.
     pub fn take(&self, branch: usize, admitted: Admitted, pending: &mut Pending) -> Result<Option<i64>, Error> {
         self.stage(branch, &admitted, pending)?;
-        let Admitted { keys, refusals, dead_letters, event_time_max, .. } = admitted;
+        let Admitted { keys, taken, refusals, dead_letters, event_time_max, .. } = admitted;
         pending.keys.extend(keys);
+        pending.taken = taken;
         // What a log holds is told once, however often a view reads it.
         if self.sources[..branch].iter().all(|earlier| earlier.name != self.sources[branch].name) {
             pending.refusals.extend(refusals);

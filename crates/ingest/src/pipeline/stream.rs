@@ -17,6 +17,7 @@ use super::step::{Pending, Target, arrivals_of};
 use super::{LogProgress, Observer, Progress, Tally};
 use crate::admission::{CutKeys, KeyIndex, Kind, MemoryKeyIndex, PendingKeys};
 use crate::kafka::{self, Gap, Kafka};
+use crate::out::{AdmittedNow, Outlets, Staging, carry};
 use crate::push::{self, Push};
 use crate::source::{Chunk, Dialect, Format, SourceBatch, SourceFile, SourceSchema, zone::Zone};
 
@@ -40,6 +41,8 @@ pub struct StreamOptions {
     pub stop: Arc<AtomicBool>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Where rows of a log go beside the state.
+    pub outlets: Outlets,
 }
 
 impl std::fmt::Debug for StreamOptions {
@@ -130,7 +133,7 @@ impl Logs<'_> {
     fn topics(&self, sources: Vec<Arc<SourcePlan>>, asked: &[String]) -> Result<Vec<(Arc<SourcePlan>, KafkaTopic)>, Error> {
         match (self.kafka, self.push) {
             (None, _) => Ok(Vec::new()),
-            (Some(_), None) => kafka::sources(sources, asked),
+            (Some(kafka), None) => kafka::sources(kafka, sources, asked),
             (Some(_), Some(_)) => Ok(sources.into_iter().filter_map(|source| source.options.topic.clone().map(|topic| (source, topic))).collect()),
         }
     }
@@ -161,6 +164,7 @@ pub fn accept_gaps(
         for source in &sources {
             accepted.extend(logs.push.map(|push| push::accept(push, source, positions)).transpose()?.flatten());
         }
+        commit.out.extend(accepted.iter().flat_map(|(gap, _)| run.staging.go_on_from(&gap.partition, gap.from)));
         commit.positions.extend(accepted.iter().map(|(gap, position)| (gap.partition.clone(), position.clone())));
         gaps.extend(accepted.into_iter().map(|(gap, _)| gap));
         commits.push(commit);
@@ -184,6 +188,8 @@ struct Run<'a> {
     /// Per target: how many partitions have been begun.
     begun: Vec<u64>,
     pending: Vec<Pending>,
+    /// What leaves with the next commit.
+    staging: Staging,
     /// How each log stands.
     standings: Vec<Standing>,
     /// The push log, of which segments may go once everybody has applied them.
@@ -201,6 +207,10 @@ impl<'a> Run<'a> {
             newest.push(known.iter().filter_map(|(id, position)| Some((id.clone(), position.event_time_max()?))).collect());
             positions.push(known.into_iter().collect::<BTreeMap<_, _>>());
         }
+        let read = read_by(catalog, targets);
+        let none = Outlets::default();
+        let outlets = if options.kind == Kind::Stream { &options.outlets } else { &none };
+        let staging = Staging::new(outlets, &read, &*cut, &positions)?;
         let begun = positions.iter().map(|known| known.len() as u64).collect();
         let pending = targets.iter().map(|_| Pending::default()).collect();
         Ok(Run {
@@ -212,6 +222,7 @@ impl<'a> Run<'a> {
             newest,
             begun,
             pending,
+            staging,
             standings: Vec::new(),
             push: None,
             report: StreamReport::default(),
@@ -237,8 +248,15 @@ impl<'a> Run<'a> {
         self.targets.iter().zip(&self.positions).filter(reads).map(|(_, positions)| positions)
     }
 
-    /// Reads logs and applies what comes, to the end of all or until it is told to stop.
+    /// Reads logs and applies what comes, to the end of all or until it is told to stop; what leaves the store is carried meanwhile.
     fn drain(&mut self, stage: String, inputs: Vec<Input>, observe: &mut Observer<'_>) -> Result<(), Error> {
+        let (store, options) = (self.store, self.options);
+        let leaving: Vec<Arc<SourcePlan>> =
+            read_by(self.catalog, self.targets).into_iter().filter(|source| self.staging.wants(&source.name)).collect();
+        carry(store, &options.outlets, &leaving, &*options.clock, || self.apply_all(stage, inputs, observe))
+    }
+
+    fn apply_all(&mut self, stage: String, inputs: Vec<Input>, observe: &mut Observer<'_>) -> Result<(), Error> {
         let stop = &*self.options.stop;
         self.standings = vec![Standing { unbegun: true, ..Standing::default() }; inputs.len()];
         let (names, (opens, applied)): (Vec<_>, (Vec<_>, Vec<_>)) = inputs.into_iter().map(|input| (input.name, (input.open, input.applied))).unzip();
@@ -353,7 +371,8 @@ impl<'a> Run<'a> {
             }
         }
         drop(cut);
-        if !commits.is_empty() {
+        if let Some(commit) = commits.last_mut() {
+            commit.out = self.staging.take();
             self.store.commit_all(commits)?;
             self.report.commits += 1;
         }
@@ -404,13 +423,22 @@ impl<'a> Run<'a> {
             let already = self.pending[at].keys.len();
             let index = PendingKeys::new(written, stored);
             let index: &dyn KeyIndex = &index;
+            let (pending, staging) = (&mut self.pending[at], &mut self.staging);
+            let letters = pending.dead_letters.len();
             event_time_max = arrivals_of(
                 batch,
                 &partition,
                 |row| row >= from,
                 self.options.until,
                 plan,
-                |arrivals| target.step(branch, arrivals, before, index, now, kind, &mut self.pending[at]),
+                |arrivals| {
+                    let newest = target.step(branch, arrivals, before, index, now, kind, pending)?;
+                    if staging.wants(source) {
+                        let (taken, letters) = (&pending.taken, &pending.dead_letters[letters..]);
+                        staging.stage(&partition, &AdmittedNow { arrivals, taken, letters, position: &batch.position, at: now })?;
+                    }
+                    Ok(newest)
+                },
             )?;
             written.apply(&self.pending[at].keys[already..]);
         }
@@ -428,6 +456,12 @@ impl<'a> Run<'a> {
         self.positions[at].insert(partition, position);
         Ok(true)
     }
+}
+
+/// The sources that targets read, in the order of their definitions.
+fn read_by(catalog: &Catalog, targets: &[Target]) -> Vec<Arc<SourcePlan>> {
+    let is_read = |source: &SourcePlan| targets.iter().any(|target| target.branches_of(&source.name).next().is_some());
+    catalog.sources.values().filter(|source| is_read(source)).cloned().collect()
 }
 
 /// What a reader has to know of a source.

@@ -65,7 +65,7 @@ impl Undisturbed {
     /// Fails unless what is left below `root` was once true, and the work goes on from there to the same end.
     pub fn assert_goes_on(&self, root: &Path, place: &str) {
         let work = self.work(root);
-        work.assert_once_true(&self.answers, place);
+        work.assert_once_true(&self.answers, &self.outcome, place);
         work.run(CrashPlan::default(), &mut |_| {}).unwrap_or_else(|error| panic!("{place}: {error}"));
         assert_same(place, &work.outcome(), &self.outcome);
     }
@@ -118,7 +118,11 @@ fn the_work_goes_on_after_kills_at_any_time() {
                 // It may have ended by itself.
                 let _ = child.kill();
                 kills += usize::from(child.wait().unwrap().signal() == Some(9));
-                undisturbed.work(root.path()).assert_once_true(&undisturbed.answers, &format!("{load:?}, seed {seed}, round {round}, kill {kills}"));
+                undisturbed.work(root.path()).assert_once_true(
+                    &undisturbed.answers,
+                    &undisturbed.outcome,
+                    &format!("{load:?}, seed {seed}, round {round}, kill {kills}"),
+                );
             }
             undisturbed.assert_goes_on(root.path(), &format!("{load:?}, seed {seed}, round {round}, after {kills} kills"));
         }

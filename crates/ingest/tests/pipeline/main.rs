@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod forgotten;
 mod input;
+mod leaving;
 mod property;
 mod pushes;
 mod support;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow::array::StringArray;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use lockstep_ingest::admission::{AdmitNext, Kind};
+use lockstep_ingest::out::Outlets;
 use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, Progress, StreamOptions, StreamReport, Target, backfill, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores};
 use lockstep_model::{Clock, Error, EventTime, StateRead, TimeMode};
@@ -53,6 +54,7 @@ pub fn stream_options() -> StreamOptions {
         shape: Shape::default(),
         stop: Arc::default(),
         clock: Arc::new(FixedClock),
+        outlets: Outlets::default(),
     }
 }
 
@@ -128,8 +130,12 @@ impl Project {
         self.stream_by(file, store, target, &StreamOptions { beside, ..stream_options() })
     }
 
-    fn stream_by(&self, file: &str, store: &Store, target: &Target, options: &StreamOptions) -> StreamReport {
-        ingest(store, &self.catalog, std::slice::from_ref(target), &SourceFile::local(self.dir.path().join(file)), options, &mut |_| {}).unwrap()
+    pub fn stream_by(&self, file: &str, store: &Store, target: &Target, options: &StreamOptions) -> StreamReport {
+        self.try_stream_by(file, store, target, options).unwrap()
+    }
+
+    pub fn try_stream_by(&self, file: &str, store: &Store, target: &Target, options: &StreamOptions) -> Result<StreamReport, Error> {
+        ingest(store, &self.catalog, std::slice::from_ref(target), &SourceFile::local(self.dir.path().join(file)), options, &mut |_| {})
     }
 
     fn options(&self, memory_bytes: usize, stop: bool) -> BackfillOptions {

@@ -1,16 +1,18 @@
 //! A small project whose whole life is one piece of work, which can be begun anew wherever it was cut short: two views are backfilled together, a log is
 //! applied, a copy of the store is made, an older version is dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use arrow::array::StringArray;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use lockstep_ingest::admission::Kind;
+use lockstep_ingest::out::{LetterRoutes, Outlets, Rolling};
 use lockstep_ingest::pipeline::{BackfillOptions, Observer, StreamOptions, Target, backfill, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores};
 use lockstep_model::{Clock, Error, EventTime, Fingerprint, TimeMode};
@@ -18,6 +20,8 @@ use lockstep_store::{Commit, CrashPlan, CutRead, NewGeneration, OnlineStore, Sto
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, Definitions};
 use lockstep_transform::tiles::{Request, Shape};
+
+use crate::leaving;
 
 /// Rows of the history of sales, and of the log.
 const ROWS: i64 = 90;
@@ -31,9 +35,11 @@ const MINUTE: i64 = 60_000_000;
 const SQL: &str = "
     CREATE ENTITY shop (shop VARCHAR);
     CREATE SOURCE sales (id BIGINT PRIMARY KEY, shop VARCHAR, amount DOUBLE, at TIMESTAMP)
-      WITH (event_time = 'at', allowed_lateness = '20 minutes', history = 'all', batch = 'sales.csv');
+      WITH (event_time = 'at', allowed_lateness = '20 minutes', history = 'all', batch = 'sales.csv',
+            applied_log = 'all', dead_letters = 'sales.ndjson');
     CREATE SOURCE refunds (id BIGINT PRIMARY KEY, shop VARCHAR, amount DOUBLE, at TIMESTAMP, v BIGINT)
-      WITH (event_time = 'at', allowed_lateness = 'unbounded', version = 'v', history = 'all', batch = 'refunds.ndjson');
+      WITH (event_time = 'at', allowed_lateness = 'unbounded', version = 'v', history = 'all', batch = 'refunds.ndjson',
+            applied_log = 'all');
     CREATE FEATURE VIEW takings ENTITY shop WITH (ttl = '2 hours', limit = 10) AS
     SELECT shop, count(*) OVER h AS sales_h, sum(amount) OVER h AS sum_h, array_agg(id) OVER two AS ids
     FROM sales
@@ -171,8 +177,16 @@ impl Work {
             shape: Shape { leaf_rows_max: 4, buffer_rows_max: 3 },
             stop: stop.cloned().unwrap_or_default(),
             clock: Arc::new(FixedClock),
+            outlets: self.outlets(store),
         };
         Ok(ingest(store, &self.catalog, targets, &SourceFile::local(self.inputs.join("log.ndjson")), &options, observe)?.complete)
+    }
+
+    /// Files of few rows, and soon one of three.
+    fn outlets(&self, store: &Store) -> Outlets {
+        let rolling = Rolling { bytes: 6000, merged: 3, look_every: Duration::from_millis(1), ..Rolling::default() };
+        let letters = LetterRoutes { base: self.root.join("dead"), kafka: None };
+        Outlets { applied: Some(store.applied_logs()), letters: Some(letters), rolling }
     }
 
     /// What the store says once the work is done; the copy must say the same.
@@ -182,9 +196,34 @@ impl Work {
         let copy = Store::open(self.copy(), StoreOptions::new("test")).unwrap();
         // What may be forgotten is forgotten sooner or later.
         [&store, &copy].into_iter().for_each(|store| store.compact().unwrap());
-        let outcome = self.read(&store);
+        let mut outcome = self.read(&store);
         assert_eq!(self.read(&copy), outcome, "the copy");
+        for source in ["sales", "refunds"] {
+            outcome.insert(format!("{source} applied"), leaving::applied(&store, source).join("\n"));
+        }
+        let letters = fs::read_to_string(self.root.join("dead/sales.ndjson")).unwrap_or_default();
+        // A letter may have been sent twice.
+        let letters: BTreeSet<&str> = letters.lines().collect();
+        outcome.insert("sales letters".to_owned(), letters.into_iter().collect::<Vec<_>>().join("\n"));
         outcome
+    }
+
+    /// Fails unless the logs hold of the rows that an undisturbed run applies those before the store's positions, each once.
+    fn assert_logged(&self, store: &Store, whole: &Outcome, place: &str) {
+        let cut = OnlineStore::cut(store);
+        let reached: BTreeMap<String, u64> = self
+            .known(store)
+            .unwrap()
+            .iter()
+            .flat_map(|target| cut.positions(target.generation.generation).unwrap())
+            .filter(|(id, _)| id.partition.ends_with("log.ndjson"))
+            .map(|(id, position)| (id.source, position.rows()))
+            .collect();
+        for source in ["sales", "refunds"] {
+            let reached = reached.get(source).copied().unwrap_or(0);
+            let expected: Vec<&str> = whole[&format!("{source} applied")].lines().filter(|line| leaving::row_of(line) < reached).collect();
+            assert_eq!(leaving::applied(store, source), expected, "{place}: the log of {source}, read to row {reached}");
+        }
     }
 
     /// Everything that two generations hold, and what they answer.
@@ -264,10 +303,11 @@ impl Work {
     }
 
     /// Fails unless what readers see is what was once true of an undisturbed run: nothing, or the answers that belong to the position.
-    pub fn assert_once_true(&self, answers: &BTreeMap<u64, [String; 2]>, place: &str) {
+    pub fn assert_once_true(&self, answers: &BTreeMap<u64, [String; 2]>, whole: &Outcome, place: &str) {
         let store = self.store(CrashPlan::default()).unwrap_or_else(|error| panic!("{place}: {error}"));
         if let Some((row, seen)) = self.seen(&store) {
             assert_eq!(answers.get(&row), Some(&seen), "{place}: after {row} rows");
+            self.assert_logged(&store, whole, place);
         }
         if self.copy().exists() {
             let copy = Store::open(self.copy(), StoreOptions::new("test")).unwrap_or_else(|error| panic!("{place}: the copy: {error}"));

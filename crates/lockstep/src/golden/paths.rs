@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use arrow::array::{ArrayRef, RecordBatch};
 use lockstep_ingest::admission::Kind;
 use lockstep_ingest::offline::{Files, Replayed, replay};
+use lockstep_ingest::out::Outlets;
 use lockstep_ingest::pipeline::{StreamOptions, Target, dialect_of, ingest};
 use lockstep_ingest::source::{APPEND_TIME_MEMBER, Dialect, Format, SourceFile, Stores, TOMBSTONE_MEMBER};
 use lockstep_model::{Clock, EventTime, FilledBy, StateRead, Status};
@@ -213,6 +214,7 @@ impl<'a> Run<'a> {
             shape: self.shape,
             stop: Arc::default(),
             clock: Arc::new(FixedClock(events.now.unwrap_or(LATE))),
+            outlets: Outlets::default(),
         };
         ingest(&self.store, self.catalog, &self.targets, &SourceFile::local(&*path), &options, &mut |_| {})?;
         Ok(())

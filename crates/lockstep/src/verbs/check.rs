@@ -1,9 +1,12 @@
 //! `check`: are the definitions right?
 
+use std::path::Path;
+
 use anyhow::Result;
 use clap::Args;
+use lockstep_ingest::kafka::check_schemas;
 use lockstep_transform::catalog::{Catalog, meaning_of_all};
-use lockstep_transform::definition::{Diagnostic, DiagnosticJson};
+use lockstep_transform::definition::{Diagnostic, DiagnosticJson, Source};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -15,8 +18,8 @@ use crate::text::counted;
 
 /// Check the definitions
 ///
-/// Reads all `*.sql` files of the project and compiles them: offline, without a store, in a moment. Prints what is wrong and where, or a
-/// summary, and exits with 1 if anything is wrong.
+/// Reads all `*.sql` files of the project and compiles them, with the schemas of Avro that they name: offline, without a store, in a moment. Prints what is
+/// wrong and where, or a summary, and exits with 1 if anything is wrong.
 #[derive(Debug, Args)]
 pub struct Arguments {}
 
@@ -55,8 +58,9 @@ pub struct Counts {
 /// # Errors
 /// Where they cannot be read.
 pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
-    let files = context.project()?.files()?;
-    match compile(&files) {
+    let project = context.project()?;
+    let files = project.files()?;
+    match compile(&files).and_then(|catalog| schemas(&catalog, &project.dir).map(|()| catalog)) {
         Ok(catalog) => {
             context.out.show(&Checked { ok: true, diagnostics: Vec::new(), files: files.len(), definitions: Some(Counts::of(&catalog)) })?;
             Ok(Outcome::Fine)
@@ -66,6 +70,17 @@ pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
             Ok(Outcome::Differs)
         }
     }
+}
+
+/// Whether the schemas of Avro that are in files go with the sources that name them.
+fn schemas(catalog: &Catalog, dir: &Path) -> Result<(), Vec<Diagnostic>> {
+    let wrong = |source: &Source| {
+        let error = check_schemas(catalog.sources.get(&source.name)?, dir).err()?.to_string();
+        let (title, help) = error.rsplit_once(" · ").unwrap_or((&error, ""));
+        Some(source.origin.error(title).help_opt(Some(help.to_owned()).filter(|help| !help.is_empty())))
+    };
+    let wrong: Vec<Diagnostic> = catalog.definitions.sources.values().filter_map(wrong).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
 fn show_wrong(context: &Context, files: usize, wrong: &[Diagnostic]) -> Result<()> {

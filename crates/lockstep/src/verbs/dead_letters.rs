@@ -257,18 +257,24 @@ impl Report for DeadLetters {
         if self.letters.is_empty() {
             return "no dead letters\n".to_owned();
         }
-        let mut text = String::new();
-        for letter in &self.letters {
-            let Letter { source, partition, history, row, reason, detail, views, .. } = letter;
-            let kind = if *history { "history " } else { "" };
-            let place = format!("{kind}{partition} row {row}");
-            let _ = writeln!(text, "{} {source}, {place}: {detail}", paint.yellow(reason));
-            let _ = writeln!(text, "  {}", shown(letter));
-            let _ = writeln!(text, "  {}", paint.dim(format!("missed by {}", views.join(", "))));
-        }
+        let text = letters_text(&self.letters, paint);
         let (count, more) = (counted(self.letters.len(), "row", "rows"), if self.more { ", and more · --limit shows them" } else { "" });
         text + &format!("{count}{more}\n")
     }
+}
+
+/// Dead letters for people: place, reason, row, and who misses it.
+pub fn letters_text(letters: &[Letter], paint: Paint) -> String {
+    let mut text = String::new();
+    for letter in letters {
+        let Letter { source, partition, history, row, reason, detail, views, .. } = letter;
+        let kind = if *history { "history " } else { "" };
+        let place = format!("{kind}{partition} row {row}");
+        let _ = writeln!(text, "{} {source}, {place}: {detail}", paint.yellow(reason));
+        let _ = writeln!(text, "  {}", shown(letter));
+        let _ = writeln!(text, "  {}", paint.dim(format!("missed by {}", views.join(", "))));
+    }
+    text
 }
 
 fn shown(letter: &Letter) -> String {

@@ -69,9 +69,13 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         _ => None,
     };
     let mut report = match &arguments.from {
-        Some(from) => feed::run_ingest(&held, from, &arguments.source, answering.as_mut(), &stop)?,
+        Some(from) => {
+            let logs = feed::LogFiles { from, sources: &arguments.source, are_letters: false };
+            feed::run_ingest(&held, &logs, answering.as_mut(), &stop)?
+        }
         None => {
-            let topics = feed::Topics { sources: arguments.source.clone(), until_end: arguments.until_end, accept_gap: arguments.accept_gap };
+            let Arguments { source, until_end, accept_gap, .. } = arguments;
+            let topics = feed::Topics { sources: source.clone(), until_end: *until_end, accept_gap: *accept_gap, instead: None };
             let push = project.push_dir().is_dir().then(|| project.push_log()).transpose()?;
             feed::run_follow(&held, &topics, push, &context.out, &stop, &mut |_| {})?
         }

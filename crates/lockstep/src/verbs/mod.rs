@@ -1,5 +1,6 @@
 //! The verbs: a module each, with its arguments, its answer, and `run`.
 
+pub mod applied_log;
 pub mod apply;
 pub mod backfill;
 pub mod check;
@@ -11,6 +12,7 @@ pub mod ingest;
 pub mod init;
 pub mod plan;
 pub mod refusals;
+pub mod replay_dlq;
 pub mod schema;
 pub mod serve;
 pub mod status;

@@ -131,7 +131,7 @@ impl Pushes for Pushed {
 
 /// Follows topics and pushes until it is told to stop. What cannot be read on is told, and served with the lag that it has.
 fn follow(owned: &Owned, sources: Vec<String>, push: Arc<PushLog>, lags: &Lags, out: Output, stop: &Arc<AtomicBool>) -> Result<()> {
-    let topics = Topics { sources: Vec::new(), until_end: false, accept_gap: false };
+    let topics = Topics { sources: Vec::new(), until_end: false, accept_gap: false, instead: None };
     let outcome =
         feed::run_follow(owned, &topics, Some(push), &out, stop, &mut |progress| sources.iter().for_each(|source| tell(lags, source, progress)));
     let stopped = match outcome {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
+use lockstep_ingest::out::letters_queue;
 use lockstep_ingest::pipeline::history_path;
 use lockstep_model::{EventTime, PartitionId, Position};
 use lockstep_serve::admin::Progress;
@@ -15,7 +16,7 @@ use lockstep_transform::catalog::Catalog;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Context;
+use super::{Context, applied_log};
 use crate::ask;
 use crate::failure::Outcome;
 use crate::output::{Paint, Report};
@@ -53,6 +54,33 @@ pub struct StoreStatus {
     pub applied_at: String,
     /// Versions of views, in order of their generations.
     pub views: Vec<VersionStatus>,
+    /// The logs of applied events, of the sources that have one.
+    #[serde(default)]
+    pub applied_logs: Vec<AppliedLogStatus>,
+    /// Dead letters that wait in the store to be sent, by source.
+    #[serde(default)]
+    pub letters_waiting: BTreeMap<String, u64>,
+}
+
+/// A log of applied events.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AppliedLogStatus {
+    /// The source.
+    pub source: String,
+    /// How long it is kept, as declared; absent where the source declares no log any more.
+    pub keep: Option<String>,
+    /// Its files.
+    pub files: usize,
+    /// Rows in them.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Rows that wait in the store for their file.
+    pub waiting: u64,
+    /// When the first row that is kept in a file was applied.
+    pub oldest: Option<String>,
+    /// When the last row in a file was.
+    pub newest: Option<String>,
 }
 
 /// What a version of a view is there for.
@@ -161,8 +189,23 @@ impl ask::Question for Question {
             fingerprint: definitions.as_ref().map(|definitions| definitions.applied.fingerprint.to_string()).unwrap_or_default(),
             applied_at: definitions.map(|definitions| definitions.applied_at.to_string()).unwrap_or_default(),
             views,
+            applied_logs: applied_log::logs(owned)?.into_iter().map(AppliedLogStatus::from).collect(),
+            letters_waiting: letters_waiting(&*cut, catalog)?,
         })
     }
+}
+
+impl From<applied_log::Log> for AppliedLogStatus {
+    fn from(log: applied_log::Log) -> Self {
+        let applied_log::Log { source, keep, rows, bytes, waiting, oldest, newest, files } = log;
+        AppliedLogStatus { source, keep, files: files.len(), rows, bytes, waiting, oldest, newest }
+    }
+}
+
+fn letters_waiting(cut: &dyn CutRead, catalog: &Catalog) -> Result<BTreeMap<String, u64>> {
+    let queues = cut.queues()?;
+    let waiting = |source: &String| Some((source.clone(), queues.get(&letters_queue(source))?.waiting()));
+    Ok(catalog.sources.keys().filter_map(waiting).filter(|(_, waiting)| *waiting > 0).collect())
 }
 
 /// Where partitions end that are followed.
@@ -238,15 +281,31 @@ fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Po
 
 impl Report for StoreStatus {
     fn text(&self, paint: Paint) -> String {
-        let StoreStatus { store, disk_bytes, definitions, fingerprint, applied_at, views } = self;
+        let StoreStatus { store, disk_bytes, definitions, fingerprint, applied_at, views, applied_logs, letters_waiting } = self;
         let mut text = format!("{} {}, {} on the disk\n", paint.bold("store"), store, bytes(*disk_bytes));
         if *definitions == 0 {
             return text + "nothing was applied to it yet · run `lockstep apply`\n";
         }
         let _ = writeln!(text, "definitions version {definitions}, {}, applied {applied_at}", &fingerprint[..12]);
         views.iter().for_each(|view| text += &version_text(view, paint));
+        applied_logs.iter().for_each(|log| text += &applied_log_text(log, paint));
+        for (source, waiting) in letters_waiting {
+            let _ = writeln!(text, "\n{} of {} wait to be sent", counted(*waiting, "dead letter", "dead letters"), paint.cyan(source));
+        }
         text
     }
+}
+
+fn applied_log_text(log: &AppliedLogStatus, paint: Paint) -> String {
+    let AppliedLogStatus { source, keep, files, rows, bytes: size, waiting, oldest, newest } = log;
+    let keep = keep.as_ref().map_or_else(|| "declared no more".to_owned(), |keep| format!("keeps {keep}"));
+    let mut text = format!("\n{} of {}, {keep}\n", paint.bold("applied log"), paint.cyan(source));
+    let (events, files) = (counted(*rows, "event", "events"), counted(*files as u64, "file", "files"));
+    let _ = writeln!(text, "  {events} in {files}, {} · {} for a file", bytes(*size), counted(*waiting, "waits", "wait"));
+    if let (Some(oldest), Some(newest)) = (oldest, newest) {
+        let _ = writeln!(text, "  applied from {oldest} to {newest}");
+    }
+    text
 }
 
 fn version_text(view: &VersionStatus, paint: Paint) -> String {

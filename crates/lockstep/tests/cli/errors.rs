@@ -46,6 +46,28 @@ fn names_values_and_moments_that_are_wrong() {
 }
 
 #[test]
+fn schemas_of_avro_that_do_not_go_with_their_source() {
+    let mut place = Place::project();
+    place.write(
+        "feature_defs/sales.sql",
+        "CREATE SOURCE sales (id BIGINT PRIMARY KEY, amount DOUBLE, at TIMESTAMP)
+           WITH (event_time = 'at', stream = 'kafka://sales?format=avro&schema=schemas/sale.avsc');",
+    );
+    place.say("check");
+    let at = r#"{"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}}"#;
+    let schema = |amount: &str| {
+        format!(r#"{{"type":"record","name":"Sale","fields":[{{"name":"id","type":"int"}},{{"name":"amount","type":{amount}}},{at}]}}"#)
+    };
+    fs::create_dir_all(place.path("schemas")).unwrap();
+    for text in ["{".to_owned(), "\"int\"".to_owned(), schema("\"string\""), schema("\"money\""), schema("\"Sale\""), schema("[\"null\",\"float\"]")]
+    {
+        place.write("schemas/sale.avsc", text);
+        place.say("check");
+    }
+    place.check("errors_schemas");
+}
+
+#[test]
 fn definitions_and_settings_that_are_wrong() {
     let mut place = Place::project();
     place.write("feature_defs/more.sql", "CREATE FEATURE VIEW w ENTITY crad AS SELECT card, count(*) OVER h AS n FROM payments");

@@ -20,6 +20,8 @@ fn what_is_printed_is_what_the_schema_says() {
         ("status", "status"),
         ("dead_letters", "dead-letters list"),
         ("refusals", "refusals list"),
+        ("applied_log", "applied-log"),
+        ("replay_dlq", "replay-dlq data/new_payments.ndjson"),
         ("columns", "schema --view card_activity"),
     ] {
         let args: Vec<&str> = line.split(' ').chain(["--json"]).collect();

@@ -49,6 +49,33 @@ fn rows_of_csv_are_exported_below_the_names_of_their_columns() {
 }
 
 #[test]
+fn dead_letters_in_a_file_are_mended_and_tried_again() {
+    let mut place = Place::project();
+    place.edit("feature_defs/payments.sql", "event_time =", "applied_log = '30 days', dead_letters = 'dead/payments.ndjson', event_time =");
+    for verb in ["apply", "backfill"] {
+        assert_eq!(place.run(&[verb]).status, 0);
+    }
+    place.write("log.ndjson", LOG);
+    place.say("ingest --from log.ndjson");
+    let sent = place.read("dead/payments.ndjson");
+    place.note(&sent.replace('\n', "\n# "));
+    place.say("replay-dlq dead/payments.ndjson");
+    place.note("mended, in a new file");
+    place.write("dead/mended.ndjson", sent.replace("\"5 euros\"", "5").replace("\"payment_id\":null", "\"payment_id\":75"));
+    place.say("replay-dlq dead/mended.ndjson --limit 1");
+    place.say("replay-dlq dead/mended.ndjson --limit 0");
+    assert_eq!(place.read("dead/payments.ndjson"), sent, "what fails again is not sent again");
+    let said = place.run(&["status"]).stdout;
+    place.note(said.split("applied log").nth(1).unwrap().split(" · ").next().unwrap().rsplit_once(',').unwrap().0);
+    let files = place.run(&["applied-log", "--source", "payments"]).stdout;
+    assert_eq!(files.lines().count(), 2, "{files}");
+    place.say("applied-log --source payment");
+    place.check("ledgers_sent");
+    let verified = place.run(&["verify", "--values", "1000"]);
+    assert_eq!(verified.status, 0, "{}", verified.stdout);
+}
+
+#[test]
 fn escape_sequences_do_not_reach_the_terminal() {
     let place = Place::serving();
     place.write("log.ndjson", b"\x1b[31mred\x1b[0m \xff\n");

@@ -135,12 +135,25 @@ impl Place {
                 Some((before, _)) => format!("{before}, <size> on the disk"),
                 None => line.to_owned(),
             };
+            let line = without_moments_in_json(line);
             let words: Vec<&str> = line.split(' ').map(|word| if is_now(word) { "<now>" } else { word }).collect();
             masked += &words.join(" ");
             masked.push('\n');
         }
         masked
     }
+}
+
+/// A line without the moments at which dead letters were put aside, which may be cut short with the row that they are in.
+fn without_moments_in_json(line: String) -> String {
+    const AT: &str = "\"at\":\"20";
+    let mut parts = line.split(AT);
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(['"', '…']).unwrap_or(part.len());
+        masked += &format!("\"at\":\"<now>{}", &part[end..]);
+    }
+    masked
 }
 
 /// Whether a word is a moment of this decade: those of the data are earlier.

@@ -114,7 +114,7 @@ fn topics_are_read_however_they_are_compressed() {
 }
 
 /// Prices, of which the last one counts.
-fn prices(topic: &str) -> String {
+pub fn prices(topic: &str) -> String {
     format!(
         "CREATE ENTITY shop (shop VARCHAR);
          CREATE SOURCE prices (item VARCHAR PRIMARY KEY, shop VARCHAR, price DOUBLE, at TIMESTAMP)
@@ -125,32 +125,36 @@ fn prices(topic: &str) -> String {
     )
 }
 
+/// A topic that is compacted as soon as may be.
+pub const COMPACTED: [(&str, &str); 5] = [
+    ("cleanup.policy", "compact"),
+    ("segment.bytes", "1048576"),
+    ("segment.ms", "500"),
+    ("min.cleanable.dirty.ratio", "0.01"),
+    ("delete.retention.ms", "86400000"),
+];
+
+/// The price of an item in a round, or that it has none any more.
+pub fn price(round: i64, item: i64) -> Sent {
+    let value = format!(r#"{{"item":"i{item}","shop":"s{}","price":{round}.5,"at":"2024-01-01T0{round}:00:00Z"}}"#, item % 7);
+    let deleted = round > 1 && item % 5 == round % 5;
+    Sent {
+        partition: 0,
+        key: Some(format!("i{item}").into_bytes()),
+        value: (!deleted).then(|| value.into_bytes()),
+        time_ms: START_MS + round * 3_600_000,
+        ..Sent::default()
+    }
+}
+
 #[test]
 fn a_compacted_topic_keeps_its_last_values_and_its_deletions() {
     let Some((broker, _guard)) = Broker::shared() else { return };
     let topic = topic_name("prices");
-    let config = [
-        ("cleanup.policy", "compact"),
-        ("segment.bytes", "1048576"),
-        ("segment.ms", "500"),
-        ("min.cleanable.dirty.ratio", "0.01"),
-        ("delete.retention.ms", "86400000"),
-    ];
-    broker.create_topic(&topic, 1, &config);
-    let record = |round: i64, item: i64| {
-        let value = format!(r#"{{"item":"i{item}","shop":"s{}","price":{round}.5,"at":"2024-01-01T0{round}:00:00Z"}}"#, item % 7);
-        let deleted = round > 1 && item % 5 == round % 5;
-        Sent {
-            partition: 0,
-            key: Some(format!("i{item}").into_bytes()),
-            value: (!deleted).then(|| value.into_bytes()),
-            time_ms: START_MS + round,
-            ..Sent::default()
-        }
-    };
+    broker.create_topic(&topic, 1, &COMPACTED);
     let whole = Project::new(Some(broker), &prices(&topic));
     for round in 0..6 {
-        let rows: Vec<Sent> = (0..200).map(|item| record(round, item)).collect();
+        let rows: Vec<Sent> = (0..200).map(|item| price(round, item)).collect();
         broker.produce(&topic, &rows);
         whole.to_the_end().fine();
         // A segment must be older than this to be closed, and closed to be compacted.

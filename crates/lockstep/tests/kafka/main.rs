@@ -13,6 +13,10 @@ mod follow;
 #[cfg(unix)]
 mod handover;
 #[cfg(unix)]
+mod leaving;
+#[cfg(unix)]
+mod moves;
+#[cfg(unix)]
 mod outcome;
 #[cfg(unix)]
 mod parts;
@@ -24,5 +28,7 @@ mod resume;
 mod rows;
 #[cfg(unix)]
 mod serve;
+#[cfg(unix)]
+mod standby;
 #[cfg(unix)]
 mod support;

@@ -1,5 +1,10 @@
 //! A schema registry that is away, keeps its schemas to itself, or is none.
 
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
 use lockstep_testkit::avro::{Avro, confluent};
 use lockstep_testkit::kafka::{Broker, Sent};
 use lockstep_testkit::registry::{Condition, Registry};
@@ -165,4 +170,50 @@ fn schemas_that_use_others_are_read_with_them() {
     let shown = project.run(&["dead-letters", "list"]).fine();
     assert!(shown.contains("schema 6 refers to version 4 of `a time/zone`, which is not in the registry: Subject not found"), "{shown}");
     assert!(shown.contains("schema 7 is PROTOBUF, not Avro"), "{shown}");
+}
+
+/// OpenSSL's own server, which serves files below a directory over TLS.
+struct Secure(Child, u16);
+
+impl Drop for Secure {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `None` where there is no OpenSSL.
+fn serve_securely(dir: &Path, certificate: &str, key: &str) -> Option<Secure> {
+    fs::write(dir.join("certificate.pem"), certificate).unwrap();
+    fs::write(dir.join("key.pem"), key).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new("openssl");
+    command.args(["s_server", "-quiet", "-WWW", "-cert", "certificate.pem", "-key", "key.pem", "-accept", &format!("127.0.0.1:{port}")]);
+    let server = command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+    let server = Secure(server, port);
+    wait_for("it listens", || TcpStream::connect(("127.0.0.1", port)).ok());
+    Some(server)
+}
+
+#[test]
+fn a_registry_over_tls_is_believed_by_its_certificate_alone() {
+    let Some((broker, _guard)) = Broker::shared() else { return };
+    let files = tempfile::tempdir().unwrap();
+    fs::create_dir_all(files.path().join("schemas/ids")).unwrap();
+    fs::write(files.path().join("schemas/ids/1"), serde_json::json!({"schema": OLD}).to_string()).unwrap();
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let Some(server) = serve_securely(files.path(), &cert.pem(), &signing_key.serialize_pem()) else {
+        println!("skipped: there is no openssl");
+        return;
+    };
+    let avro = topic_name("avro");
+    broker.create_topic(&avro, 1, &[]);
+    broker.produce(&avro, &(0..3).map(sold).collect::<Vec<_>>());
+    let project = Project::new(Some(broker), &avro_sales(&avro, &format!("&registry=https://localhost:{}", server.1)));
+    let said = project.to_the_end().error();
+    assert!(said.contains("does not answer") && said.to_lowercase().contains("certificate"), "{said}");
+    project.write("ca.pem", cert.pem());
+    project.write("lockstep.toml", format!("[kafka]\nbootstrap.servers = \"{}\"\nregistry.ca = \"ca.pem\"\n", broker.address()));
+    project.to_the_end().fine();
+    assert_eq!(project.applied("sales"), Some(3));
 }

@@ -126,9 +126,11 @@ impl Project {
 
     /// Starts an ingester that follows the topics.
     pub fn follow(&self, more: &[&str]) -> Following {
-        let log = self.path("follow.err");
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let (log, out) = (self.path(&format!("follow-{number}.err")), self.path(&format!("follow-{number}.out")));
         let mut command = self.command(&["ingest"]);
-        command.args(more).stdout(fs::File::create(self.path("follow.out")).unwrap()).stderr(fs::File::create(&log).unwrap());
+        command.args(more).stdout(fs::File::create(out).unwrap()).stderr(fs::File::create(&log).unwrap());
         Following { child: command.spawn().unwrap(), log }
     }
 

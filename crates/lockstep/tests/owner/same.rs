@@ -47,6 +47,8 @@ const CASES: &[&[&str]] = &[
     &["dead-letters", "list", "--source", "orders"],
     &["dead-letters", "export", "letters.csv"],
     &["refusals", "list", "--json"],
+    &["applied-log", "--json"],
+    &["applied-log", "--source", "payments"],
     &["drop", "card_activity@1"],
     &["drop", "card_activity@7"],
     &["check"],

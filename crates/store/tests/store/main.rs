@@ -7,5 +7,6 @@ mod expiry;
 mod generations;
 mod model;
 mod opening;
+mod outbox;
 mod speed;
 mod support;

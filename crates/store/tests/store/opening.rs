@@ -30,6 +30,15 @@ fn a_newer_format_is_refused_naming_both() {
 }
 
 #[test]
+fn an_older_format_becomes_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(support::open(dir.path()));
+    fs::write(dir.path().join("FORMAT"), "lockstep-store 1\n").unwrap();
+    drop(support::open(dir.path()));
+    assert_eq!(fs::read_to_string(dir.path().join("FORMAT")).unwrap(), format!("lockstep-store {FORMAT_VERSION}\n"));
+}
+
+#[test]
 fn what_is_no_store_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     drop(support::open(dir.path()));

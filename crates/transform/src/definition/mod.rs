@@ -56,9 +56,10 @@ pub use interval::{Interval, IntervalError};
 pub(crate) use names::normalise;
 pub use names::suggestion;
 pub use options::{BatchFormat, Locations, ServiceOptions, ViewOptions, WrittenSourceOptions, schemas};
+pub use source::APPLIED_LOG_COLUMNS;
 pub use text::{Origin, Position, SourceFile, Span};
 pub use topic::{Avro, KafkaTopic, Mapped, Part, Partitions, TopicFormat, Wire};
 pub use types::{
-    AvailableAt, Branch, Column, Definitions, Entity, FeatureItem, History, Join, JoinKey, KeyItem, Lateness, Literal, Output, REQUEST_TIME, Service,
-    Source, SourceOptions, Version, View,
+    AvailableAt, Branch, Column, DeadLetterSink, Definitions, Entity, FeatureItem, History, Join, JoinKey, KeyItem, Lateness, Literal, Output,
+    REQUEST_TIME, Service, Source, SourceOptions, Version, View,
 };

@@ -56,6 +56,11 @@ pub struct WrittenSourceOptions {
     pub serving_lag: Option<Interval>,
     /// The silence after which it is worth an alert.
     pub expect_events_every: Option<Interval>,
+    /// How long the log of events that `ingest` has applied is kept: an interval, or `all`. Without it there is none.
+    #[schemars(with = "Option<String>")]
+    pub applied_log: Option<History>,
+    /// Where `ingest` sends rows that could not be taken, as it happens: a topic such as `kafka://payments-dlq`, or the path of an NDJSON file.
+    pub dead_letters: Option<String>,
 }
 
 /// A format of batch files.

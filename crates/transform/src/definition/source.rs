@@ -16,7 +16,13 @@ use super::options::{BatchFormat, WrittenOption, WrittenSourceOptions, read, val
 use super::relation::relation_of;
 use super::scope::Scope;
 use super::text::{Origin, Span};
-use super::{AvailableAt, Column, Diagnostic, Entity, History, Interval, KafkaTopic, Lateness, Mapped, Part, Source, SourceOptions, Version};
+use super::{
+    AvailableAt, Column, DeadLetterSink, Diagnostic, Entity, History, Interval, KafkaTopic, Lateness, Mapped, Part, Source, SourceOptions, Version,
+};
+
+/// The columns that the log of applied events has beside those of its source.
+pub const APPLIED_LOG_COLUMNS: [&str; 9] =
+    ["_source", "_append_time", "_tombstone", "_outcome", "_partition", "_row", "_cluster", "_topic_id", "_applied_at"];
 
 /// Checks an entity.
 pub(super) fn entity(statement: &Statement, name: &Name, written: &Columns, found: &mut Vec<Diagnostic>) -> Option<Entity> {
@@ -198,6 +204,8 @@ impl SourceCheck<'_> {
         if let Some(location) = &read.stream {
             self.location("stream", location, &["kafka", "file"], found);
         }
+        let dead_letters = read.dead_letters.as_deref().and_then(|location| self.dead_letters(location, &read, found));
+        self.applied_log(&read, found);
         let topic = read.stream.as_deref().and_then(|location| self.topic(location.strip_prefix("kafka://")?, found));
         (found.len() == before).then_some(SourceOptions {
             time_zone: time_zone?,
@@ -214,6 +222,8 @@ impl SourceCheck<'_> {
             available_at: None,
             serving_lag: read.serving_lag.unwrap_or(Interval::ZERO),
             expect_events_every: read.expect_events_every,
+            applied_log: read.applied_log,
+            dead_letters,
         })
     }
 
@@ -283,6 +293,49 @@ impl SourceCheck<'_> {
             return Err((title, format!("declare {} TIMESTAMP, or name another column", quoted(name))));
         }
         Ok(())
+    }
+
+    /// Where dead letters go: not back into the log that they are of.
+    fn dead_letters(&self, location: &str, read: &WrittenSourceOptions, found: &mut Vec<Diagnostic>) -> Option<DeadLetterSink> {
+        let before = found.len();
+        self.location("dead_letters", location, &["kafka", "file"], found);
+        let place = self.place("dead_letters");
+        let sink = match location.strip_prefix("kafka://") {
+            Some(topic) if topic.contains('?') => {
+                found.push(
+                    place.error("a topic of dead letters has no parameters").help("its records are the rows as they were: write kafka://TOPIC"),
+                );
+                return None;
+            }
+            Some(topic) => {
+                let written = KafkaTopic::parse(topic).map_err(|(title, help)| found.push(place.error(title).help(help))).ok()?;
+                DeadLetterSink::Topic(written.topic.name)
+            }
+            None => DeadLetterSink::File(location.strip_prefix("file://").unwrap_or(location).to_owned()),
+        };
+        let own = read.stream.as_deref().map(|stream| stream.split_once('?').map_or(stream, |(stream, _)| stream));
+        if own == Some(location) {
+            found.push(
+                self.place("dead_letters").error("dead letters would go back into the log that they are of").help("name another topic or file"),
+            );
+        }
+        if matches!(&sink, DeadLetterSink::File(path) if !path.ends_with(".ndjson")) {
+            let diagnostic = self.place("dead_letters").error("a file of dead letters is NDJSON");
+            found.push(diagnostic.help("give it a name that ends in .ndjson, so that it can be read as a log"));
+        }
+        (found.len() == before).then_some(sink)
+    }
+
+    /// The log of applied events has columns of its own.
+    fn applied_log(&self, read: &WrittenSourceOptions, found: &mut Vec<Diagnostic>) {
+        if read.applied_log.is_none() {
+            return;
+        }
+        if let Some(column) = self.columns.iter().find(|column| APPLIED_LOG_COLUMNS.contains(&column.name.as_str())) {
+            let diagnostic = self.place("applied_log").error(format!("the log of applied events has a column `{}` of its own", column.name));
+            found
+                .push(diagnostic.note(format!("its columns: {}", APPLIED_LOG_COLUMNS.join(", "))).help("give the column of the source another name"));
+        }
     }
 
     fn location(&self, option: &str, location: &str, schemes: &[&str], found: &mut Vec<Diagnostic>) {

@@ -105,6 +105,19 @@ pub struct SourceOptions {
     pub serving_lag: Interval,
     /// The silence after which it is worth an alert.
     pub expect_events_every: Option<Interval>,
+    /// How long the log of the events that were applied is kept; without it there is none.
+    pub applied_log: Option<History>,
+    /// Where rows are sent that could not be taken.
+    pub dead_letters: Option<DeadLetterSink>,
+}
+
+/// Where dead letters are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeadLetterSink {
+    /// A topic, by its name.
+    Topic(String),
+    /// A file, by its path.
+    File(String),
 }
 
 /// How far an event may be behind.

@@ -5,7 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_avro::schema::{AvroSchema, CONFLUENT_MAGIC, Fingerprint, FingerprintAlgorithm, SINGLE_OBJECT_MAGIC};
 
+use super::super::record::Mapping;
+use super::super::route::Router;
+use super::super::{SourceSchema, nullable};
 use super::schema::Schema;
+use super::writer::{Target, Writer};
 
 /// Most ids of a registry whose schema is remembered to be unknown or unfit: records may say any.
 const REFUSED_MAX: usize = 4096;
@@ -27,6 +31,8 @@ pub struct Schemas {
     wire: Wire,
     /// By what names fields are also known, and what stands for fields that are missing.
     reader: Option<Schema>,
+    /// Those in files, by their names.
+    files: Vec<(String, Arc<Schema>)>,
     known: Mutex<HashMap<u64, Known>>,
 }
 
@@ -40,6 +46,7 @@ impl Schemas {
     /// What is wrong with one of them.
     pub fn new(wire: Wire, files: &[(String, String)]) -> Result<Schemas, String> {
         let mut known = HashMap::new();
+        let mut parsed = Vec::with_capacity(files.len());
         let mut reader = None;
         for (name, text) in files {
             let wrong = |what: String| format!("{name} {what}");
@@ -53,9 +60,25 @@ impl Schemas {
                 Wire::Plain => Some(0),
             };
             reader.get_or_insert_with(|| schema.clone());
-            known.extend(key.map(|key| (key, Ok(Arc::new(schema)))));
+            let schema = Arc::new(schema);
+            known.extend(key.map(|key| (key, Ok(Arc::clone(&schema)))));
+            parsed.push((name.clone(), schema));
         }
-        Ok(Schemas { wire, reader, known: Mutex::new(known) })
+        Ok(Schemas { wire, reader, files: parsed, known: Mutex::new(known) })
+    }
+
+    /// Whether records of the schemas in files are rows of a source.
+    ///
+    /// # Errors
+    /// Which are not, and why.
+    pub fn check(&self, source: &SourceSchema, mapping: &Mapping) -> Result<(), String> {
+        let (columns, router) = (nullable(&source.columns), Router::of(vec![source.name.clone()], vec![source.name.clone()]));
+        let target = Target { source, columns: &columns, router: &router, mapping };
+        let check = |(name, schema): &(String, Arc<Schema>)| match Writer::new(Arc::clone(schema), self.reader(), &target) {
+            Ok(_) => Ok(()),
+            Err(what) => Err(format!("{name} {what}")),
+        };
+        self.files.iter().try_for_each(check)
     }
 
     /// Whether it is known what a registry has under an id.

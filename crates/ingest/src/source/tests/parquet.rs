@@ -51,7 +51,7 @@ fn columns_are_found_by_name_and_chunks_have_a_bound() {
     assert_eq!((position.rows, position.bytes, position.size, position.complete), (25, 0, Some(size), true));
     let original = &chunks[0].batches[0].original;
     let shown = String::from_utf8(original.bytes(&chunks[0].batches[0].batch, 1)).unwrap();
-    assert_eq!(shown, r#"{"id":1,"carrier":"C1","delay":0.5,"at":"1970-01-01T00:00:01"}"#);
+    assert_eq!(shown, r#"{"id":1,"carrier":"C1","delay":0.5,"at":"1970-01-01T00:00:01Z"}"#);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastrand::Rng;
 use lockstep_ingest::admission::Kind;
+use lockstep_ingest::out::Outlets;
 use lockstep_ingest::pipeline::{BackfillOptions, Logs, Progress, StreamOptions, Target, backfill, follow, ingest};
 use lockstep_ingest::push::{Push, PushLog, PushOptions};
 use lockstep_ingest::source::{Format, Stores, locate};
@@ -315,6 +316,7 @@ impl Project<'_> {
             shape: self.course.shape,
             stop,
             clock: Arc::new(FixedClock),
+            outlets: Outlets::default(),
         }
     }
 }
