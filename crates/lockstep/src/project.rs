@@ -122,8 +122,12 @@ impl Project {
 /// # Errors
 /// Everything wrong with them.
 pub fn compile(files: &[SourceFile]) -> Result<Catalog, Vec<Diagnostic>> {
-    let next: Arc<dyn NextEvent> = Arc::new(AdmitNext);
-    Catalog::compile_with(Definitions::parse(files)?, &next)
+    Catalog::compile_with(Definitions::parse(files)?, &next_event())
+}
+
+/// What a request comes to that is an event.
+pub fn next_event() -> Arc<dyn NextEvent> {
+    Arc::new(AdmitNext)
 }
 
 /// Definitions as the store keeps them, as files.

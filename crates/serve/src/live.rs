@@ -8,6 +8,7 @@ use lockstep_model::{Clock, Error, EventTime, Generation, PartitionId, Position}
 use lockstep_store::{CutRead, Definitions, Figures, OnlineStore, SharedCut, Store};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, SourceFile};
+use lockstep_transform::next_event::NextEvent;
 
 use crate::{Lags, Served};
 
@@ -19,6 +20,7 @@ pub struct Live {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     lags: Arc<Lags>,
+    next: Arc<dyn NextEvent>,
     serving: ArcSwap<Compiled>,
     state: ArcSwap<State>,
     /// Held by who takes the next cut. Nobody waits for it: the cut before is as good for a moment.
@@ -65,15 +67,16 @@ impl std::fmt::Debug for Live {
 }
 
 impl Live {
-    /// A store, read by the newest definitions all of whose views are published; by those applied last where there are none.
+    /// A store, read by the newest definitions all of whose views are published; by those applied last where there are none. `next` decides what a request comes to
+    /// that is an event.
     ///
     /// # Errors
     /// NotFound where no definitions were applied; Invalid where this release has something against them.
-    pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, lags: Arc<Lags>) -> Result<Live, Error> {
-        let serving = Arc::new(serving(&store)?);
+    pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, lags: Arc<Lags>, next: Arc<dyn NextEvent>) -> Result<Live, Error> {
+        let serving = Arc::new(serving(&store, &next)?);
         let state = State::new(&store, &serving)?;
         let (serving, state) = (ArcSwap::new(serving), ArcSwap::from_pointee(state));
-        Ok(Live { store, clock, lags, serving, state, refreshing: Mutex::default(), pinned: Mutex::default() })
+        Ok(Live { store, clock, lags, next, serving, state, refreshing: Mutex::default(), pinned: Mutex::default() })
     }
 
     /// What time it is.
@@ -121,7 +124,7 @@ impl Live {
     /// As [`Self::new`].
     pub fn refresh(&self) -> Result<(), Error> {
         if self.store.definitions_version() != self.serving.load().version {
-            let next = serving(&self.store)?;
+            let next = serving(&self.store, &self.next)?;
             if next.version != self.serving.load().version {
                 tracing::info!(definitions = next.version, "other definitions serve");
                 self.serving.store(Arc::new(next));
@@ -160,7 +163,7 @@ impl Live {
         let found = all.iter().find(|definitions| definitions.version == version);
         let latest = all.last().map_or(0, |definitions| definitions.version);
         let unknown = || Error::not_found(format!("no definitions number {version} were applied · the newest are number {latest}"));
-        compiled(found.ok_or_else(unknown)?)
+        compiled(found.ok_or_else(unknown)?, &self.next)
     }
 
     fn pinned_sets(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Compiled>>> {
@@ -169,27 +172,27 @@ impl Live {
 }
 
 /// The definitions to serve.
-fn serving(store: &Store) -> Result<Compiled, Error> {
+fn serving(store: &Store, next: &Arc<dyn NextEvent>) -> Result<Compiled, Error> {
     let cut = store.cut();
     let history = cut.definitions_history()?;
     let latest = history.last().ok_or_else(|| Error::not_found("no definitions were applied to this store · run `lockstep apply`"))?;
     for definitions in history.iter().rev() {
-        let compiled = compiled(definitions)?;
+        let compiled = compiled(definitions, next)?;
         let served = Served::new(Arc::clone(&compiled.catalog), &cut)?;
         if compiled.catalog.views.keys().all(|view| served.generation(view).is_some()) {
             return Ok(compiled);
         }
     }
-    compiled(latest)
+    compiled(latest, next)
 }
 
-fn compiled(definitions: &Definitions) -> Result<Compiled, Error> {
+fn compiled(definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Compiled, Error> {
     let files: Vec<SourceFile> = definitions.applied.texts.iter().map(|text| SourceFile::new(text.path.clone(), text.text.clone())).collect();
     let wrong = |diagnostics: Vec<definition::Diagnostic>| {
         let first = diagnostics.first().map(ToString::to_string).unwrap_or_default();
         Error::invalid(format!("this release has something against definitions number {}: {first}", definitions.version))
     };
-    let catalog = definition::Definitions::parse(&files).and_then(Catalog::compile).map_err(wrong)?;
+    let catalog = definition::Definitions::parse(&files).and_then(|parsed| Catalog::compile_with(parsed, next)).map_err(wrong)?;
     Ok(Compiled { version: definitions.version, catalog: Arc::new(catalog) })
 }
 

@@ -4,6 +4,7 @@
 mod crash;
 #[cfg(target_os = "linux")]
 mod disk;
+mod forgotten;
 mod input;
 mod leaving;
 mod property;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::StringArray;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use lockstep_ingest::admission::Kind;
+use lockstep_ingest::admission::{AdmitNext, Kind};
 use lockstep_ingest::out::Outlets;
 use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, Progress, StreamOptions, StreamReport, Target, backfill, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores};
@@ -13,6 +13,7 @@ use lockstep_model::{Clock, Error, EventTime, StateRead, TimeMode};
 use lockstep_store::{Commit, Counters, DeadLetter, NewGeneration, OnlineStore, Store, StoreOptions};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, Definitions};
+use lockstep_transform::next_event::NextEvent;
 use lockstep_transform::tiles::{Request, Shape};
 
 #[derive(Debug, Clone, Copy)]
@@ -75,9 +76,10 @@ impl Project {
 
     /// A project of these definitions, of which the first view is meant, and these files.
     pub fn of(sql: &str, files: &[(&str, &[u8])]) -> Project {
+        let next: Arc<dyn NextEvent> = Arc::new(AdmitNext);
         let dir = tempfile::tempdir().unwrap();
         let definitions = Definitions::parse(&[definition::SourceFile::new("view.sql", sql)]).unwrap_or_else(|errors| panic!("{}", errors[0]));
-        let project = Project { dir, catalog: Catalog::compile(definitions).unwrap_or_else(|errors| panic!("{}", errors[0])) };
+        let project = Project { dir, catalog: Catalog::compile_with(definitions, &next).unwrap_or_else(|errors| panic!("{}", errors[0])) };
         files.iter().for_each(|(name, bytes)| project.write(name, bytes));
         project
     }

@@ -25,6 +25,7 @@ use crate::failure::{self, Outcome};
 use crate::feed::{self, Topics};
 use crate::output::Output;
 use crate::owned::Owned;
+use crate::project::next_event;
 
 /// How often a server looks whether it is to end, and whether other definitions serve by now.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -66,7 +67,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let sources = feed::sources(&owned)?;
     let push = if arguments.no_ingest { None } else { Some(owned.project.push_log()?) };
     let lags = Arc::new(Lags::new(sources.iter().filter(|_| push.is_some()).cloned()));
-    let live = Arc::new(Live::new(Arc::clone(&owned.store), Arc::new(SystemClock), Arc::clone(&lags))?);
+    let live = Arc::new(Live::new(Arc::clone(&owned.store), Arc::new(SystemClock), Arc::clone(&lags), next_event())?);
     let running = listen(&owned, &live, push.as_ref())?;
     let at = running.address();
     context.out.say(&format!("listening on {at}: gRPC, and JSON over HTTP"));

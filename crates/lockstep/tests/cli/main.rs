@@ -6,6 +6,7 @@ mod errors;
 mod journey;
 mod json;
 mod ledgers;
+mod next_event;
 mod plans;
 mod pushes;
 mod support;

@@ -60,7 +60,7 @@ impl Row {
 }
 
 /// The same records as Avro, the releases taking turns; what is no sale is damaged in one way or another.
-fn as_avro(records: &[Sent]) -> Vec<Sent> {
+pub fn as_avro(records: &[Sent]) -> Vec<Sent> {
     let whole = confluent(1, &Row { id: Some(1), shop: "s1".to_owned(), amount: Some(1.0), at_ms: Some(START_MS) }.as_old());
     let damaged = |number: usize, value: &[u8]| match number % 4 {
         0 => value.to_vec(),

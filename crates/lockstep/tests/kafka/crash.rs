@@ -5,7 +5,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use lockstep_testkit::effort;
 use lockstep_testkit::kafka::{Broker, Sent};
+use lockstep_testkit::registry::Registry;
 
+use crate::avro::{NEW, OLD, as_avro, avro_sales};
 use crate::leaving::{assert_letters, assert_logged, leaving};
 use crate::outcome::{assert_same, outcome};
 use crate::rows::{PARTITIONS, records, sales};
@@ -148,5 +150,28 @@ fn partitions_that_are_added_come_to_the_same_through_kills() {
     let undisturbed = Project::new(Some(broker), &sql);
     undisturbed.to_the_end().fine();
     assert_same("partitions added, killed", &outcome(&project.store()), &outcome(&undisturbed.store()));
+    project.run(&["verify"]).fine();
+}
+
+#[test]
+fn a_topic_of_avro_comes_to_the_same_through_kills() {
+    let Some((broker, _guard)) = Broker::shared() else { return };
+    let registry = Registry::start();
+    registry.put(1, OLD);
+    registry.put(2, NEW);
+    let topic = topic_name("killed-avro");
+    broker.create_topic(&topic, PARTITIONS, &[]);
+    let sql = avro_sales(&topic, &format!("&registry={}", registry.url()));
+    let project = Project::new(Some(broker), &sql);
+    let rows = as_avro(&records(0, 2000));
+    let mut killed = Killed::new(&project);
+    let kills = effort_kills(KILLS_OF_OTHERS);
+    for part in rows.chunks(rows.len().div_ceil(kills)) {
+        killed.once(|| broker.produce(&topic, part));
+    }
+    project.to_the_end().fine();
+    let undisturbed = Project::new(Some(broker), &sql);
+    undisturbed.to_the_end().fine();
+    assert_same("Avro, killed", &outcome(&project.store()), &outcome(&undisturbed.store()));
     project.run(&["verify"]).fine();
 }

@@ -8,6 +8,7 @@ mod answers;
 mod hostile;
 mod http;
 mod life;
+mod next_event;
 mod push;
 mod refusals;
 mod secure;

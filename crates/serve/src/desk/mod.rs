@@ -1,5 +1,7 @@
 //! What is asked for and what is answered, whatever the protocol.
 
+#[cfg(test)]
+mod tests;
 mod wanted;
 
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use super::relation::unknown_source;
 use super::scope::{Relation, ScopeColumn};
 use super::service::Known;
 use super::source::columns;
-use super::{Column, Diagnostic, REQUEST_TIME, Source};
+use super::{Column, Diagnostic, REQUEST_TIME, Source, Version};
 
 /// What a request gives.
 pub(super) struct RequestColumns<'a> {
@@ -95,6 +95,13 @@ fn as_event(columns: &[Column], declared: &Columns, source: &Source, statement: 
             }
             _ => {}
         }
+    }
+    if let Some(Version::Column(version)) = source.options.version
+        && let Some(version) = source.columns.get(version).filter(|version| !columns.iter().any(|column| column.name == version.name))
+    {
+        let diagnostic = statement.origin.at(declared.span).error(format!("the request lacks `{}`, the version of `{}`", version.name, source.name));
+        let note = "by it the event takes the place of what is known under its key, or gives way to that";
+        found.push(diagnostic.note(note).help(format!("add {} {}", quoted(&version.name), sql_name(&version.data_type))));
     }
     for key in source.primary_key.iter().filter_map(|index| source.columns.get(*index)) {
         if !columns.iter().any(|column| column.name == key.name) {

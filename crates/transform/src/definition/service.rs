@@ -50,6 +50,7 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
     let selected = select(written.query, Of::Service, statement, found)?;
     let request = request(written.request, known, statement, found)?;
     let joined = joins(selected, &request, known, statement, found)?;
+    check_event_is_read(written.request, &request, &joined, known, statement, found);
     let scope = joined.scope();
     let mut body =
         ServiceBody { selected, request: &request, joined: &joined, checker: Checker { statement, scope: &scope, found, near: written.name.span } };
@@ -66,6 +67,31 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
         outputs,
         defaults,
     })
+}
+
+/// A request that is an event is one for the sake of the views that read its source.
+fn check_event_is_read(
+    written: &Request,
+    request: &RequestColumns<'_>,
+    joined: &Joins<'_>,
+    known: &Known<'_>,
+    statement: &Statement,
+    found: &mut Vec<Diagnostic>,
+) {
+    let Some(source) = request.source else { return };
+    let reads = |view: &&View| view.branches.iter().any(|branch| branch.source == source.name);
+    if joined.joins.iter().filter_map(|join| known.views.get(&join.view)).any(|view| reads(&view)) {
+        return;
+    }
+    let span = written.source.as_ref().map_or(written.span, |name| name.span);
+    let diagnostic =
+        statement.origin.at(span).error(format!("the request is the next event of `{}`, and no view that is joined reads that", source.name));
+    let mut readers = known.views.values().filter(reads).map(|view| view.name.as_str()).peekable();
+    let diagnostic = match readers.peek() {
+        Some(_) => diagnostic.note(format!("views that read it: {}", readers.collect::<Vec<_>>().join(", "))),
+        None => diagnostic.note("no view reads it"),
+    };
+    found.push(diagnostic.help("join one of its views, or write REQUEST (…) with the columns that a request gives"));
 }
 
 const DEFAULT: &str = "default.";

@@ -146,6 +146,27 @@ impl Case {
         self
     }
 
+    /// Rows of source `a` that have not arrived, each with a moment at which it would not be late: some of known keys, some that are there already.
+    pub fn requests(&self, rng: &mut Rng, count: usize) -> Vec<(Row, i64)> {
+        let known: Vec<&Row> = self.rows.iter().map(|(_, row)| row).filter(|row| row.source == 0 && !row.is_garbage()).collect();
+        let mut newest = self.base + self.step * 45;
+        let mut one = || {
+            newest += self.step * rng.i64(0..3);
+            let at = if self.sources[0].lateness.is_none() { self.base + self.step * rng.i64(-50..=50) } else { newest };
+            match (rng.usize(..4), known.get(rng.usize(..known.len().max(1)))) {
+                (0, Some(row)) => ((*row).clone(), row.time.filter(|time| *time < newest && self.sources[0].lateness.is_none()).unwrap_or(at)),
+                (1, _) => {
+                    let mut row = self.row(rng, 0, 100);
+                    row.clear("id");
+                    row.bare("id", 1_000_000 + rng.i64(0..9));
+                    (row, at)
+                }
+                _ => (self.row(rng, 0, known.len().max(2)), at),
+            }
+        };
+        (0..count).map(|_| one()).collect()
+    }
+
     fn place(&self, rng: &mut Rng, in_history: usize) -> Place {
         if rng.usize(..100) < in_history { Place::History(rng.usize(..FILES)) } else { Place::Log(rng.usize(..LOGS)) }
     }

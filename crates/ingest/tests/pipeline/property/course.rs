@@ -246,6 +246,13 @@ impl<'c> Project<'c> {
         Ok(())
     }
 
+    /// Reads on in a log of its own.
+    pub fn follow_file(&self, name: &str) -> Result<(), Error> {
+        let file = locate(name, self.dir.path(), &Stores::local())?.remove(0);
+        let options = self.stream_options(Arc::default());
+        ingest(self.store(), self.catalog, std::slice::from_ref(&self.target), &file, &options, &mut |_| {}).map(drop)
+    }
+
     /// Reads on in a log; whether it is read to its end.
     fn log(&self, log: usize, stops_after: Option<usize>) -> Result<bool, Error> {
         let (stop, mut observe) = stop_after(stops_after);

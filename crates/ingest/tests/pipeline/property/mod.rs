@@ -7,6 +7,7 @@ mod case;
 mod course;
 mod files;
 mod outcome;
+mod requests;
 mod rows;
 
 use std::collections::BTreeMap;
