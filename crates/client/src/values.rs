@@ -112,7 +112,7 @@ readable! {
 impl<T: FromValues> FromValues for Vec<Option<T>> {
     fn from_values(values: &Values) -> Result<Vec<Option<Self>>, WrongType> {
         let Lists { lengths, items }: &Lists = match &values.values {
-            Some(Kind::Lists(lists)) => &**lists,
+            Some(Kind::Lists(lists)) => lists,
             None => return Ok(values.nulls.iter().map(|_| None).collect()),
             Some(other) => return Err(WrongType { found: name(other), wanted: "lists" }),
         };

@@ -135,7 +135,7 @@ impl Catalog {
 
 /// Who does not know of admission.
 #[derive(Debug)]
-struct NoEvents;
+pub struct NoEvents;
 
 impl NextEvent for NoEvents {
     fn admit(

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use arrow::array::{ArrayRef, StringArray};
 use lockstep_model::{Clock, EventTime};
 use lockstep_store::{Commit, DefinitionText, NewDefinitions, NewGeneration, OnlineStore, Store, StoreOptions};
-use lockstep_transform::catalog::Catalog;
+use lockstep_transform::catalog::{Catalog, NoEvents};
 use lockstep_transform::definition::{Definitions, SourceFile};
 
 use super::{Wanted, answer, moments_of, rows_of};
@@ -45,7 +45,7 @@ fn live(dir: &std::path::Path, lags: &Arc<Lags>, clock: &Arc<Hand>) -> Live {
         let generation = store.create_generation(new).unwrap().generation;
         store.publish(vec![Commit::new(generation, store.epoch())]).unwrap();
     }
-    Live::new(store, Arc::clone(clock) as Arc<dyn Clock>, Arc::clone(lags)).unwrap()
+    Live::new(store, Arc::clone(clock) as Arc<dyn Clock>, Arc::clone(lags), Arc::new(NoEvents)).unwrap()
 }
 
 /// Which outputs of `both` are stale at each moment.
