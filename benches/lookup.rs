@@ -11,7 +11,7 @@ use lockstep_serve::{LookupRequest, Served};
 use lockstep_store::OnlineStore;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::ReadStats;
-use support::{HOUR, Payments, SPAN, START, at_best, compile, fill, heading, open, row, source, targets, thread_seconds, view};
+use support::{HOUR, Payments, SPAN, START, at_best, compile, fill, heading, lookup_options, open, row, source, targets, thread_seconds, view};
 
 const LOOKUPS: usize = 2_000;
 
@@ -121,14 +121,7 @@ fn request(asked: &[(i64, i64)]) -> (RecordBatch, Vec<i64>) {
 /// Microseconds for one MultiGet of `values` values of 256 bytes for each of `batch` entities, per entity, with the store's own settings of RocksDB.
 fn floor(dir: &Path, values: usize, batch: usize) -> f64 {
     const ENTITIES: u64 = 10_000;
-    let mut options = rocksdb::Options::default();
-    options.create_if_missing(true);
-    let mut blocks = rocksdb::BlockBasedOptions::default();
-    blocks.set_block_cache(&rocksdb::Cache::new_hyper_clock_cache(256 << 20, 0));
-    blocks.set_block_size(8 << 10);
-    blocks.set_hybrid_ribbon_filter(10.0, 1);
-    blocks.set_data_block_index_type(rocksdb::DataBlockIndexType::BinaryAndHash);
-    options.set_block_based_table_factory(&blocks);
+    let options = lookup_options();
     let path = dir.join(format!("floor-{values}-{batch}"));
     let family = rocksdb::ColumnFamilyDescriptor::new("default", options.clone());
     let db = rocksdb::DB::open_cf_descriptors(&options, path, [family]).expect("a database");

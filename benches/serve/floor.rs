@@ -18,6 +18,8 @@ use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
+use crate::support::lookup_options;
+
 /// Values that a row takes: one for each window, of 256 bytes, as beside lookups in process.
 const VALUES: usize = 3;
 const ENTITIES: u64 = 100_000;
@@ -46,14 +48,7 @@ struct Reads {
 
 impl Reads {
     fn new(dir: &Path, rows: usize, reply: &[u8]) -> Reads {
-        let mut options = rocksdb::Options::default();
-        options.create_if_missing(true);
-        let mut blocks = rocksdb::BlockBasedOptions::default();
-        blocks.set_block_cache(&rocksdb::Cache::new_hyper_clock_cache(256 << 20, 0));
-        blocks.set_block_size(8 << 10);
-        blocks.set_hybrid_ribbon_filter(10.0, 1);
-        blocks.set_data_block_index_type(rocksdb::DataBlockIndexType::BinaryAndHash);
-        options.set_block_based_table_factory(&blocks);
+        let options = lookup_options();
         let path = dir.with_extension(std::process::id().to_string());
         let family = rocksdb::ColumnFamilyDescriptor::new("default", options.clone());
         let db = rocksdb::DB::open_cf_descriptors(&options, path, [family]).expect("a database");

@@ -176,6 +176,19 @@ pub fn raw_database(path: &Path) -> rocksdb::DB {
     rocksdb::DB::open(&options, path).expect("a database")
 }
 
+/// RocksDB for values that are looked up, with the store's own settings.
+pub fn lookup_options() -> rocksdb::Options {
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    let mut blocks = rocksdb::BlockBasedOptions::default();
+    blocks.set_block_cache(&rocksdb::Cache::new_hyper_clock_cache(256 << 20, 0));
+    blocks.set_block_size(8 << 10);
+    blocks.set_hybrid_ribbon_filter(10.0, 1);
+    blocks.set_data_block_index_type(rocksdb::DataBlockIndexType::BinaryAndHash);
+    options.set_block_based_table_factory(&blocks);
+    options
+}
+
 /// What any store of events would have to do: an event by entity and time, and its key.
 pub fn put_twice(db: &rocksdb::DB, rows: &RecordBatch) {
     let (ids, accounts) = (rows.column(0).as_primitive::<Int64Type>(), rows.column(1).as_primitive::<Int64Type>());

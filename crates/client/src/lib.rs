@@ -25,4 +25,4 @@ pub mod proto {
 }
 
 pub use client::{Answer, Bearer, Client, ConnectError, Feature, Request, Security, UnknownFeature};
-pub use values::{Column, FromValues, WrongType};
+pub use values::{Column, FromValues, WrongType, kind_name};

@@ -92,7 +92,7 @@ macro_rules! readable {
                 match &values.values {
                     Some(Kind::$kind(found)) => Ok(with_nulls(found.values.iter().map($read), &values.nulls)),
                     None => Ok(values.nulls.iter().map(|_| None).collect()),
-                    Some(other) => Err(WrongType { found: name(other), wanted: $name }),
+                    Some(other) => Err(WrongType { found: kind_name(other), wanted: $name }),
                 }
             }
         }
@@ -114,7 +114,7 @@ impl<T: FromValues> FromValues for Vec<Option<T>> {
         let Lists { lengths, items }: &Lists = match &values.values {
             Some(Kind::Lists(lists)) => lists,
             None => return Ok(values.nulls.iter().map(|_| None).collect()),
-            Some(other) => return Err(WrongType { found: name(other), wanted: "lists" }),
+            Some(other) => return Err(WrongType { found: kind_name(other), wanted: "lists" }),
         };
         let mut items = items.as_deref().map_or_else(|| Ok(Vec::new()), T::from_values)?.into_iter();
         Ok(with_nulls(lengths.iter().map(|&length| items.by_ref().take(length as usize).collect()), &values.nulls))
@@ -131,7 +131,8 @@ fn with_nulls<T>(values: impl Iterator<Item = T>, nulls: &[u32]) -> Vec<Option<T
     read
 }
 
-fn name(kind: &Kind) -> &'static str {
+/// What values are called in messages.
+pub fn kind_name(kind: &Kind) -> &'static str {
     match kind {
         Kind::Booleans(_) => "booleans",
         Kind::Ints(_) => "ints",

@@ -25,6 +25,16 @@ pub(crate) fn rocks(dir: &Path, doing: &str, error: rocksdb::Error) -> Error {
     explained.caused_by(error)
 }
 
+/// Whether a failure is that there was one before.
+pub(crate) fn is_aftermath(error: &rocksdb::Error) -> bool {
+    error.to_string().contains("Writer has previous error")
+}
+
+/// Whether the disk refused to take something.
+pub(crate) fn is_of_disk(error: &rocksdb::Error) -> bool {
+    error.kind() == ErrorKind::IOError && !is_aftermath(error)
+}
+
 /// Explains a failure of the file system while `doing` (a verb phrase) at `path`.
 pub(crate) fn io(path: &Path, doing: &str, error: io::Error) -> Error {
     let path = path.display();

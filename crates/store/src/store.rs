@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lockstep_model::{Error, EventTime};
 use rocksdb::checkpoint::Checkpoint;
@@ -38,6 +38,8 @@ pub struct Store {
     /// Held while files of a bulk load are moved in.
     pub(crate) ingesting: Mutex<()>,
     book: Mutex<Book>,
+    /// The first failure of the disk.
+    failed: OnceLock<rocksdb::Error>,
     /// Last, so that nobody else can open the store before RocksDB is closed.
     _owner: OwnerLock,
 }
@@ -75,7 +77,17 @@ impl Store {
         let expiry = Expiry::default();
         let db = open_database(&dir, &options, &memory, &expiry)?;
         let bulk_tables = [STATE, KEYS].map(|name| tuning::bulk_tables(name, &options, &memory));
-        let store = Store { db, dir, options, expiry, bulk_tables, ingesting: Mutex::default(), book: Mutex::default(), _owner: owner };
+        let store = Store {
+            db,
+            dir,
+            options,
+            expiry,
+            bulk_tables,
+            ingesting: Mutex::default(),
+            book: Mutex::default(),
+            failed: OnceLock::new(),
+            _owner: owner,
+        };
         store.start()?;
         Ok(Claim::Owned(Box::new(store)))
     }
@@ -232,9 +244,18 @@ impl Store {
         self.dir.join(BULK)
     }
 
-    /// Explains a failure while `doing` (a verb phrase).
+    /// Explains a failure while `doing` (a verb phrase). After one, RocksDB refuses to write and says no more than that there was one: what it was is remembered, so that
+    /// whoever is told, on whatever thread, is told that.
     pub(crate) fn explain(&self, doing: &str, error: rocksdb::Error) -> Error {
-        explain::rocks(&self.dir, doing, error)
+        match self.failed.get() {
+            Some(first) if explain::is_aftermath(&error) => explain::rocks(&self.dir, doing, first.clone()),
+            _ => {
+                if explain::is_of_disk(&error) {
+                    let _ = self.failed.set(error.clone());
+                }
+                explain::rocks(&self.dir, doing, error)
+            }
+        }
     }
 }
 

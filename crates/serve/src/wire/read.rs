@@ -12,6 +12,7 @@ use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, FieldRef, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, UInt8Type,
     UInt16Type, UInt32Type,
 };
+use lockstep_client::kind_name;
 use lockstep_client::proto::values::Values as Kind;
 use lockstep_client::proto::{self, Lists};
 use lockstep_model::{Error, EventTime};
@@ -31,7 +32,7 @@ pub fn array(values: &proto::Values, data_type: &DataType) -> Result<ArrayRef, E
         return if values.nulls.iter().copied().eq(0..rows as u32) { Ok(new_null_array(data_type, rows)) } else { Err(no_values()) };
     };
     let nulls = Nulls::new(&values.nulls, len(kind))?;
-    let wrong = || Error::invalid(format!("it is {}, and {} were given", sql_name(data_type), name(kind)));
+    let wrong = || Error::invalid(format!("it is {}, and {} were given", sql_name(data_type), kind_name(kind)));
     Ok(match (data_type, kind) {
         (DataType::Boolean, Kind::Booleans(given)) => Arc::new(BooleanArray::new(given.values.clone().into(), nulls.buffer())),
         (DataType::Int8, _) => ints::<Int8Type>(kind, &nulls).ok_or_else(wrong)??,
@@ -77,20 +78,6 @@ fn len(kind: &Kind) -> usize {
         Kind::Binaries(given) => given.values.len(),
         Kind::Intervals(given) => given.values.len(),
         Kind::Lists(given) => given.lengths.len(),
-    }
-}
-
-fn name(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::Booleans(_) => "booleans",
-        Kind::Ints(_) => "ints",
-        Kind::Uints(_) => "unsigned ints",
-        Kind::Floats(_) => "floats",
-        Kind::Doubles(_) => "doubles",
-        Kind::Strings(_) => "strings",
-        Kind::Binaries(_) => "binaries",
-        Kind::Intervals(_) => "intervals",
-        Kind::Lists(_) => "lists",
     }
 }
 
