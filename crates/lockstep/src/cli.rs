@@ -19,6 +19,8 @@ Examples:
   lockstep ingest --from log.ndjson apply a log
   lockstep serve                    apply what comes, and answer
   lockstep get card_activity card=7 look features up
+  lockstep train delay_v1 --spine labels.parquet --out train/
+                                    a training set: features as they were then
   lockstep verify                   is what is served what history says?
   lockstep status                   how far the store has come
 
@@ -106,6 +108,9 @@ pub enum Verb {
     Ingest(verbs::ingest::Arguments),
     Serve(verbs::serve::Arguments),
     Get(verbs::get::Arguments),
+    Train(verbs::train::Arguments),
+    Diff(verbs::diff::Arguments),
+    Sql(verbs::sql::Arguments),
     Verify(verbs::verify::Arguments),
     Status(verbs::status::Arguments),
     DeadLetters(verbs::dead_letters::Arguments),

@@ -64,6 +64,8 @@ pub struct Memory {
     pub write_buffer: ByteSize,
     /// Of the history that a backfill sorts at once; a larger one is loaded step by step, which takes longer.
     pub backfill: ByteSize,
+    /// Of the histories that a training set is made from; a half of it is for what is remembered of their primary keys while they are read.
+    pub train: ByteSize,
 }
 
 impl Default for Config {
@@ -84,7 +86,7 @@ impl Default for Config {
 
 impl Default for Memory {
     fn default() -> Self {
-        Memory { cache: ByteSize(256 << 20), write_buffer: ByteSize(64 << 20), backfill: ByteSize(1 << 30) }
+        Memory { cache: ByteSize(256 << 20), write_buffer: ByteSize(64 << 20), backfill: ByteSize(1 << 30), train: ByteSize(8 << 30) }
     }
 }
 

@@ -20,6 +20,7 @@ mod output;
 mod owned;
 mod progress;
 mod project;
+mod query;
 mod requests;
 mod schemas;
 mod serving;
@@ -28,6 +29,7 @@ mod table;
 #[allow(dead_code, reason = "a vocabulary that verbs share: sizes, spans, ages")]
 mod text;
 mod touched;
+mod train;
 mod usage;
 mod verbs;
 mod verify;
@@ -67,6 +69,9 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::Ingest(args) => verbs::ingest::run(context, &args),
         Verb::Serve(args) => verbs::serve::run(context, &args),
         Verb::Get(args) => verbs::get::run(context, &args),
+        Verb::Diff(args) => verbs::diff::run(context, &args),
+        Verb::Sql(args) => verbs::sql::run(context, &args),
+        Verb::Train(args) => verbs::train::run(context, &args),
         Verb::Verify(args) => verbs::verify::run(context, &args),
         Verb::Status(args) => verbs::status::run(context, &args),
         Verb::DeadLetters(args) => verbs::dead_letters::run(context, &args),

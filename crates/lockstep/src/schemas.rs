@@ -48,6 +48,9 @@ pub fn all() -> Vec<Named> {
         Named { name: "applied_log", about: "lockstep applied-log --json", schema: schema_for!(verbs::applied_log::AppliedLogs) },
         Named { name: "drop", about: "lockstep drop --json", schema: schema_for!(verbs::drop::Dropped) },
         Named { name: "verify", about: "lockstep verify --json", schema: schema_for!(Verified) },
+        Named { name: "train", about: "lockstep train --json", schema: schema_for!(verbs::train::Trained) },
+        Named { name: "diff", about: "lockstep diff --json", schema: schema_for!(verbs::diff::SetsDiffer) },
+        Named { name: "manifest", about: "manifest.json of a training set", schema: schema_for!(crate::train::Manifest) },
         Named { name: "columns", about: "lockstep schema --service or --view, with --json", schema: schema_for!(verbs::schema::Columns) },
     ]);
     all

@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use lockstep_model::Error;
+use lockstep_model::codec::CodecError;
 use lockstep_model::state::{ENTITY_KEY_LEN_MAX, shard_of};
 
 use crate::tiles::node::Row;
@@ -65,6 +66,38 @@ struct Entry {
     shard: u16,
     comes: bool,
     is_bounded: bool,
+}
+
+/// Bytes of an entry that is put aside.
+const ENTRY_LEN: usize = 16;
+
+impl Entry {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.start.to_le_bytes());
+        out.extend_from_slice(&self.args_len.to_le_bytes());
+        out.extend_from_slice(&self.entity_len.to_le_bytes());
+        out.extend_from_slice(&self.key_len.to_le_bytes());
+        out.extend_from_slice(&self.shard.to_le_bytes());
+        out.extend_from_slice(&[u8::from(self.comes), u8::from(self.is_bounded)]);
+    }
+
+    fn read(bytes: &[u8; ENTRY_LEN]) -> Entry {
+        let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, comes, is_bounded] = bytes;
+        Entry {
+            start: u32::from_le_bytes([a, b, c, d]),
+            args_len: u32::from_le_bytes([e, f, g, h]),
+            entity_len: u16::from_le_bytes([i, j]),
+            key_len: u16::from_le_bytes([k, l]),
+            shard: u16::from_le_bytes([m, n]),
+            comes: comes != 0,
+            is_bounded: is_bounded != 0,
+        }
+    }
+
+    /// Where it ends among the bytes of its piece.
+    fn end(&self) -> usize {
+        self.start as usize + usize::from(self.entity_len) + usize::from(self.key_len) + self.args_len as usize
+    }
 }
 
 impl Piece {
@@ -255,6 +288,48 @@ impl StagedChanges {
             visit(&mut changes)?;
         }
         Ok(())
+    }
+
+    /// Takes all changes out, in pieces of bytes that [`Self::put_piece`] takes in again, each with its bucket.
+    ///
+    /// # Errors
+    /// As `write` does.
+    pub fn take_pieces<E>(&mut self, mut write: impl FnMut(usize, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut bytes = Vec::new();
+        for (number, Bucket(pieces)) in self.buckets.iter_mut().enumerate() {
+            for piece in std::mem::take(pieces) {
+                bytes.clear();
+                bytes.extend_from_slice(&(piece.entries.len() as u32).to_le_bytes());
+                piece.entries.iter().for_each(|entry| entry.write(&mut bytes));
+                bytes.extend_from_slice(&piece.bytes);
+                if !piece.entries.is_empty() {
+                    write(number, &bytes)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a piece behind the others of its bucket: the bytes are those that it was taken out in.
+    ///
+    /// # Errors
+    /// Where they are others.
+    pub fn put_piece(&mut self, bucket: usize, bytes: &[u8]) -> Result<(), CodecError> {
+        let torn = || CodecError::new("changes that were put aside are torn");
+        let (count, rest) = bytes.split_first_chunk::<4>().ok_or_else(torn)?;
+        let count = u32::from_le_bytes(*count) as usize;
+        let (entries, bytes) = rest.split_at_checked(count * ENTRY_LEN).ok_or_else(torn)?;
+        let entries: Vec<Entry> = entries.as_chunks::<ENTRY_LEN>().0.iter().map(Entry::read).collect();
+        if entries.iter().any(|entry| entry.end() > bytes.len() || (entry.is_bounded && entry.start < 16)) {
+            return Err(torn());
+        }
+        self.buckets.get_mut(bucket).ok_or_else(torn)?.0.push(Piece { bytes: bytes.to_vec(), entries });
+        Ok(())
+    }
+
+    /// Takes the changes of each bucket away, to be worked on by themselves; each is the only bucket of what is returned.
+    pub fn into_buckets(self) -> Vec<StagedChanges> {
+        self.buckets.into_iter().map(|bucket| StagedChanges { buckets: vec![bucket], shift: 16, null_keys: 0, failed: 0 }).collect()
     }
 
     /// Empties this and keeps some of the memory.

@@ -11,6 +11,8 @@ pub mod definition;
 pub mod eval;
 pub mod next_event;
 pub mod oracle;
+pub mod point_in_time;
+pub mod profile;
 pub mod service;
 pub mod tiles;
 pub mod transformation;

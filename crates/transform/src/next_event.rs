@@ -64,7 +64,8 @@ impl fmt::Debug for ViewState<'_> {
 /// How requests of a service are events.
 #[derive(Debug)]
 pub struct RequestAs {
-    pub(crate) source: Arc<SourcePlan>,
+    /// The source.
+    pub source: Arc<SourcePlan>,
     pub(crate) next: Arc<dyn NextEvent>,
     /// Per declared column of the source: the request's column; `None` where a request does not give it.
     columns: Vec<Option<usize>>,

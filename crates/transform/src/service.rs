@@ -253,7 +253,22 @@ impl ServicePlan {
         let mut read = |at: usize, requests: &[Request<'_>], touched: Option<&mut Vec<Touch>>| -> Result<Features, Error> {
             self.joins[at].transformation.read_at(states[at], requests, mode, touched)
         };
-        self.answer_by(&mut read, request, moments, touches)
+        self.answer_by(&mut read, request, moments, true, touches)
+    }
+
+    /// As [`Self::answer`], where `read_view` reads the view of a join for all requests: how many moments are read at once is for whoever has the events. Event times
+    /// are left out, and a request is what it is in the spine: whether its own event counts is for its view's events to say.
+    ///
+    /// # Errors
+    /// Invalid where the request's columns are not the declared ones; as `read_view` does.
+    pub fn answer_with(
+        &self,
+        read_view: &mut dyn FnMut(usize, &[Request<'_>]) -> Result<Features, Error>,
+        request: &RecordBatch,
+        moments: &[i64],
+    ) -> Result<Answer, Error> {
+        let mut read = |at: usize, requests: &[Request<'_>], _: Option<&mut Vec<Touch>>| read_view(at, requests);
+        self.answer_by(&mut read, request, moments, false, None)
     }
 
     /// As [`Self::answer`], of requests that are the next events of a source: each sees its own event, as if it had arrived just before.
@@ -275,7 +290,7 @@ impl ServicePlan {
         let mut read = |at: usize, requests: &[Request<'_>], touched: Option<&mut Vec<Touch>>| -> Result<Features, Error> {
             events.read(&self.joins[at].transformation, views[at], requests, mode, touched)
         };
-        self.answer_by(&mut read, request, moments, touches)
+        self.answer_by(&mut read, request, moments, true, touches)
     }
 
     fn check_states(&self, states: usize) -> Result<(), Error> {
@@ -296,6 +311,7 @@ impl ServicePlan {
         read_view: &mut dyn FnMut(usize, &[Request<'_>], Option<&mut Vec<Touch>>) -> Result<Features, Error>,
         request: &RecordBatch,
         moments: &[i64],
+        with_event_times: bool,
         mut touches: Option<&mut Vec<Vec<Touch>>>,
     ) -> Result<Answer, Error> {
         self.check_request(request)?;
@@ -324,7 +340,7 @@ impl ServicePlan {
         };
         read.iter().for_each(|features| answer.stats += features.stats);
         for output in &self.outputs {
-            output.answer(&batch, &read, &mut answer)?;
+            output.answer(&batch, &read, with_event_times, &mut answer)?;
         }
         Ok(answer)
     }
@@ -358,7 +374,7 @@ impl ServicePlan {
 }
 
 impl Output {
-    fn answer(&self, batch: &RecordBatch, read: &[Features], answer: &mut Answer) -> Result<(), Error> {
+    fn answer(&self, batch: &RecordBatch, read: &[Features], with_event_times: bool, answer: &mut Answer) -> Result<(), Error> {
         let Evaluated { values, failed } = self.expr.evaluate(batch)?;
         let rows = batch.num_rows();
         let failed = |row: usize| failed.as_ref().is_some_and(|failed| failed.value(row));
@@ -373,8 +389,10 @@ impl Output {
             }
         };
         answer.statuses.push((0..rows).map(status).collect());
-        let event_time = |row: usize| self.inputs.iter().map(|&(join, _)| read[join].newest[row]).min().flatten();
-        answer.event_times.push((0..rows).map(event_time).collect());
+        if with_event_times {
+            let event_time = |row: usize| self.inputs.iter().map(|&(join, _)| read[join].newest[row]).min().flatten();
+            answer.event_times.push((0..rows).map(event_time).collect());
+        }
         let (values, filled_by) = self.fill(values)?;
         answer.columns.push(values);
         answer.filled_by.push(filled_by);

@@ -163,7 +163,7 @@ impl Transformation {
     }
 
     /// Turns values of window calls into features.
-    fn finish(&self, values: Values, requests: &[Request<'_>]) -> Result<Features, Error> {
+    pub(crate) fn finish(&self, values: Values, requests: &[Request<'_>]) -> Result<Features, Error> {
         let Values { columns, errors, newest, stats } = values;
         // What a request's status is whatever the feature, if any.
         let absent: Vec<Option<Status>> = requests.iter().zip(&newest).map(|(request, newest)| self.absent(request.at, *newest)).collect();

@@ -4,6 +4,7 @@
 //! and which rows its clock put aside.
 
 mod log;
+pub mod training;
 mod visible;
 
 use std::collections::{BTreeMap, BTreeSet};

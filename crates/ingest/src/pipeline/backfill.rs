@@ -13,7 +13,7 @@ use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::definition::BatchFormat;
 use lockstep_transform::tiles::Shape;
 
-use super::history::{History, Read};
+use super::history::{History, Staged};
 use super::load::load;
 use super::step::Target;
 use super::stream::{StreamOptions, ingest};
@@ -66,7 +66,7 @@ pub struct BackfillReport {
 }
 
 /// A file of a source's history.
-pub(super) struct HistoryFile {
+pub(crate) struct HistoryFile {
     pub(super) source: Arc<SourcePlan>,
     pub(super) file: SourceFile,
     pub(super) format: Format,
@@ -86,17 +86,17 @@ pub fn backfill(
 ) -> Result<BackfillReport, Error> {
     let files = history_files(catalog, targets, options)?;
     if !begun_incrementally(store, targets)? {
-        match History::read(&files, catalog, targets, options, memory_bytes(store, targets, options)?, observe)? {
-            Read::Whole(history) => return load(history, store, targets, options, observe),
-            Read::Stopped { rows } => return Ok(BackfillReport { rows, stopped: true, ..BackfillReport::default() }),
-            Read::TooLarge => {}
+        match History::read(&files, catalog, targets, options, memory_bytes(store, targets, options)?, None, observe)? {
+            Staged::Whole(history) => return load(history, store, targets, options, observe),
+            Staged::Stopped { rows } => return Ok(BackfillReport { rows, stopped: true, ..BackfillReport::default() }),
+            Staged::TooLarge => {}
         }
     }
     incrementally(store, catalog, targets, &files, options, observe)
 }
 
 /// The files of all sources that targets read, in the order of their definitions.
-fn history_files(catalog: &Catalog, targets: &[Target], options: &BackfillOptions) -> Result<Vec<HistoryFile>, Error> {
+pub(crate) fn history_files(catalog: &Catalog, targets: &[Target], options: &BackfillOptions) -> Result<Vec<HistoryFile>, Error> {
     let mut files = Vec::new();
     let is_read = |source: &SourcePlan| targets.iter().any(|target| target.branches_of(&source.name).next().is_some());
     for source in catalog.sources.values().filter(|source| is_read(source)) {

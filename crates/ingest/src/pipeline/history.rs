@@ -15,6 +15,7 @@ use lockstep_transform::catalog::Catalog;
 use lockstep_transform::changes::StagedChanges;
 
 use super::backfill::{BackfillOptions, HistoryFile};
+use super::spill::{Spill, Spilling};
 use super::step::{Pending, Picked, Target};
 use super::stream::{dialect_of, schema_of};
 use super::{Observer, Progress, history_partition};
@@ -28,29 +29,31 @@ pub(super) const BUCKETS: u32 = 256;
 const ROUND_ROWS: usize = 1 << 16;
 
 /// How reading a history ended.
-pub(super) enum Read {
+pub(crate) enum Staged {
     Whole(History),
     TooLarge,
     Stopped { rows: u64 },
 }
 
 /// A whole history.
-pub(super) struct History {
+pub(crate) struct History {
     /// Rows of the inputs passed.
-    pub(super) rows: u64,
+    pub(crate) rows: u64,
     /// What was read, for the job's fingerprint.
     pub(super) inputs: String,
     /// Per target: what its commit carries, without staged changes.
-    pub(super) pending: Vec<Pending>,
-    pub(super) shares: Vec<KeyShare>,
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) shares: Vec<KeyShare>,
 }
 
 /// What a share of the primary keys comes to.
-pub(super) struct KeyShare {
+pub(crate) struct KeyShare {
     /// Per source: what is remembered of its keys.
-    pub(super) keys: BTreeMap<String, MemoryKeyIndex>,
+    pub(crate) keys: BTreeMap<String, MemoryKeyIndex>,
     /// Per target.
-    pub(super) pending: Vec<Pending>,
+    pub(crate) pending: Vec<Pending>,
+    /// Per target: staged changes that were put aside, all of them before those that are pending.
+    pub(crate) spills: Vec<Option<Spill>>,
 }
 
 /// What the shares are given to do, in order.
@@ -113,22 +116,27 @@ impl History {
     ///
     /// # Errors
     /// As reading does.
-    pub(super) fn read(
+    pub(crate) fn read(
         files: &[HistoryFile],
         catalog: &Catalog,
         targets: &[Target],
         options: &BackfillOptions,
         memory_bytes: usize,
+        spilling: Option<&Spilling>,
         observe: &mut Observer<'_>,
-    ) -> Result<Read, Error> {
+    ) -> Result<Staged, Error> {
         let pending = || targets.iter().map(|_| Pending { staged: StagedChanges::in_buckets(BUCKETS), ..Pending::default() }).collect();
-        let mut shares: Vec<KeyShare> = (0..options.threads.max(1)).map(|_| KeyShare { keys: BTreeMap::new(), pending: pending() }).collect();
+        let share = || KeyShare { keys: BTreeMap::new(), pending: pending(), spills: targets.iter().map(|_| None).collect() };
+        let mut shares: Vec<KeyShare> = (0..options.threads.max(1)).map(|_| share()).collect();
+        let (pass, passes) = spilling.map_or((0, 1), |spilling| spilling.pass);
+        let first = pass * shares.len();
+        let all_shares = passes * shares.len();
         let mut whole = History { rows: 0, inputs: String::new(), pending: targets.iter().map(|_| Pending::default()).collect(), shares: Vec::new() };
         // A file may hold the rows of several sources, of which one is read here.
         let declared: Vec<String> = catalog.sources.keys().cloned().collect();
         let ended = thread::scope(|scope| {
             let workers: Vec<Worker<'_, '_>> =
-                shares.iter_mut().enumerate().map(|(number, share)| Worker::new(scope, number, share, targets)).collect();
+                shares.iter_mut().enumerate().map(|(number, share)| Worker::new(scope, first + number, share, targets, spilling)).collect();
             let read = files.iter().try_for_each(|history| {
                 let request = ReadRequest {
                     batch_rows: options.batch_rows,
@@ -137,7 +145,7 @@ impl History {
                     ..ReadRequest::new(schema_of(&history.source), history.format)
                 };
                 match Input::new(history, request, targets, options) {
-                    Ok(Some(input)) => whole.file(input, &workers, memory_bytes, observe),
+                    Ok(Some(input)) => whole.file(input, &workers, all_shares, memory_bytes, observe),
                     Ok(None) => Ok(()),
                     Err(error) => Err(Err(error)),
                 }
@@ -153,10 +161,10 @@ impl History {
         // Workers are behind the reader, and so was what it knew of their size.
         let size: usize = whole.shares.iter().map(KeyShare::size).sum();
         Ok(match ended {
-            None if size > memory_bytes => Read::TooLarge,
-            None => Read::Whole(whole),
-            Some(Ended::Stopped) => Read::Stopped { rows: whole.rows },
-            Some(Ended::TooLarge) => Read::TooLarge,
+            None if size > memory_bytes => Staged::TooLarge,
+            None => Staged::Whole(whole),
+            Some(Ended::Stopped) => Staged::Stopped { rows: whole.rows },
+            Some(Ended::TooLarge) => Staged::TooLarge,
             Some(Ended::Broken) => return Err(Error::internal("a thread of a backfill ended early")),
         })
     }
@@ -166,6 +174,7 @@ impl History {
         &mut self,
         mut input: Input<'a>,
         workers: &[Worker<'_, 'a>],
+        all_shares: usize,
         memory_bytes: usize,
         observe: &mut Observer<'_>,
     ) -> Result<(), Result<Ended, Error>> {
@@ -173,11 +182,11 @@ impl History {
         let give = |work: &dyn Fn() -> Work<'a>| workers.iter().try_for_each(|worker| worker.work.send(work()).map_err(|_| Ok(Ended::Broken)));
         if let Some(rows) = input.reader.progress().rows_total {
             // The footer may say anything; what it exceeds the bound by is grown into.
-            let keys = usize::try_from(rows).unwrap_or(usize::MAX).min(1 << 26) / workers.len();
+            let keys = usize::try_from(rows).unwrap_or(usize::MAX).min(1 << 26) / all_shares;
             let (source, ordinal) = (input.file.history.source.name.as_str(), input.file.admission.ordinal());
             give(&|| Work::Room { source, ordinal, keys: keys + keys / 64 })?;
         }
-        while let Some(mut round) = input.round(workers.len()).map_err(Err)? {
+        while let Some(mut round) = input.round(all_shares).map_err(Err)? {
             self.rows += round.rows;
             self.tell(&mut round);
             let round = Arc::new(round);
@@ -233,7 +242,7 @@ impl History {
 
 impl<'s, 'a> Worker<'s, 'a> {
     /// Starts the thread of a share.
-    fn new<'e>(scope: &'s Scope<'s, 'e>, number: usize, share: &'s mut KeyShare, targets: &'s [Target]) -> Self
+    fn new<'e>(scope: &'s Scope<'s, 'e>, number: usize, share: &'s mut KeyShare, targets: &'s [Target], spilling: Option<&'s Spilling>) -> Self
     where
         'a: 's,
     {
@@ -247,6 +256,7 @@ impl<'s, 'a> Worker<'s, 'a> {
                     Work::Room { source, ordinal, keys } => share.keys.entry(source.to_owned()).or_default().reserve(ordinal, keys),
                     Work::Round(round) => {
                         round.batches.iter().try_for_each(|screened| share.take(screened, number, &round.file, targets))?;
+                        spilling.map_or(Ok(()), |spilling| share.spill(spilling))?;
                         held.store(share.size(), Ordering::Relaxed);
                     }
                 }
@@ -335,9 +345,27 @@ impl KeyShare {
         Ok(())
     }
 
+    /// Puts staged changes aside where they take more than their part of memory.
+    fn spill(&mut self, spilling: &Spilling) -> Result<(), Error> {
+        if self.staged_size() <= spilling.share_bytes {
+            return Ok(());
+        }
+        for (pending, spill) in self.pending.iter_mut().zip(&mut self.spills) {
+            let spill = match spill {
+                Some(spill) => spill,
+                None => spill.insert(Spill::new(&spilling.dir)?),
+            };
+            spill.take(&mut pending.staged)?;
+        }
+        Ok(())
+    }
+
+    fn staged_size(&self) -> usize {
+        self.pending.iter().map(|pending| pending.staged.size()).sum()
+    }
+
     /// Bytes held, about.
     fn size(&self) -> usize {
-        let staged: usize = self.pending.iter().map(|pending| pending.staged.size()).sum();
-        staged + self.keys.values().map(MemoryKeyIndex::size).sum::<usize>()
+        self.staged_size() + self.keys.values().map(MemoryKeyIndex::size).sum::<usize>()
     }
 }

@@ -9,12 +9,16 @@ mod history;
 mod horizon;
 mod load;
 mod log;
+mod spill;
 mod step;
 mod stream;
 
 pub use lockstep_model::position::{history_partition, history_path};
 
 pub use backfill::{BackfillOptions, BackfillReport, backfill, file_format};
+pub(crate) use backfill::{HistoryFile, history_files};
+pub(crate) use history::{History, KeyShare, Staged};
+pub(crate) use spill::{Spill, Spilling};
 pub(crate) use horizon::{Newest, horizon};
 pub use log::{Applied, Input, Log, Read, Standing};
 pub use step::{Pending, Target, arrivals_of};

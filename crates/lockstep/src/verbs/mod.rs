@@ -5,6 +5,7 @@ pub mod apply;
 pub mod backfill;
 pub mod check;
 pub mod dead_letters;
+pub mod diff;
 pub mod drop;
 pub mod explain;
 pub mod get;
@@ -15,8 +16,10 @@ pub mod refusals;
 pub mod replay_dlq;
 pub mod schema;
 pub mod serve;
+pub mod sql;
 pub mod status;
 pub mod test;
+pub mod train;
 pub mod verify;
 
 use anyhow::Result;

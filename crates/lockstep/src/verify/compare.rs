@@ -158,7 +158,7 @@ impl<'a> Value<'a> {
 }
 
 /// Whether two values are equal in every bit.
-fn same_at(a: &ArrayRef, row_a: usize, b: &ArrayRef, row_b: usize) -> bool {
+pub fn same_at(a: &ArrayRef, row_a: usize, b: &ArrayRef, row_b: usize) -> bool {
     same(&a.slice(row_a, 1), &b.slice(row_b, 1))
 }
 

@@ -21,7 +21,7 @@ use lockstep_store::CutRead;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::Shape;
 
-pub use compare::same;
+pub use compare::{same, same_at};
 pub use probes::Probe;
 pub use report::{Verified, ViewReport};
 pub use selftest::{SelfTested, self_test};

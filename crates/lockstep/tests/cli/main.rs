@@ -11,3 +11,4 @@ mod plans;
 mod pushes;
 mod support;
 mod tests;
+mod training;

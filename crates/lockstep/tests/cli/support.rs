@@ -88,6 +88,13 @@ impl Place {
         said
     }
 
+    /// Runs a command that succeeds; what it wrote to standard output.
+    pub fn run_bytes(&self, args: &[&str]) -> Vec<u8> {
+        let output = Command::new(env!("CARGO_BIN_EXE_lockstep")).args(args).current_dir(self.dir.path()).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
     /// Runs a command and writes it down.
     pub fn say(&mut self, line: &str) {
         let args: Vec<&str> = line.split(' ').collect();

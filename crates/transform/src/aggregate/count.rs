@@ -39,6 +39,10 @@ impl Kernel for Count {
         way.count(state, bytes.varint()?)
     }
 
+    fn absorb(&self, state: &mut u64, other: &u64, way: Way) {
+        way.steps(state, *other);
+    }
+
     fn encode(&self, state: &u64, out: &mut Vec<u8>) {
         if *state > 0 {
             put_varint(out, *state);
@@ -89,6 +93,11 @@ impl Kernel for Booleans {
         let (yes, no) = (bytes.varint()?, bytes.varint()?);
         way.count(&mut state.yes, yes)?;
         way.count(&mut state.no, no)
+    }
+
+    fn absorb(&self, state: &mut Votes, other: &Votes, way: Way) {
+        way.steps(&mut state.yes, other.yes);
+        way.steps(&mut state.no, other.no);
     }
 
     fn encode(&self, state: &Votes, out: &mut Vec<u8>) {

@@ -1,6 +1,6 @@
 //! `count(distinct)`: the set itself, up to a limit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::Int64Array;
@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::column::ValueType;
 use super::kernel::{Kernel, Way, finished_with};
+use super::sweep::{Schedule, Step};
 use super::{Finished, Rows};
 
 /// `count(distinct x)`.
@@ -52,9 +53,34 @@ impl Set {
     }
 }
 
+/// In how many cells of a window each value is, so that cells can be taken out of it again.
+#[derive(Debug, Default)]
+struct Counted {
+    values: BTreeMap<Value, u64>,
+    /// How many of the cells have too many values by themselves.
+    too_many: u64,
+}
+
+impl Counted {
+    fn step(&mut self, cell: &Set, way: Way) {
+        let Set::Values(values) = cell else { return way.step(&mut self.too_many) };
+        for value in values {
+            if way == Way::In {
+                *self.values.entry(value.clone()).or_default() += 1;
+            } else if let Some(count) = self.values.get_mut(value) {
+                *count -= 1;
+                if *count == 0 {
+                    self.values.remove(value);
+                }
+            }
+        }
+    }
+}
+
 impl Kernel for CountDistinct {
     type State = Set;
     const INVERTIBLE: bool = false;
+    const GROWS: bool = true;
 
     fn name(&self) -> String {
         format!("count_distinct limit {}", self.limit)
@@ -93,6 +119,29 @@ impl Kernel for CountDistinct {
             previous = Some(value);
         }
         Ok(())
+    }
+
+    fn absorb(&self, state: &mut Set, other: &Set, _: Way) {
+        match other {
+            Set::Values(values) => values.iter().for_each(|value| state.insert(value, self.limit)),
+            Set::TooMany => *state = Set::TooMany,
+        }
+    }
+
+    fn sweep(&self, cells: &[Set], schedule: &Schedule<'_>) -> Option<Finished> {
+        let mut counted = Counted::default();
+        let (mut values, mut failed) = (Vec::with_capacity(schedule.values()), Vec::with_capacity(schedule.values()));
+        schedule.run(|step| match step {
+            Step::Begin => counted = Counted::default(),
+            Step::Enter(cell) => counted.step(&cells[cell], Way::In),
+            Step::Leave(cell) => counted.step(&cells[cell], Way::Out),
+            Step::Value => {
+                let too_many = counted.too_many > 0 || counted.values.len() > self.limit;
+                values.push((!too_many).then_some(counted.values.len() as i64));
+                failed.push(too_many);
+            }
+        });
+        Some(finished_with(Arc::new(Int64Array::from(values)), failed))
     }
 
     fn encode(&self, state: &Set, out: &mut Vec<u8>) {

@@ -69,6 +69,12 @@ impl Kernel for WordExtreme {
         Ok(())
     }
 
+    fn absorb(&self, state: &mut Option<u64>, other: &Option<u64>, _: Way) {
+        if let Some(word) = *other {
+            offer(self.max, state, word);
+        }
+    }
+
     fn encode(&self, state: &Option<u64>, out: &mut Vec<u8>) {
         if let (&Some(word), Shape::Word(kind)) = (state, self.argument.shape) {
             put_word(kind, word, out);
@@ -102,6 +108,12 @@ impl Kernel for WideExtreme {
     fn merge(&self, state: &mut Option<i128>, bytes: &mut Reader<'_>, _: Way) -> Result<(), CodecError> {
         offer(self.max, state, wide(rest(bytes)?)?);
         Ok(())
+    }
+
+    fn absorb(&self, state: &mut Option<i128>, other: &Option<i128>, _: Way) {
+        if let Some(value) = *other {
+            offer(self.max, state, value);
+        }
     }
 
     fn encode(&self, state: &Option<i128>, out: &mut Vec<u8>) {
@@ -161,6 +173,12 @@ impl Kernel for BytesExtreme {
         self.argument.check(value)?;
         self.offer(state, value);
         Ok(())
+    }
+
+    fn absorb(&self, state: &mut Option<Vec<u8>>, other: &Option<Vec<u8>>, _: Way) {
+        if let Some(value) = other {
+            self.offer(state, value);
+        }
     }
 
     fn encode(&self, state: &Option<Vec<u8>>, out: &mut Vec<u8>) {

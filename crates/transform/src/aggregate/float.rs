@@ -73,6 +73,15 @@ impl Seen {
         self.specials.as_deref().copied().unwrap_or_default()
     }
 
+    fn absorb(&mut self, other: &Seen, way: Way) {
+        way.steps(&mut self.count, other.count);
+        if let Some(theirs) = &other.specials {
+            let mut theirs = **theirs;
+            let mine = self.specials.get_or_insert_default();
+            mine.counts().into_iter().zip(theirs.counts()).for_each(|(mine, theirs)| way.steps(mine, *theirs));
+        }
+    }
+
     /// `count and flag ‖ [nan, +inf, -inf]`.
     fn encode(&self, out: &mut Vec<u8>) {
         let mut specials = self.specials();
@@ -142,6 +151,11 @@ impl Kernel for FloatSum {
     fn merge(&self, state: &mut FloatTotal, bytes: &mut Reader<'_>, way: Way) -> Result<(), CodecError> {
         state.seen.merge(bytes, way)?;
         state.sum.add_encoded(bytes, way == Way::Out)
+    }
+
+    fn absorb(&self, state: &mut FloatTotal, other: &FloatTotal, way: Way) {
+        state.seen.absorb(&other.seen, way);
+        state.sum.absorb(&other.sum, way == Way::Out);
     }
 
     fn encode(&self, state: &FloatTotal, out: &mut Vec<u8>) {
@@ -248,6 +262,12 @@ impl Kernel for Variance {
         state.seen.merge(bytes, way)?;
         state.sum.add_encoded(bytes, way == Way::Out)?;
         state.squares.add_encoded(bytes, way == Way::Out)
+    }
+
+    fn absorb(&self, state: &mut Moments, other: &Moments, way: Way) {
+        state.seen.absorb(&other.seen, way);
+        state.sum.absorb(&other.sum, way == Way::Out);
+        state.squares.absorb(&other.squares, way == Way::Out);
     }
 
     fn encode(&self, state: &Moments, out: &mut Vec<u8>) {

@@ -140,13 +140,24 @@ impl Registers {
         if used <= SPARSE_MAX || theirs.iter().any(|&rank| rank > RANK_MAX) {
             return Err(CodecError::new("register out of range"));
         }
+        self.raise_all(&theirs);
+        Ok(())
+    }
+
+    fn raise_all(&mut self, theirs: &[u8; REGISTERS]) {
         if let Registers::Sparse(used) = self {
             *self = Registers::Dense(dense(used));
         }
         if let Registers::Dense(mine) = self {
-            mine.iter_mut().zip(&theirs).for_each(|(mine, &theirs)| *mine = theirs.max(*mine));
+            mine.iter_mut().zip(theirs).for_each(|(mine, &theirs)| *mine = theirs.max(*mine));
         }
-        Ok(())
+    }
+
+    fn absorb(&mut self, other: &Registers) {
+        match other {
+            Registers::Sparse(used) => used.iter().for_each(|&(register, rank)| self.raise(register, rank)),
+            Registers::Dense(ranks) => self.raise_all(ranks),
+        }
     }
 }
 
@@ -207,6 +218,7 @@ fn tau(mut x: f64) -> f64 {
 impl Kernel for ApproxDistinct {
     type State = Registers;
     const INVERTIBLE: bool = false;
+    const GROWS: bool = true;
 
     fn name(&self) -> String {
         "approx_distinct".into()
@@ -234,6 +246,10 @@ impl Kernel for ApproxDistinct {
             DENSE => state.merge_dense(bytes),
             _ => Err(CodecError::new("unknown form of registers")),
         }
+    }
+
+    fn absorb(&self, state: &mut Registers, other: &Registers, _: Way) {
+        state.absorb(other);
     }
 
     fn encode(&self, state: &Registers, out: &mut Vec<u8>) {

@@ -92,6 +92,11 @@ impl Kernel for IntegerSum {
         state.sum.add_encoded(bytes, way == Way::Out)
     }
 
+    fn absorb(&self, state: &mut IntegerTotal, other: &IntegerTotal, way: Way) {
+        way.steps(&mut state.count, other.count);
+        state.sum.absorb(other.sum, way == Way::Out);
+    }
+
     fn encode(&self, state: &IntegerTotal, out: &mut Vec<u8>) {
         if state.count > 0 {
             put_varint(out, state.count);

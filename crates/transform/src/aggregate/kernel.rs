@@ -7,6 +7,7 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 use lockstep_model::codec::{CodecError, Reader};
 
+use super::sweep::{self, Schedule};
 use super::{Aggregate, Finished, Groups, Rows};
 
 /// Whether rows and states go into a group or come out of it.
@@ -23,6 +24,15 @@ impl Way {
         *count = match self {
             Way::In => count.wrapping_add(1),
             Way::Out => count.wrapping_sub(1),
+        };
+    }
+
+    /// Counts in, or out, what another state has counted.
+    #[inline(always)]
+    pub(crate) fn steps(self, count: &mut u64, by: u64) {
+        *count = match self {
+            Way::In => count.wrapping_add(by),
+            Way::Out => count.wrapping_sub(by),
         };
     }
 
@@ -47,6 +57,8 @@ pub(crate) trait Kernel: Debug + Clone + Send + Sync + 'static {
 
     const INVERTIBLE: bool;
     const TILED: bool = true;
+    /// Whether a state can grow with what was folded in, so that copies of it are to be few.
+    const GROWS: bool = false;
     const CODEC_VERSION: u8 = 1;
 
     fn name(&self) -> String;
@@ -59,10 +71,18 @@ pub(crate) trait Kernel: Debug + Clone + Send + Sync + 'static {
     /// Merges an encoded state other than the empty one, or takes it out where [`Self::INVERTIBLE`].
     fn merge(&self, state: &mut Self::State, bytes: &mut Reader<'_>, way: Way) -> Result<(), CodecError>;
 
+    /// Merges another state, or takes it out where [`Self::INVERTIBLE`]: what [`Self::merge`] does with its encoding.
+    fn absorb(&self, state: &mut Self::State, other: &Self::State, way: Way);
+
     /// Appends nothing where the state is empty.
     fn encode(&self, state: &Self::State, out: &mut Vec<u8>);
 
     fn finish(&self, states: &[Self::State]) -> Finished;
+
+    /// The values of a schedule over cells, where there is a better way to them than the general one.
+    fn sweep(&self, _cells: &[Self::State], _schedule: &Schedule<'_>) -> Option<Finished> {
+        None
+    }
 
     /// Bytes a state holds outside itself.
     fn heap_size(_state: &Self::State) -> usize {
@@ -145,6 +165,11 @@ impl<K: Kernel> Groups for States<K> {
 
     fn finish(&self) -> Finished {
         self.kernel.finish(&self.states)
+    }
+
+    fn sweep(&self, schedule: &Schedule<'_>) -> Finished {
+        let special = Kernel::sweep(&self.kernel, &self.states, schedule);
+        special.unwrap_or_else(|| sweep::sweep(&self.kernel, &self.states, schedule))
     }
 
     fn size(&self) -> usize {

@@ -19,6 +19,7 @@ mod integers;
 mod kernel;
 mod ordered;
 mod percentile;
+mod sweep;
 pub mod udaf;
 
 use std::fmt::Debug;
@@ -28,6 +29,7 @@ use arrow::datatypes::DataType;
 use lockstep_model::codec::CodecError;
 
 pub use call::{Call, Function, RANK_MAX, bind};
+pub use sweep::{Schedule, Span};
 
 /// An aggregate function bound to its argument types and parameters.
 pub trait Aggregate: Debug + Send + Sync {
@@ -95,6 +97,9 @@ pub trait Groups: Send + Sync {
 
     /// The values of all groups, in order.
     fn finish(&self) -> Finished;
+
+    /// The values of many windows over these groups, of which each is a cell: the offline way of reading many moments at once.
+    fn sweep(&self, schedule: &Schedule<'_>) -> Finished;
 
     /// Bytes held, about.
     fn size(&self) -> usize;

@@ -161,6 +161,17 @@ impl Kernel for Ranked {
         Ok(())
     }
 
+    fn absorb(&self, state: &mut Nearest, other: &Nearest, _: Way) {
+        for entry in &other.entries {
+            // Nearest first: what comes after one that is not wanted is not wanted either.
+            if !self.wants(state, &entry.key) {
+                return;
+            }
+            state.spare.clone_from(entry);
+            self.place_spare(state);
+        }
+    }
+
     fn encode(&self, state: &Nearest, out: &mut Vec<u8>) {
         for entry in &state.entries {
             entry.encode(out);
@@ -227,6 +238,7 @@ impl Kernel for List {
     type State = VecDeque<Entry>;
     const INVERTIBLE: bool = true;
     const TILED: bool = false;
+    const GROWS: bool = true;
 
     fn name(&self) -> String {
         format!("array_agg{} limit {}", if self.ignore_nulls { " ignore nulls" } else { "" }, self.limit)
@@ -256,6 +268,10 @@ impl Kernel for List {
             self.step(state, entry, way);
         }
         Ok(())
+    }
+
+    fn absorb(&self, state: &mut VecDeque<Entry>, other: &VecDeque<Entry>, way: Way) {
+        other.iter().for_each(|entry| self.step(state, entry.clone(), way));
     }
 
     fn encode(&self, state: &VecDeque<Entry>, out: &mut Vec<u8>) {

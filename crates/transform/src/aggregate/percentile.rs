@@ -82,6 +82,14 @@ impl Histogram {
         Ok(())
     }
 
+    fn absorb(&mut self, other: &Histogram, way: Way) {
+        for &(bucket, count) in &other.buckets {
+            let at = self.slot(bucket);
+            way.steps(&mut self.buckets[at].1, count);
+            self.drop_empty(at);
+        }
+    }
+
     fn drop_empty(&mut self, at: usize) {
         if self.buckets[at].1 == 0 {
             self.buckets.remove(at);
@@ -124,6 +132,7 @@ impl Histogram {
 impl Kernel for ApproxPercentile {
     type State = Histogram;
     const INVERTIBLE: bool = true;
+    const GROWS: bool = true;
 
     fn name(&self) -> String {
         format!("approx_percentile_cont {}", self.percentile)
@@ -154,6 +163,10 @@ impl Kernel for ApproxPercentile {
             previous = Some(bucket);
         }
         Ok(())
+    }
+
+    fn absorb(&self, state: &mut Histogram, other: &Histogram, way: Way) {
+        state.absorb(other, way);
     }
 
     /// `(distance from the bucket before ‖ count)*`

@@ -19,6 +19,7 @@ pub mod node;
 pub mod order;
 mod read;
 mod survey;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ pub use measure::{Measure, Measures};
 pub use memory::MemoryState;
 pub use read::{ReadPlan, ReadStats, Request, Touch, TouchKind, Values, read_at};
 pub use survey::{Extent, Level, Survey, survey};
+pub use sweep::{Series, sweep};
 
 /// When events move from the head into the tree, and when a leaf becomes a page. No choice of these changes an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -107,6 +107,21 @@ impl ReadPlan {
         plan
     }
 
+    /// The frames.
+    pub(super) fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// Per output: its measure, and its frame's place among those that the measure is read over.
+    pub(super) fn outputs(&self) -> &[(usize, usize)] {
+        &self.outputs
+    }
+
+    /// Per measure: the frames it is read over.
+    pub(super) fn frames_of(&self) -> &[Vec<usize>] {
+        &self.frames_of
+    }
+
     fn add(&mut self, of: &Measure, measure: usize, frame: usize) {
         let frames = &mut self.frames_of[measure];
         let place = frames.iter().position(|&known| known == frame).unwrap_or_else(|| {

@@ -6,10 +6,11 @@ mod footer;
 mod object;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use lockstep_model::{Error, FilePosition};
 
@@ -29,6 +30,11 @@ fn decoding<T>(file: &str, run: impl FnOnce() -> Result<T, Error>) -> Result<T, 
         let what = "is damaged: it does not decode · write it again".to_owned();
         Err(SourceError::Damaged { file: file.to_owned(), what }.into())
     })
+}
+
+/// The columns of a file.
+pub(super) fn columns_of_file(file: &SourceFile) -> Result<SchemaRef, Error> {
+    decoding(file.name(), || Ok(Arc::clone(ParquetFile::open(file)?.schema())))
 }
 
 /// A Parquet file being read.

@@ -146,6 +146,16 @@ impl Case {
         self
     }
 
+    /// The case as it is where its logs are files of the history.
+    pub fn in_history(mut self) -> Case {
+        for (place, _) in &mut self.rows {
+            if let Place::Log(log) = *place {
+                *place = Place::History(log);
+            }
+        }
+        self
+    }
+
     /// Rows of source `a` that have not arrived, each with a moment at which it would not be late: some of known keys, some that are there already.
     pub fn requests(&self, rng: &mut Rng, count: usize) -> Vec<(Row, i64)> {
         let known: Vec<&Row> = self.rows.iter().map(|(_, row)| row).filter(|row| row.source == 0 && !row.is_garbage()).collect();

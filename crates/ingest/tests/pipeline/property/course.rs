@@ -196,20 +196,25 @@ impl<'c> Project<'c> {
         self.dir.path()
     }
 
+    /// How the course reads the history.
+    pub fn backfill_options(&self) -> BackfillOptions {
+        BackfillOptions {
+            until: None,
+            base: self.dir.path().to_owned(),
+            stores: Stores::local(),
+            memory_bytes: self.course.memory_bytes,
+            batch_rows: self.course.batch_rows,
+            shape: self.course.shape,
+            threads: self.course.threads,
+            stop: Arc::default(),
+            clock: Arc::new(FixedClock),
+        }
+    }
+
     fn backfill(&mut self) -> Result<(), Error> {
         loop {
             let (stop, mut observe) = stop_after(self.course.stops_after);
-            let options = BackfillOptions {
-                until: None,
-                base: self.dir.path().to_owned(),
-                stores: Stores::local(),
-                memory_bytes: self.course.memory_bytes,
-                batch_rows: self.course.batch_rows,
-                shape: self.course.shape,
-                threads: self.course.threads,
-                stop,
-                clock: Arc::new(FixedClock),
-            };
+            let options = BackfillOptions { stop, ..self.backfill_options() };
             let report = backfill(self.store(), self.catalog, std::slice::from_ref(&self.target), &options, &mut observe)?;
             if !report.stopped {
                 return self.pause();

@@ -9,6 +9,7 @@ mod files;
 mod outcome;
 mod requests;
 mod rows;
+mod training;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -77,7 +77,7 @@ fn generation(project: &Project<'_>) -> Generation {
 }
 
 /// The features of every probe from the moment on from which the state can be read.
-fn answers(project: &Project<'_>, state: &dyn StateRead, probes: &Probes, from: i64, mode: TimeMode) -> Result<Features, Error> {
+pub fn answers(project: &Project<'_>, state: &dyn StateRead, probes: &Probes, from: i64, mode: TimeMode) -> Result<Features, Error> {
     let view = &project.target.view;
     let keys = view.entity_keys(&probes.keys)?;
     let requests: Vec<Request<'_>> = probes.at.iter().enumerate().map(|(row, &at)| Request { entity: keys.get(row), at: at.max(from) }).collect();
@@ -92,7 +92,7 @@ fn asked(project: &Project<'_>, replayed: &Replayed, probes: &Probes, from: i64,
     runtime.block_on(async { oracle.load(&replayed.winners).await?.answer(&probes, mode).await })
 }
 
-fn same(
+pub fn same(
     what: &str,
     project: &Project<'_>,
     probes: &Probes,

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use lockstep_model::EventTime;
+
 /// A row on its way into a file.
 #[derive(Debug, Clone, Default)]
 pub struct Row {
@@ -49,6 +51,18 @@ impl Row {
     /// Takes a member away again: it is NULL.
     pub fn clear(&mut self, name: &str) {
         self.members.retain(|(member, _)| *member != name);
+    }
+
+    /// The moment that a member says, µs.
+    pub fn moment(&self, name: &str) -> Option<i64> {
+        let (_, value) = self.members.iter().find(|(member, _)| *member == name)?;
+        let (Value::Bare(text) | Value::Text(text)) = value;
+        EventTime::parse(text).ok().map(|moment| moment.0)
+    }
+
+    /// Whether it deletes its key.
+    pub fn is_tombstone(&self) -> bool {
+        self.members.iter().any(|(member, _)| *member == "_tombstone")
     }
 
     /// Whether only NDJSON can hold it.

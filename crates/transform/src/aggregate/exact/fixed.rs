@@ -182,6 +182,29 @@ impl<const W: usize, const FULL: usize, const UNIT: i32> Fixed<W, FULL, UNIT> {
         Ok(())
     }
 
+    /// Adds another number, or takes it out.
+    #[inline(always)]
+    pub(crate) fn absorb(&mut self, other: &Self, out: bool) {
+        let room = |number: &Self| (number.window[W - 1].wrapping_add(1 << 61) as i64) >> 62 == 0;
+        if self.base == other.base && self.full.is_none() && other.full.is_none() && room(self) && room(other) {
+            let apply = if out { sub_at } else { add_at };
+            return apply(&mut self.window, 0, &other.window);
+        }
+        if !out && self.window == [0; W] && self.full.is_none() {
+            // From here on both have their window in one place.
+            return self.clone_from(other);
+        }
+        self.absorb_elsewhere(other, out);
+    }
+
+    #[inline(never)]
+    fn absorb_elsewhere(&mut self, other: &Self, out: bool) {
+        other.with_magnitude(|negative, base, limbs| {
+            let low = limbs.iter().position(|&limb| limb != 0).unwrap_or(limbs.len());
+            self.add_limbs(base + low, trimmed(&limbs[low..]), negative != out);
+        });
+    }
+
     /// Bytes on the heap.
     pub(crate) fn heap_size(&self) -> usize {
         self.full.as_ref().map_or(0, |_| 8 * FULL)

@@ -24,6 +24,12 @@ impl Integer {
         self.0 = self.0.wrapping_sub(i256::from_i128(value));
     }
 
+    /// Adds another sum, or takes it out.
+    #[inline(always)]
+    pub(crate) fn absorb(&mut self, other: Integer, out: bool) {
+        self.0 = if out { self.0.wrapping_sub(other.0) } else { self.0.wrapping_add(other.0) };
+    }
+
     /// The value, where it fits.
     pub(crate) fn to_i128(self) -> Option<i128> {
         self.0.to_i128()

@@ -164,6 +164,21 @@ proptest! {
     }
 
     #[test]
+    fn a_sweep_reads_as_the_model_does(batches in batches(true), outputs in outputs(), many in any::<bool>(), repeated in any::<bool>()) {
+        let frames = frames();
+        let mut world = World::new(Shape::default());
+        batches.iter().for_each(|batch| world.apply(batch));
+        let mut moments = moments(&world, &frames, &outputs, if many { 400 } else { 30 });
+        moments.sort();
+        if repeated {
+            moments = moments.into_iter().flat_map(|moment| [moment.clone(), moment]).collect();
+        }
+        for mode in [TimeMode::Event, TimeMode::Known] {
+            world.check_sweep(&frames, &outputs, &moments, mode);
+        }
+    }
+
+    #[test]
     fn a_bulk_load_reads_as_batches_do(batches in batches(true), shape in shape(), outputs in outputs()) {
         let frames = frames();
         let mut world = World::new(shape);

@@ -10,7 +10,7 @@ use lockstep_model::{StateKey, StateRead, StateWrite, TimeMode};
 use super::super::measure::Folder;
 use super::super::node::{self, Node, Row};
 use super::super::order::Path;
-use super::super::{EntityChanges, Frame, Measures, MemoryState, ReadPlan, Request, Shape, Values, apply, build, order, read_at};
+use super::super::{EntityChanges, Frame, Measures, MemoryState, ReadPlan, Request, Series, Shape, Values, apply, build, order, read_at, sweep};
 use super::Stored;
 use crate::aggregate::{Finished, OrderKeys, Rows};
 use crate::calendar::{Calendar, Unit};
@@ -151,6 +151,24 @@ impl World {
     /// Holds the tree in `state` to the model, bit by bit.
     pub fn check(&self, state: &dyn StateRead, frames: &[Frame], outputs: &[(usize, usize)], requests: &[(Vec<u8>, i64)], mode: TimeMode) {
         let values = self.read(state, frames, outputs, requests, mode);
+        self.compare(&values, frames, outputs, requests, mode);
+    }
+
+    /// Holds a sweep over the same events to the model, bit by bit; requests are in order.
+    pub fn check_sweep(&self, frames: &[Frame], outputs: &[(usize, usize)], requests: &[(Vec<u8>, i64)], mode: TimeMode) {
+        let (none, args) = (Rowset::new(), self.encoded());
+        let mut all = Vec::new();
+        for of_entity in requests.chunk_by(|a, b| a.0 == b.0) {
+            let entity = &of_entity[0].0;
+            let rows = self.model.get(entity).unwrap_or(&none).iter().map(|(key, event)| row((key, event), &args[entity][key]));
+            all.push((rows.collect::<Vec<_>>(), of_entity.iter().map(|(_, at)| *at).collect::<Vec<_>>()));
+        }
+        let series: Vec<Series<'_>> = all.iter().map(|(rows, moments)| Series { rows, moments }).collect();
+        let values = sweep(&ReadPlan::new(&self.measures, frames, outputs), &self.measures, &series, mode).unwrap();
+        self.compare(&values, frames, outputs, requests, mode);
+    }
+
+    fn compare(&self, values: &Values, frames: &[Frame], outputs: &[(usize, usize)], requests: &[(Vec<u8>, i64)], mode: TimeMode) {
         let (expected, newest) = self.expected(frames, outputs, requests, mode);
         assert_eq!(values.newest, newest, "newest events at {requests:?}");
         for (at, (expected, &(measure, frame))) in expected.iter().zip(outputs).enumerate() {

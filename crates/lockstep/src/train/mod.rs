@@ -1,0 +1,11 @@
+//! Training sets: the features of a spine's rows, computed from history, with a report and a manifest.
+
+mod answer;
+mod output;
+mod report;
+mod spine;
+
+pub use answer::{Answered, Asked, Own, differing};
+pub use output::{Directory, InputFile, Job, Manifest, ManifestColumn, ManifestPart, ViewUsed, digest, write_part};
+pub use report::{PartReport, TrainingReport};
+pub use spine::{Spine, SpineOf, SpineRows};
