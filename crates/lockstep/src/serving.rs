@@ -92,11 +92,7 @@ impl Default for BreakerConfig {
 
 impl Default for LastKnownGoodConfig {
     fn default() -> Self {
-        LastKnownGoodConfig {
-            memory: ByteSize(64 << 20),
-            age: interval(Duration::from_secs(600)),
-            after: interval(Duration::from_millis(100)),
-        }
+        LastKnownGoodConfig { memory: ByteSize(64 << 20), age: interval(Duration::from_secs(600)), after: interval(Duration::from_millis(100)) }
     }
 }
 

@@ -82,7 +82,7 @@ fn tell(service: &Service, origin: Origin) -> Result<proto::ServerStatus, Error>
     for (name, view) in &catalog.views {
         let Some(info) = state.served.generation(name) else { continue };
         let role = Role { alias: name.clone(), view: view.clone(), version: info.version, generation: info.generation };
-        views.push(read_state(&state, origin.reach(), RoleRead { role, lag: lag(live.lags(), view, now.0) })?);
+        views.push(read_state(&state, origin.reach(), &RoleRead { role, lag: lag(live.lags(), view, now.0) })?);
     }
     let mut sources = Vec::new();
     for source in catalog.sources.values() {

@@ -102,7 +102,7 @@ pub struct Asked {
     /// Where the answer is taken from.
     pub origin: Origin,
     /// What is wanted.
-    pub wanted: Wanted,
+    pub wanted: Arc<Wanted>,
     /// What it is asked with.
     pub rows: RecordBatch,
     /// The moment of each row, µs.
@@ -226,7 +226,7 @@ impl Service {
             (None, None) => self.live.last_state(),
             (Some(version), _) => self.live.pinned(version)?,
         };
-        let wanted = Wanted::find(state.catalog(), head.name, head.features)?;
+        let wanted = state.wanted(head.name, head.features)?;
         let rows = rows(&wanted)?;
         self.limits.check_rows(rows.num_rows(), head.streamed)?;
         let now = head.as_of.is_empty().then(|| self.live.now().0);
@@ -254,7 +254,8 @@ impl Service {
             Some(reach) => desk::answer(question, reach, known)?,
             None => {
                 let recalled = known.map(|known| desk::recall(question, known)).transpose()?.flatten();
-                recalled.ok_or_else(|| Failure::new(Code::Unavailable, "the store does not answer, and what it would say is not known").of_reading())?
+                recalled
+                    .ok_or_else(|| Failure::new(Code::Unavailable, "the store does not answer, and what it would say is not known").of_reading())?
             }
         };
         self.metrics.answered(asked.wanted.name(), &answered);
@@ -350,7 +351,8 @@ impl Service {
     pub async fn push<T: Send + 'static>(&self, until: Until, work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
         let full = |_| Failure::new(Code::ResourceExhausted, format!("{PUSHING_MAX} pushes wait already · try again in a moment"));
         let place = Arc::clone(&self.pushing).try_acquire_owned().map_err(full)?;
-        let not_asked = |_| Failure::new(Code::Unavailable, "the disk has not answered lately, and is tried again in a moment · nothing was taken: push again");
+        let not_asked =
+            |_| Failure::new(Code::Unavailable, "the disk has not answered lately, and is tried again in a moment · nothing was taken: push again");
         let pass = self.writes.admit(PUSH_TIMES).map_err(not_asked)?;
         // Not dropped with who asked: what was begun is written.
         let pushing = spawn_blocking(move || {
