@@ -102,7 +102,8 @@ impl Live {
     /// # Errors
     /// NotFound where no definitions were applied; Invalid where this release has something against them.
     pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, lags: Arc<Lags>, next: Arc<dyn NextEvent>) -> Result<Live, Error> {
-        Live::under(Box::new(|cut| Box::new(cut)), store, clock, lags, next)
+        let plain = |cut: SharedCut| -> Box<dyn SharedRead> { Box::new(cut) };
+        Live::under(Box::new(plain), store, clock, lags, next)
     }
 
     /// As [`Self::new`], with something between the store and who reads it.

@@ -24,7 +24,7 @@ pub fn list(service: &Service) -> Result<proto::ListViewsResponse, Failure> {
 /// A view.
 pub async fn view(service: &Arc<Service>, deadline: Deadline, name: String) -> Result<proto::ViewDescription, Failure> {
     let how = service.how_to_say(&deadline)?;
-    service.run(how, move |service, origin| Ok(describe(&*state(service, origin)?, &name)?)).await
+    service.run(how, move |service, origin| Ok(describe(&state(service, origin)?, &name)?)).await
 }
 
 fn state(service: &Service, origin: Origin) -> Result<Arc<State>, Error> {

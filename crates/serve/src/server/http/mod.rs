@@ -189,7 +189,7 @@ async fn status(State(http): Shared, Extension(deadline): Extension<Deadline>) -
 async fn metrics(State(http): Shared, Extension(deadline): Extension<Deadline>) -> Result<Response, Failure> {
     let service = &http.service;
     let read_off = |service: &Service, origin: Origin| match origin.reach() {
-        Some(reach) => Ok(service.metrics.read_off(&service.live, reach)?),
+        Some(reach) => service.metrics.read_off(&service.live, reach).map_err(Failure::from),
         None => Ok(()),
     };
     service.run(service.how_to_say(&deadline)?, read_off).await?;
