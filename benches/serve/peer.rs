@@ -131,7 +131,8 @@ fn tree_seconds(pid: u32) -> f64 {
     let mut tree = vec![pid];
     let mut at = 0;
     while at < tree.len() {
-        tree.extend(of_parents.iter().filter(|(_, parent, _)| *parent == tree[at]).map(|(pid, ..)| *pid));
+        let above = tree[at];
+        tree.extend(of_parents.iter().filter(|(_, parent, _)| *parent == above).map(|(pid, ..)| *pid));
         at += 1;
     }
     of_parents.iter().filter(|(pid, ..)| tree.contains(pid)).map(|(.., seconds)| seconds).sum()

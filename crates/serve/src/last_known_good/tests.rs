@@ -71,7 +71,7 @@ fn what_is_recalled_is_what_was_read_bit_for_bit() {
     for (at, row) in rows.into_iter().enumerate() {
         assert_eq!(bits(&recalled.columns[1], at), bits(&read.columns[1], row));
         for column in [0, 2] {
-            assert_eq!(recalled.columns[column].slice(at, 1), read.columns[column].slice(row, 1));
+            assert_eq!(&recalled.columns[column].slice(at, 1), &read.columns[column].slice(row, 1));
         }
     }
     assert_eq!(known.kept().entities, 4);

@@ -258,11 +258,11 @@ mod tests {
     }
 
     fn fail(breaker: &Arc<Breaker>) {
-        breaker.admit(1).ok().expect("let through").ended(false);
+        breaker.admit(1).unwrap().ended(false);
     }
 
     fn succeed(breaker: &Arc<Breaker>) {
-        breaker.admit(1).ok().expect("let through").ended(true);
+        breaker.admit(1).unwrap().ended(true);
     }
 
     #[test]
@@ -298,7 +298,7 @@ mod tests {
         assert!(breaker.is_open());
         clock.0.store(1_000_000, Ordering::Relaxed);
         assert!(!breaker.is_open());
-        let probe = breaker.admit(1).ok().expect("a probe");
+        let probe = breaker.admit(1).unwrap();
         assert!(breaker.is_open() && breaker.admit(1).is_err());
         assert_eq!(breaker.seen().standing, Standing::Probing);
         probe.ended(false);
@@ -314,8 +314,8 @@ mod tests {
     #[test]
     fn what_runs_too_long_has_failed_whoever_waits_for_it() {
         let (breaker, clock) = breaker();
-        let small = breaker.admit(1).ok().expect("let through");
-        let large = breaker.admit(3).ok().expect("let through");
+        let small = breaker.admit(1).unwrap();
+        let large = breaker.admit(3).unwrap();
         clock.0.store(999_999, Ordering::Relaxed);
         assert_eq!((breaker.seen().running, breaker.seen().stalled), (2, 0));
         clock.0.store(1_000_000, Ordering::Relaxed);
@@ -334,7 +334,7 @@ mod tests {
         fail(&breaker);
         fail(&breaker);
         clock.0.store(1_000_000, Ordering::Relaxed);
-        let probe = breaker.admit(1).ok().expect("a probe");
+        let probe = breaker.admit(1).unwrap();
         clock.0.store(2_000_000, Ordering::Relaxed);
         assert!(breaker.is_open());
         clock.0.store(3_000_000, Ordering::Relaxed);
