@@ -101,6 +101,30 @@ struct Target {
     stale: Counter,
 }
 
+/// What an answer adds to what is counted. One that comes when nobody waits for it any more adds nothing.
+#[derive(Debug)]
+pub struct Counts {
+    target: Arc<Target>,
+    rows: u64,
+    by_status: [u64; 5],
+    filled: [u64; 3],
+    stale: u64,
+}
+
+impl Counts {
+    /// The answer was given.
+    pub fn add(&self) {
+        let Counts { target, rows, by_status, filled, stale } = self;
+        target.rows.inc_by(*rows);
+        for (counter, count) in target.values.iter().zip(by_status).filter(|(_, count)| **count > 0) {
+            counter.inc_by(*count);
+        }
+        target.defaults.inc_by(filled[FilledBy::Default as usize]);
+        target.last_known_good.inc_by(filled[FilledBy::LastKnownGood as usize]);
+        target.stale.inc_by(*stale);
+    }
+}
+
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
@@ -154,22 +178,15 @@ impl Metrics {
         Call { metrics: self, protocol, begun: Instant::now(), code: Code::Cancelled }
     }
 
-    /// Counts an answer of `target`, a service or view.
-    pub fn answered(&self, target: &str, answered: &Answered) {
-        let target = self.target(target);
-        target.rows.inc_by(answered.rows as u64);
-        let (mut by_status, mut filled, mut stale) = ([0_u64; 5], [0_u64; 3], 0);
+    /// What an answer of `target`, a service or view, adds to what is counted once it is given.
+    pub fn counts(&self, target: &str, answered: &Answered) -> Counts {
+        let mut counts = Counts { target: self.target(target), rows: answered.rows as u64, by_status: [0; 5], filled: [0; 3], stale: 0 };
         for feature in &answered.features {
-            feature.statuses.iter().for_each(|status| by_status[*status as usize] += 1);
-            feature.filled_by.iter().for_each(|by| filled[*by as usize] += 1);
-            stale += feature.stale.as_ref().map_or(0, |stale| stale.iter().filter(|stale| **stale).count() as u64);
+            feature.statuses.iter().for_each(|status| counts.by_status[*status as usize] += 1);
+            feature.filled_by.iter().for_each(|by| counts.filled[*by as usize] += 1);
+            counts.stale += feature.stale.as_ref().map_or(0, |stale| stale.iter().filter(|stale| **stale).count() as u64);
         }
-        for (counter, count) in target.values.iter().zip(by_status).filter(|(_, count)| *count > 0) {
-            counter.inc_by(count);
-        }
-        target.defaults.inc_by(filled[FilledBy::Default as usize]);
-        target.last_known_good.inc_by(filled[FilledBy::LastKnownGood as usize]);
-        target.stale.inc_by(stale);
+        counts
     }
 
     fn target(&self, name: &str) -> Arc<Target> {

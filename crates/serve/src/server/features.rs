@@ -101,10 +101,12 @@ impl Grpc {
         let how = self.0.how(&deadline, request.rows(), &head(&request, false)?)?;
         let work = move |service: &Service, origin: Origin| {
             let asked = ask(service, &request, origin, false)?;
-            let answered = service.answer(&asked)?;
-            Ok(reply::encoded(&asked, &answered, request.metadata(), request.request_id.clone())?)
+            let (answered, counts) = service.answer(&asked)?;
+            Ok((reply::encoded(&asked, &answered, request.metadata(), request.request_id.clone())?, counts))
         };
-        self.0.run(how, work).await
+        let (encoded, counts) = self.0.run(how, work).await?;
+        counts.add();
+        Ok(encoded)
     }
 
     async fn push(&self, deadline: Deadline, request: Arc<proto::PushEventsRequest>) -> Result<proto::PushEventsResponse, Failure> {
@@ -150,7 +152,8 @@ impl Grpc {
 fn part(service: &Service, asked: &Asked, first: usize, request: &GetFeaturesRequest) -> Result<GetFeaturesResponse, Failure> {
     let count = PART_ROWS.min(asked.moments.len() - first);
     let (rows, moments) = (asked.rows.slice(first, count), &asked.moments[first..first + count]);
-    let answered = service.answer_rows(asked, &rows, moments)?;
+    let (answered, counts) = service.answer_rows(asked, &rows, moments)?;
+    counts.add();
     let mut response = reply::response(asked, answered, request.metadata(), request.request_id.clone())?;
     response.first_row = first as u32;
     Ok(response)

@@ -20,7 +20,7 @@ use crate::Pushes;
 use crate::desk::{self, Answered, Question, Wanted};
 use crate::last_known_good::{Kept, LastKnownGood};
 use crate::live::{Live, Reach, State};
-use crate::metrics::{Metrics, Protocol};
+use crate::metrics::{Counts, Metrics, Protocol};
 
 /// Rows of a request that is answered where it is: some hundreds of microseconds.
 const ROWS_AT_ONCE: usize = 64;
@@ -234,11 +234,11 @@ impl Service {
         Ok(Asked { state, origin, wanted, rows, moments, now, time: head.time, pinned: head.definitions.is_some() })
     }
 
-    /// Answers a request, on this thread.
+    /// Answers a request, on this thread, and says what is to be counted once the answer is given.
     ///
     /// # Errors
     /// As a lookup.
-    pub fn answer(&self, asked: &Asked) -> Result<Answered, Failure> {
+    pub fn answer(&self, asked: &Asked) -> Result<(Answered, Counts), Failure> {
         self.answer_rows(asked, &asked.rows, &asked.moments)
     }
 
@@ -246,7 +246,7 @@ impl Service {
     ///
     /// # Errors
     /// As a lookup.
-    pub fn answer_rows(&self, asked: &Asked, rows: &RecordBatch, moments: &[i64]) -> Result<Answered, Failure> {
+    pub fn answer_rows(&self, asked: &Asked, rows: &RecordBatch, moments: &[i64]) -> Result<(Answered, Counts), Failure> {
         let question = Question { state: &asked.state, lags: self.live.lags(), wanted: &asked.wanted, rows, moments, time: asked.time };
         let is_now = asked.now.is_some() && !asked.pinned;
         let known = self.known.as_ref().filter(|_| is_now);
@@ -258,8 +258,8 @@ impl Service {
                     .ok_or_else(|| Failure::new(Code::Unavailable, "the store does not answer, and what it would say is not known").of_reading())?
             }
         };
-        self.metrics.answered(asked.wanted.name(), &answered);
-        Ok(answered)
+        let counts = self.metrics.counts(asked.wanted.name(), &answered);
+        Ok((answered, counts))
     }
 
     /// Does what a request asks for, on the thread that took it where it is small and what it reads is in memory, else on one that may wait for the disk. Where the

@@ -1,7 +1,7 @@
 //! Answers straight into the bytes of the wire.
 //!
-//! A message of structs has a piece of memory for each name, column and list of statuses, and its length is counted once per level before it is written: for twenty
-//! features of one row that is half of what a server does beside reading. Here columns are written as they lie. What is written is what
+//! A message of structs has a piece of memory for each name, column and list of statuses of each feature, and its length is counted once per level before it is
+//! written. Here columns are written as they lie, after a name and a type that were written once. What is written is what
 //! [`GetFeaturesResponse`](lockstep_client::proto::GetFeaturesResponse) would be, which tests hold it to.
 
 use arrow::array::{Array, ArrayRef, AsArray};

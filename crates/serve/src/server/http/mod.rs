@@ -160,12 +160,14 @@ async fn answer(service: &Arc<Service>, call: &mut Call<'_>, deadline: Deadline,
     let how = service.how(&deadline, request.rows.len(), &request.head(&moments))?;
     let work = move |service: &Service, origin: Origin| {
         let asked = request.ask(service, origin, &moments)?;
-        let answered = service.answer(&asked)?;
+        let (answered, counts) = service.answer(&asked)?;
         let request_id = request.request_id.clone().unwrap_or_default();
         let response = answer::FeaturesResponse::from(reply::response(&asked, answered, Metadata::from(request.metadata), request_id)?);
-        serde_json::to_vec(&response).map_err(|error| Failure::new(Code::Internal, format!("write the answer: {error}")))
+        let body = serde_json::to_vec(&response).map_err(|error| Failure::new(Code::Internal, format!("write the answer: {error}")))?;
+        Ok((body, counts))
     };
-    let body = service.run(how, work).await?;
+    let (body, counts) = service.run(how, work).await?;
+    counts.add();
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
