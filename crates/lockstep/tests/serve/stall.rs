@@ -20,7 +20,7 @@ use lockstep_transform::catalog::NoEvents;
 use tonic::Code;
 
 use crate::project::{Project, wait_for};
-use crate::support::{AT_MICROS, agent, read};
+use crate::support::{AT_MICROS, Server, agent, read};
 
 const SECOND: i64 = 1_000_000;
 
@@ -260,6 +260,23 @@ fn the_last_known_good_stands_for_nothing_else() {
     assert!(held.ask(card("c1")).is_ok());
     held.clock.advance(1);
     assert_eq!(held.ask(card("c1")), Err(Code::Unavailable));
+}
+
+#[test]
+fn it_is_declared_in_the_settings() {
+    let project = Project::new();
+    let entities = |server: &Server| {
+        server.get("/v1/features/card_activity?card=c1");
+        let status: serde_json::Value = serde_json::from_str(&server.get("/v1/status").1).unwrap();
+        assert_eq!((&status["breakers"][0]["of"], &status["breakers"][0]["state"]), (&"reads".into(), &"CLOSED".into()), "{status}");
+        status["last_known_good"]["entities"].as_u64()
+    };
+    assert_eq!(entities(&Server::start(&project)), None);
+    let settings = project.dir.join("lockstep.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(settings, format!("{text}\n[serve.last_known_good]\nmemory = '1 MiB'\nage = '1 minute'\n[serve.breaker]\nfailures = 3\n"))
+        .unwrap();
+    assert_eq!(entities(&Server::start(&project)), Some(1));
 }
 
 #[test]
