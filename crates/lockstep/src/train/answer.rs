@@ -185,7 +185,7 @@ impl Asked {
         let (columns, statuses, filled_by) = match &self.what {
             What::Service(service) => {
                 let mut read_join = |at: usize, requests: &[Request<'_>]| read(&service.joins[at].transformation, requests);
-                let answer = service.answer_with(&mut read_join, &rows.request, &rows.moments)?;
+                let answer = service.answer_spine(&mut read_join, &rows.request, &rows.moments)?;
                 (answer.columns, answer.statuses, answer.filled_by)
             }
             What::View(view) => {

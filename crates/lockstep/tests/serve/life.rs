@@ -48,9 +48,10 @@ fn it_ends_when_asked_to_and_answers_what_it_has() {
         (outcomes.iter().map(|(answered, _)| answered).sum::<u32>(), failed)
     });
     assert!(answered > 10, "{answered}");
-    // Nobody was cut off in the midst: what failed had found nobody.
+    // Nobody was cut off in the midst: what failed had found nobody. What was handed to a connection that closed before it was sent is called cancelled.
     for status in failed {
-        assert!(matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown), "{status:?}");
+        let is_unsent = status.code() == tonic::Code::Cancelled && format!("{status:?}").contains("connection closed");
+        assert!(matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown) || is_unsent, "{status:?}");
     }
 }
 

@@ -10,6 +10,8 @@ mod http;
 mod life;
 mod next_event;
 mod push;
+mod readme;
 mod refusals;
 mod secure;
+mod stall;
 mod support;

@@ -12,26 +12,29 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use lockstep_client::proto::features_server::FeaturesServer;
 use lockstep_client::proto::{DESCRIPTORS, features_server};
 use lockstep_model::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
-use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
+use tower::util::MapRequestLayer;
 
+use super::deadline;
+use super::failure::Failure;
 use super::features::Grpc;
+use super::front::Front;
 use super::guard::{Granted, Guard, Role, Token};
 use super::http::{self, Http};
 use super::service::Service;
 use crate::admin::Admin;
+use crate::metrics::code_name;
 
 /// How a server listens.
 #[derive(Debug, Clone)]
@@ -216,15 +219,6 @@ impl Security {
     }
 }
 
-fn features(service: Arc<Service>) -> FeaturesServer<Grpc> {
-    let bytes_max = service.limits.request_bytes_max;
-    FeaturesServer::new(Grpc(service))
-        .max_decoding_message_size(bytes_max)
-        .max_encoding_message_size(usize::MAX)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Gzip)
-}
-
 /// Everything that is answered at the address.
 fn routes(
     service: Arc<Service>,
@@ -239,21 +233,23 @@ fn routes(
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let request_bytes_max = service.limits.request_bytes_max;
     let shared = Arc::new(Http { service: Arc::clone(&service), ready });
     let mut routes = Routes::from(http::router(shared))
         .add_service(health)
         .add_service(described().build_v1().map_err(undescribed)?)
         // What grpcurl and others of its age ask for.
         .add_service(described().build_v1alpha().map_err(undescribed)?)
-        .add_service(features(service));
+        .add_service(Front::new(Grpc(service), request_bytes_max));
     if let Some(admin) = admin {
         routes = routes.add_service(admin.over_tcp());
     }
-    if guard.is_open() {
-        return Ok(routes.prepare());
+    let mut router = routes.into_axum_router();
+    if !guard.is_open() {
+        router = router.layer(from_fn_with_state(Arc::new(guard), admit));
     }
-    let guarded = routes.into_axum_router().layer(from_fn_with_state(Arc::new(guard), admit));
-    Ok(Routes::from(guarded).prepare())
+    // The last layer is the first to see a request: its time begins when its head is here.
+    Ok(Routes::from(router.layer(MapRequestLayer::new(deadline::note))).prepare())
 }
 
 /// Lets a request in, or refuses it.
@@ -264,7 +260,12 @@ async fn admit(State(guard): State<Arc<Guard>>, mut request: Request, next: Next
             request.extensions_mut().insert(Granted(granted));
             next.run(request).await
         }
-        Err(refused) => http::refusal(request.headers(), refused.into()),
+        Err(refused) => {
+            let failure = Failure::from(refused);
+            // Without what was given as a token, and without the query, which may hold keys.
+            tracing::info!(target: "lockstep::request", path = request.uri().path(), code = code_name(failure.code), "a request was refused");
+            http::refusal(request.headers(), failure)
+        }
     }
 }
 

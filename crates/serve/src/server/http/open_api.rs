@@ -29,6 +29,7 @@ fn describe() -> Value {
         "/v1/features".to_owned(),
         json!({"post": {
             "summary": "The features of many entities, each at its moment, from one consistent state",
+            "parameters": [timeout()],
             "requestBody": {"required": true, "content": {"application/json": {"schema": ask}}},
             "responses": answered,
         }}),
@@ -75,12 +76,22 @@ fn by_query(name: &Value) -> Value {
     let mut parameters = name.as_array().cloned().unwrap_or_default();
     let settings = ["_as_of", "_features", "_time", "_metadata", "_request_id", "_definitions"];
     parameters.extend(settings.map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}})));
+    parameters.push(timeout());
     parameters.push(json!({
         "name": "columns", "in": "query", "style": "form", "explode": true,
         "description": "every column that the service or view is asked with, by its name",
         "schema": {"type": "object", "additionalProperties": {"type": "string"}},
     }));
     Value::Array(parameters)
+}
+
+/// How a request says how much time it has.
+fn timeout() -> Value {
+    json!({
+        "name": "request-timeout", "in": "header",
+        "description": "in how many seconds the answer is wanted, such as 0.25; what was not begun by then is not, and is answered with 504",
+        "schema": {"type": "string"},
+    })
 }
 
 fn schema<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
