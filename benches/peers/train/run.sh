@@ -55,7 +55,7 @@ case_of() { # TITLE [--hot]
     "$events" "$spine" "$accounts" "$title" "$PEERS_THREADS" "$PEERS_MEMORY_GIB"
   printf '  %-44s %9s %9s %8s\n' "" "wall s" "cpu s" "RSS GiB"
   for form in rolling rolling_by; do row "$polars, $form" "$tools" "$here/polars_train.py" "$dir" $form || true; done
-  for form in range_join window; do row "$duckdb, $form" "$tools" "$here/duckdb_train.py" "$dir" $form || true; done
+  for form in range_join window tiles; do row "$duckdb, $form" "$tools" "$here/duckdb_train.py" "$dir" $form || true; done
   if row "$polars, features at events, for Feast" "$tools" "$here/feast_train.py" "$dir" precompute; then
     for form in duckdb dask; do row "$feasts, join only, $form" "$feast" "$here/feast_train.py" "$dir" $form || true; done
   fi
