@@ -21,7 +21,10 @@ fn main() {
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let sizes: &[(usize, usize)] = if long() { &[(1_000_000, 100_000), (10_000_000, 1_000_000)] } else { &[(1_000_000, 100_000)] };
     for &(events, rows) in sizes {
-        heading(&format!("{events} events, {rows} spine rows, 100,000 accounts, 20 features over 1 h, 24 h, 7 d, 30 d, {threads} threads, seconds"), "s");
+        heading(
+            &format!("{events} events, {rows} spine rows, 100,000 accounts, 20 features over 1 h, 24 h, 7 d, 30 d, {threads} threads, seconds"),
+            "s",
+        );
         let mut evenly = None;
         for (name, hot) in [("evenly spread", false), ("one account holds half", true)] {
             let payments = Payments { count: events, accounts: 100_000, hot, span: SPAN };
@@ -62,7 +65,8 @@ fn write_spine(payments: &Payments, rows: usize, path: &Path) {
 fn train(dir: &Path, history: &Path, spine: &Path) -> (f64, f64, f64) {
     let definitions = dir.join("feature_defs");
     std::fs::create_dir_all(&definitions).expect("made");
-    std::fs::write(definitions.join("payments.sql"), source(history) + &view("v", 20, &["1 hour", "24 hours", "7 days", "30 days"])).expect("written");
+    std::fs::write(definitions.join("payments.sql"), source(history) + &view("v", 20, &["1 hour", "24 hours", "7 days", "30 days"]))
+        .expect("written");
     let out = dir.join("set");
     let mut best = (f64::INFINITY, f64::INFINITY, f64::INFINITY);
     for _ in 0..ROUNDS {

@@ -149,7 +149,8 @@ impl Profile {
             let formatter = ArrayFormatter::try_new(&value, &FormatOptions::default()).ok()?;
             formatter.value(0).try_to_string().ok()
         };
-        let float = |name: &str| finished(name).filter(|value| value.is_valid(0)).and_then(|value| Some(value.as_primitive_opt::<Float64Type>()?.value(0)));
+        let float =
+            |name: &str| finished(name).filter(|value| value.is_valid(0)).and_then(|value| Some(value.as_primitive_opt::<Float64Type>()?.value(0)));
         let whole = |name: &str| finished(name).and_then(|value| Some(value.as_primitive_opt::<UInt64Type>()?.value(0)));
         let count = finished("count").and_then(|value| Some(value.as_primitive_opt::<Int64Type>()?.value(0)));
         Summary {
@@ -203,7 +204,8 @@ mod tests {
     fn a_profile_of_parts_is_that_of_the_whole() {
         let values: Vec<Option<i64>> = (0..1000).map(|n| (n % 10 != 0).then_some(n)).collect();
         let whole: ArrayRef = Arc::new(Int64Array::from(values));
-        let parts: Vec<ArrayRef> = [0, 1, 300, 301].windows(2).map(|ends| whole.slice(ends[0], ends[1] - ends[0])).chain([whole.slice(301, 699)]).collect();
+        let parts: Vec<ArrayRef> =
+            [0, 1, 300, 301].windows(2).map(|ends| whole.slice(ends[0], ends[1] - ends[0])).chain([whole.slice(301, 699)]).collect();
         let (merged, once) = (profile(&DataType::Int64, &parts), profile(&DataType::Int64, &[Arc::clone(&whole)]));
         assert_eq!(merged.states(), once.states());
         let summary = merged.summary();

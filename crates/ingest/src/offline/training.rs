@@ -181,7 +181,8 @@ impl Histories {
             let mut shares = Vec::new();
             for pass in 0..passes {
                 // One half is for keys, the other for what is staged.
-                let spilling = spill_dir.map(|dir| Spilling { dir: dir.to_owned(), share_bytes: options.memory_bytes / 2 / self.threads, pass: (pass, passes) });
+                let spilling =
+                    spill_dir.map(|dir| Spilling { dir: dir.to_owned(), share_bytes: options.memory_bytes / 2 / self.threads, pass: (pass, passes) });
                 match History::read(files, catalog, targets, options, options.memory_bytes, spilling.as_ref(), observe)? {
                     Staged::Whole(history) => shares.extend(self.take(targets, history, pass == 0)),
                     Staged::Stopped { .. } => return Ok(None),

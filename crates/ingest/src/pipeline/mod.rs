@@ -18,9 +18,9 @@ pub use lockstep_model::position::{history_partition, history_path};
 pub use backfill::{BackfillOptions, BackfillReport, backfill, file_format};
 pub(crate) use backfill::{HistoryFile, history_files};
 pub(crate) use history::{History, KeyShare, Staged};
-pub(crate) use spill::{Spill, Spilling};
 pub(crate) use horizon::{Newest, horizon};
 pub use log::{Applied, Input, Log, Read, Standing};
+pub(crate) use spill::{Spill, Spilling};
 pub use step::{Pending, Target, arrivals_of};
 pub use stream::{Logs, StreamOptions, StreamReport, accept_gaps, dialect_of, follow, ingest, schema_of};
 

@@ -191,7 +191,13 @@ impl TrainingReport {
     pub fn table(&self, paint: Paint) -> String {
         let share = |part: u64, whole: u64| if whole == 0 { "–".to_owned() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) };
         let mut columns = vec![("feature", Align::Left), ("present", Align::Right), ("null", Align::Right), ("not found", Align::Right)];
-        columns.extend([("expired", Align::Right), ("error", Align::Right), ("default", Align::Right), ("mean", Align::Right), ("median", Align::Right)]);
+        columns.extend([
+            ("expired", Align::Right),
+            ("error", Align::Right),
+            ("default", Align::Right),
+            ("mean", Align::Right),
+            ("median", Align::Right),
+        ]);
         if self.compared > 0 {
             columns.push(("other by event time", Align::Right));
         }
@@ -199,8 +205,13 @@ impl TrainingReport {
         for feature in &self.features {
             let all = feature.statuses.all();
             let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short);
-            let mut cells: Vec<Cell> = vec![feature.name.clone().into(), share(feature.statuses.present, all).into(), share(feature.statuses.null, all).into()];
-            cells.extend([share(feature.statuses.not_found, all).into(), share(feature.statuses.expired, all).into(), share(feature.statuses.error, all).into()]);
+            let mut cells: Vec<Cell> =
+                vec![feature.name.clone().into(), share(feature.statuses.present, all).into(), share(feature.statuses.null, all).into()];
+            cells.extend([
+                share(feature.statuses.not_found, all).into(),
+                share(feature.statuses.expired, all).into(),
+                share(feature.statuses.error, all).into(),
+            ]);
             cells.push(share(feature.defaults, all).into());
             cells.push(number(feature.summary.mean).into());
             cells.push(number(feature.summary.quantiles.as_ref().and_then(|quantiles| quantiles.get(3).copied())).into());
@@ -224,7 +235,8 @@ impl TrainingReport {
                 counted(self.compared, "row", "rows that were compared")
             );
             if differing > 0 {
-                let _ = writeln!(out, "  {} would have told the model what serving does not know yet.", counted(differing as u64, "feature", "features"));
+                let _ =
+                    writeln!(out, "  {} would have told the model what serving does not know yet.", counted(differing as u64, "feature", "features"));
             }
         }
         let told = match (self.own_events, self.own_event_key.is_empty()) {

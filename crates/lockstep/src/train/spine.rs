@@ -155,7 +155,10 @@ impl Spine {
         let columns: SchemaRef = Arc::new(Schema::new(found.fields().iter().enumerate().map(column).collect::<Vec<_>>()));
         if let Some(asked) = request.iter().position(|&place| place == timestamp).filter(|&place| of.request[place].data_type() != &MICROSECONDS) {
             let (name, data_type) = (of.request[asked].name(), sql_name(of.request[asked].data_type()));
-            return Err(Error::invalid(format!("`{}` is asked with `{name}` as {data_type}, which is no moment · name another column with --timestamp", of.name)));
+            return Err(Error::invalid(format!(
+                "`{}` is asked with `{name}` as {data_type}, which is no moment · name another column with --timestamp",
+                of.name
+            )));
         }
         let schema = SourceSchema {
             name: "the spine".to_owned(),
@@ -298,7 +301,10 @@ fn timestamp_of(found: &Schema, of: SpineOf<'_>) -> Result<usize, Error> {
     let moments: Vec<usize> = found.fields().iter().enumerate().filter(|(_, field)| is_moment(field)).map(|(at, _)| at).collect();
     match moments[..] {
         [only] => Ok(only),
-        [] => Err(Error::invalid(format!("which column is the moment of each row? · none is a timestamp · name it with --timestamp: {}", list(names())))),
+        [] => Err(Error::invalid(format!(
+            "which column is the moment of each row? · none is a timestamp · name it with --timestamp: {}",
+            list(names())
+        ))),
         _ => {
             let candidates = list(moments.iter().map(|&at| found.field(at).name().as_str()));
             Err(Error::invalid(format!("which column is the moment of each row? · name it with --timestamp: {candidates}")))

@@ -300,7 +300,14 @@ impl Report for SetsDiffer {
             let text = format!("{} the same in every bit", if self.features.len() == 1 { "the column is" } else { "all columns are" });
             let _ = writeln!(out, "  {}", paint.green(text));
         } else {
-            let mut table = Table::new(&[("column", Align::Left), ("differ", Align::Right), ("of rows", Align::Right), ("largest", Align::Right), ("such as", Align::Left)]).indented(2);
+            let mut table = Table::new(&[
+                ("column", Align::Left),
+                ("differ", Align::Right),
+                ("of rows", Align::Right),
+                ("largest", Align::Right),
+                ("such as", Align::Left),
+            ])
+            .indented(2);
             for feature in self.features.iter().filter(|feature| feature.differing > 0) {
                 let share = format!("{:.2} %", 100.0 * feature.differing as f64 / self.matched.max(1) as f64);
                 let largest = feature.largest.map_or_else(|| "–".to_owned(), |largest| format!("{largest:.6}"));

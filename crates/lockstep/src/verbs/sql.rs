@@ -51,7 +51,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let catalog = if project.definitions.is_dir() { Some(project.catalog()?) } else { None };
     let mut query = Query::start(catalog.as_ref(), &project.dir, &arguments.query, project.config.threads())?;
     if query.left_out > 0 {
-        context.out.say(&format!("{} {} could not be read and left out", context.out.err().yellow("warning:"), counted(query.left_out, "row", "rows")));
+        context.out.say(&format!(
+            "{} {} could not be read and left out",
+            context.out.err().yellow("warning:"),
+            counted(query.left_out, "row", "rows")
+        ));
     }
     match &arguments.out {
         Some(out) => {
@@ -118,7 +122,8 @@ fn show_json(context: &Context, query: &mut Query, limit: usize) -> Result<()> {
 /// Invalid where the name says no format; as writing does.
 pub fn write(query: &mut Query, out: &Path) -> Result<u64> {
     let name = out.display().to_string();
-    let format = Format::of(&name).ok_or_else(|| Error::invalid(format!("the name of `{name}` does not say its format · give it the ending .parquet, .csv or .ndjson")))?;
+    let format = Format::of(&name)
+        .ok_or_else(|| Error::invalid(format!("the name of `{name}` does not say its format · give it the ending .parquet, .csv or .ndjson")))?;
     // Under another name until it is whole.
     let mut file = tempfile::NamedTempFile::new_in(out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
         .with_context(|| format!("make {name}"))?;

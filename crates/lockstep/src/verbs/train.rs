@@ -195,7 +195,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let types = asked.features().fields().iter().map(|field| field.data_type().clone()).collect();
     let threads = project.config.threads();
     let training = Training { catalog: &catalog, asked: &asked, arguments, histories: &histories, time, threads, range, carried, schema, types };
-    let (mut report, written) = if to_stdout { training.stream(&mut spine, first, &stop)? } else { training.write(&mut spine, first, &stop, &mut display)? };
+    let (mut report, written) =
+        if to_stdout { training.stream(&mut spine, first, &stop)? } else { training.write(&mut spine, first, &stop, &mut display)? };
     report.warnings.splice(0..0, warnings);
     let (parts, manifest) = written.map_or((Vec::new(), None), |(parts, directory, job)| (parts, Some((directory, job))));
     let digest = manifest.is_some().then(|| digest(&parts));
@@ -223,7 +224,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 
 fn no_entities(asked: &Asked) -> Error {
     let request: Vec<String> = asked.request().iter().map(|column| column.name().clone()).collect();
-    let views: Vec<String> = asked.views.iter().map(|view| format!("{} ({})", view.view, view.entity.iter().map(|key| key.name().as_str()).collect::<Vec<_>>().join(", "))).collect();
+    let views: Vec<String> = asked
+        .views
+        .iter()
+        .map(|view| format!("{} ({})", view.view, view.entity.iter().map(|key| key.name().as_str()).collect::<Vec<_>>().join(", ")))
+        .collect();
     Error::invalid(format!(
         "`{}` is asked with ({}), which is the key of none of its views · {} · give a spine",
         asked.name,
@@ -346,7 +351,9 @@ impl Training<'_> {
         let next = AtomicUsize::new(0);
         let some = || -> Result<Vec<(usize, PartReport)>> {
             let mut done = Vec::new();
-            while let Some((number, slice)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|number| Some((number, slices.get(number)?.clone()))) {
+            while let Some((number, slice)) =
+                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|number| Some((number, slices.get(number)?.clone())))
+            {
                 let report = PartReport::new(&answered.slice(slice.clone()), &self.types, 0, &[])?;
                 done.push((number, write_part(directory.partial(), first + number, &self.batch(rows, answered, slice)?, job, report)?));
             }
@@ -374,7 +381,12 @@ impl Training<'_> {
         let mut columns: Vec<ArrayRef> = self.carried.iter().map(|&at| rows.rows.column(at).slice(slice.start, slice.len())).collect();
         columns.extend(answered.columns);
         if self.arguments.statuses {
-            columns.extend(answered.statuses.iter().map(|statuses| Arc::new(statuses.iter().map(|status| Some(status.to_string())).collect::<StringArray>()) as _));
+            columns.extend(
+                answered
+                    .statuses
+                    .iter()
+                    .map(|statuses| Arc::new(statuses.iter().map(|status| Some(status.to_string())).collect::<StringArray>()) as _),
+            );
         }
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
@@ -384,7 +396,8 @@ impl Training<'_> {
         let mut report = TrainingReport::new(&names, &self.types, parts, own)?;
         let mut units = units.to_vec();
         units.sort_unstable();
-        let at = |share: f64| units.get(((units.len() as f64 * share) as usize).min(units.len().saturating_sub(1))).map_or(0.0, |&us| us as f64 / 1000.0);
+        let at =
+            |share: f64| units.get(((units.len() as f64 * share) as usize).min(units.len().saturating_sub(1))).map_or(0.0, |&us| us as f64 / 1000.0);
         report.unit_ms = [at(0.5), at(0.99), at(1.0)];
         Ok(report)
     }
@@ -411,7 +424,13 @@ impl Training<'_> {
             spine: match (&self.arguments.spine_sql, self.range) {
                 (Some(sql), _) => vec![InputFile { source: None, file: "a query".to_owned(), size: None, identity: sql.clone(), rows: None }],
                 (None, Some((step, (from, to)))) => {
-                    vec![InputFile { source: None, file: "every entity".to_owned(), size: None, identity: format!("every {step} from {from} to {to}"), rows: None }]
+                    vec![InputFile {
+                        source: None,
+                        file: "every entity".to_owned(),
+                        size: None,
+                        identity: format!("every {step} from {from} to {to}"),
+                        rows: None,
+                    }]
                 }
                 (None, None) => spine.files(),
             },
@@ -501,7 +520,9 @@ fn carried(spine: &Spine, asked: &Asked) -> Result<Vec<usize>> {
         if !is_feature {
             carried.push(at);
         } else if at == spine.timestamp || !request.iter().any(|column| column.name() == name) {
-            return Err(Error::invalid(format!("the spine has a column `{name}`, and `{}` a feature of that name · rename the spine's", asked.name)).into());
+            return Err(
+                Error::invalid(format!("the spine has a column `{name}`, and `{}` a feature of that name · rename the spine's", asked.name)).into()
+            );
         }
     }
     Ok(carried)
@@ -534,13 +555,21 @@ fn warnings(asked: &Asked, spine: &Spine, rows: &SpineRows) -> Vec<String> {
     tell("more than a day ahead of now", rows.moments.iter().copied().filter(|at| *at > now.saturating_add(DAY)).collect(), &mut warnings);
     // A number of seconds or milliseconds taken for one of microseconds lies in the first weeks of 1970.
     let early = |at: &i64| (-DAY..365 * DAY).contains(at);
-    tell("within a year of 1970, where seconds lie that are read as microseconds", rows.moments.iter().copied().filter(early).collect(), &mut warnings);
+    tell(
+        "within a year of 1970, where seconds lie that are read as microseconds",
+        rows.moments.iter().copied().filter(early).collect(),
+        &mut warnings,
+    );
     // What can be a key: numbers with fractions, and lists, are no part of one.
     let columns: Vec<ArrayRef> = rows.request.columns().iter().filter(|column| Keys::encode(std::slice::from_ref(column)).is_ok()).cloned().collect();
     let Ok(keys) = Keys::encode(&columns) else { return warnings };
     let nulls = (0..keys.len()).filter(|&row| keys.has_null(row)).count();
     if nulls > 0 {
-        warnings.push(format!("{} a NULL in what `{}` is asked with: a view whose key is NULL has no events for them", counted_have(nulls), asked.name));
+        warnings.push(format!(
+            "{} a NULL in what `{}` is asked with: a view whose key is NULL has no events for them",
+            counted_have(nulls),
+            asked.name
+        ));
     }
     let mut by_key: HashMap<&[u8], usize> = HashMap::new();
     (0..keys.len()).for_each(|row| *by_key.entry(keys.get(row)).or_default() += 1);
@@ -586,7 +615,8 @@ impl Report for Trained {
         if let Some(digest) = &self.digest {
             let [median, p99, longest] = self.report.unit_ms;
             let _ = writeln!(out, "\n  {} in {} · digest {}", bytes(self.bytes), counted(self.files, "file", "files"), &digest[..16]);
-            let _ = writeln!(out, "  {}", paint.dim(format!("units of work took {median:.1} ms (median), {p99:.1} ms (p99), {longest:.1} ms (longest)")));
+            let _ =
+                writeln!(out, "  {}", paint.dim(format!("units of work took {median:.1} ms (median), {p99:.1} ms (p99), {longest:.1} ms (longest)")));
         }
         out
     }

@@ -15,7 +15,8 @@ use crate::support::{Place, Said};
 
 /// All rows of a training set, in order.
 fn rows(dir: &Path) -> RecordBatch {
-    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "parquet")).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "parquet")).collect();
     files.sort();
     let batches: Vec<RecordBatch> = files
         .iter()
@@ -186,7 +187,10 @@ fn what_is_wrong_with_a_spine_is_said() {
     place.say("train fraud_v1 --spine spine.csv --out occupied --replace");
     assert_eq!(place.read("occupied/file"), "mine");
     place.note("odd, and told before the history is read");
-    place.write("odd.csv", "card,country,amount,request_time\nc1,DE,5,2099-03-08T12:00:00Z\n,DE,5,1970-01-20T17:00:00Z\nc1,DE,5,2024-03-08 12:00:00\n");
+    place.write(
+        "odd.csv",
+        "card,country,amount,request_time\nc1,DE,5,2099-03-08T12:00:00Z\n,DE,5,1970-01-20T17:00:00Z\nc1,DE,5,2024-03-08 12:00:00\n",
+    );
     let said = fine(place.run(&["train", "fraud_v1", "--spine", "odd.csv", "--out", "odd"]));
     for warning in ["more than a day ahead", "within a year of 1970", "a NULL in what"] {
         assert!(said.stderr.contains(warning) && said.stdout.contains(warning), "{warning}: {}{}", said.stdout, said.stderr);
@@ -264,7 +268,11 @@ fn the_report_shows_what_event_time_would_have_leaked() {
         let (compared, differing) = (trained["report"]["compared"].as_u64().unwrap(), feature["differing"].as_u64().unwrap());
         // Nearly every value is another one.
         assert!(compared > 13_000 && differing * 100 > compared * 99, "{compared} {differing}");
-        let said = fine(place.run(&["sql", &format!("SELECT corr(avg_delay_6h, label) AS r, count(*) AS n FROM \"{time}/\" WHERE avg_delay_6h IS NOT NULL"), "--json"]));
+        let said = fine(place.run(&[
+            "sql",
+            &format!("SELECT corr(avg_delay_6h, label) AS r, count(*) AS n FROM \"{time}/\" WHERE avg_delay_6h IS NOT NULL"),
+            "--json",
+        ]));
         let rows: Value = serde_json::from_str(&said.stdout).unwrap();
         correlations.push((rows[0]["r"].as_f64().unwrap(), rows[0]["n"].as_u64().unwrap()));
     }

@@ -37,7 +37,8 @@ fn sales(rng: &mut fastrand::Rng, count: usize) -> RecordBatch {
     let mut ids: Vec<i64> = (0..count as i64).collect();
     rng.shuffle(&mut ids);
     let shops: StringArray = ids.iter().map(|id| Some(format!("shop {}", id % 7))).collect();
-    let amounts: Float64Array = ids.iter().map(|_| (rng.usize(..9) > 0).then(|| f64::from(rng.i32(-5..6)) * 0.1 + 1e9 * f64::from(rng.i32(0..2)))).collect();
+    let amounts: Float64Array =
+        ids.iter().map(|_| (rng.usize(..9) > 0).then(|| f64::from(rng.i32(-5..6)) * 0.1 + 1e9 * f64::from(rng.i32(0..2)))).collect();
     let times: TimestampMicrosecondArray = ids.iter().map(|_| Some(rng.i64(0..200))).collect();
     let columns: Vec<(&str, ArrayRef)> =
         vec![("id", Arc::new(Int64Array::from(ids))), ("shop", Arc::new(shops)), ("amount", Arc::new(amounts)), ("at", Arc::new(times))];
@@ -136,7 +137,10 @@ async fn a_planner_brings_inputs_into_the_order_that_is_required() {
         plan = rule.optimize(plan, state.config_options()).unwrap();
     }
     let shown = displayable(plan.as_ref()).indent(false).to_string();
-    assert!(shown.contains("PointInTimeExec") && shown.matches("SortExec").count() == 2 && shown.matches("Hash([entity@0], 5)").count() == 2, "{shown}");
+    assert!(
+        shown.contains("PointInTimeExec") && shown.matches("SortExec").count() == 2 && shown.matches("Hash([entity@0], 5)").count() == 2,
+        "{shown}"
+    );
     let batches = collect(Arc::clone(&plan), context.task_ctx()).await.unwrap();
     assert_eq!(by_row(&batches, &plan.schema()), ours[0], "{shown}");
 }

@@ -11,8 +11,8 @@ use std::collections::{BTreeSet, BinaryHeap};
 
 use lockstep_model::{Error, TimeMode};
 
-use super::measure::Measures;
 use super::frame;
+use super::measure::Measures;
 use super::node::Row;
 use super::order::{self, TimeRange};
 use super::read::{ReadPlan, ReadStats, Values};
