@@ -8,6 +8,7 @@ mod support;
 
 mod floor;
 mod load;
+mod peer;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -30,6 +31,7 @@ fn main() {
         Some("soak") => load::soak(&arguments[2..]),
         Some("push") => load::push(&arguments[2..]),
         Some("floor") => floor::run(&arguments[2..]),
+        Some("peer") => peer::run(),
         _ => compare(),
     }
 }
@@ -111,7 +113,11 @@ struct Project(PathBuf);
 
 impl Project {
     fn new(dir: &Path) -> Project {
-        let payments = Payments { count: PAYMENTS, accounts: ACCOUNTS, hot: false, span: SPAN };
+        Project::of(dir, PAYMENTS, ACCOUNTS)
+    }
+
+    fn of(dir: &Path, count: usize, accounts: u64) -> Project {
+        let payments = Payments { count, accounts, hot: false, span: SPAN };
         let history = dir.join("payments.parquet");
         payments.write_parquet(&history);
         let windows = ["1 hour", "1 day", "30 days"];

@@ -6,7 +6,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Status, transport};
+use tonic::{Code, Status, transport};
 
 use crate::proto::features_client::FeaturesClient;
 use crate::proto::{self, GetFeaturesRequest, GetFeaturesResponse, Metadata, RequestColumn, TimeMode};
@@ -96,19 +96,28 @@ impl Client {
     /// The features of the entities asked for.
     ///
     /// # Errors
-    /// As the server says.
+    /// As the server says; DeadlineExceeded where the answer did not come in time.
     pub async fn get_features(&self, request: Request) -> Result<Answer, Status> {
         let Request { request, deadline } = request;
         let mut request = tonic::Request::new(request);
         if let Some(deadline) = deadline {
             request.set_timeout(deadline);
         }
-        Ok(Answer(self.inner.clone().get_features(request).await?.into_inner()))
+        let answered = self.inner.clone().get_features(request).await;
+        Ok(Answer(answered.map_err(|status| in_time(status, deadline))?.into_inner()))
     }
 
     /// The calls as they were generated, for all else.
     pub fn raw(&self) -> FeaturesClient<InterceptedService<Channel, Bearer>> {
         self.inner.clone()
+    }
+}
+
+/// A call that was given up here at its deadline counts as cancelled to tonic; to whoever set the deadline it is exceeded.
+fn in_time(status: Status, deadline: Option<Duration>) -> Status {
+    match deadline {
+        Some(deadline) if status.code() == Code::Cancelled => Status::deadline_exceeded(format!("the answer did not come within {deadline:?}")),
+        _ => status,
     }
 }
 

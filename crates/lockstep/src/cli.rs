@@ -65,6 +65,9 @@ pub struct Global {
     /// When to use colours
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = When::Auto, alias = "colour")]
     pub color: When,
+    /// How the log on standard error is written
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", env = "LOCKSTEP_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
     /// Say more on standard error; twice for everything
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub verbose: u8,
@@ -79,6 +82,15 @@ pub enum When {
     Always,
     /// Never
     Never,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// An object a line
+    Json,
 }
 
 impl When {
@@ -116,14 +128,18 @@ pub enum Verb {
 }
 
 /// Starts the log on standard error. `LOCKSTEP_LOG` says more finely what is in it.
-pub fn start_log(verbose: u8) {
+pub fn start_log(verbose: u8, format: LogFormat) {
     let level = match verbose {
         0 => "warn",
         1 => "info",
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("LOCKSTEP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(verbose > 1).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_target(verbose > 1).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let Cli { global, verb } = Cli::parse();
     let context = Context::new(global);
-    cli::start_log(context.global.verbose);
+    cli::start_log(context.global.verbose, context.global.log_format);
     match run(&context, verb) {
         Ok(outcome) => outcome.into(),
         Err(error) => failure::report(&error, &context.out),

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lockstep_model::Error;
-use lockstep_serve::server::{Limits, Role, Security, Token};
+use lockstep_serve::last_known_good::Keep;
+use lockstep_serve::server::{BreakerSettings, Fallback, Limits, Role, Security, Token};
 use lockstep_transform::definition::Interval;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -38,10 +39,79 @@ pub struct ServeConfig {
     pub request_time: Interval,
     /// Requests a second of one token, or of all together where there are none; any number by default.
     pub requests_per_second: Option<NonZeroU32>,
+    /// Requests that take so long are told of in the log.
+    pub slow: Interval,
+    /// When a disk that does not answer is asked no more.
+    pub breaker: BreakerConfig,
+    /// What was read last is answered where the store does not answer, and marked; never where this is not said.
+    pub last_known_good: Option<LastKnownGoodConfig>,
     /// How long requests may take to end once the server is told to end.
     pub drain: Interval,
     /// How long the server says that it is not ready before it takes no more connections; nothing by default. Set it where a load balancer looks now and then.
     pub linger: Option<Interval>,
+}
+
+/// When a disk that does not answer is asked no more, so that nobody waits for it. Requests for what is in memory are answered as ever meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakerConfig {
+    /// Reads that fail or stall, with none that succeeds between them.
+    pub failures: NonZeroUsize,
+    /// In how long a time.
+    pub window: Interval,
+    /// How long a read of up to 64 rows may take before it counts as stalled; more rows may take longer, and pushes five times as long.
+    pub stall: Interval,
+    /// How long it is not asked before one request tries again.
+    pub pause: Interval,
+}
+
+/// The last known good: features of entities as they were read last, for when the store fails or takes too long. It is used for requests of the present
+/// moment alone, and says how old it is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LastKnownGoodConfig {
+    /// Most memory that it takes.
+    pub memory: ByteSize,
+    /// How old it may be.
+    pub age: Interval,
+    /// How long the store has to answer before it is used; less where the caller has less time.
+    pub after: Interval,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        let settings = BreakerSettings::default();
+        BreakerConfig {
+            failures: NonZeroUsize::new(settings.failures).unwrap_or(NonZeroUsize::MIN),
+            window: interval(settings.window),
+            stall: interval(settings.stall),
+            pause: interval(settings.pause),
+        }
+    }
+}
+
+impl Default for LastKnownGoodConfig {
+    fn default() -> Self {
+        LastKnownGoodConfig {
+            memory: ByteSize(64 << 20),
+            age: interval(Duration::from_secs(600)),
+            after: interval(Duration::from_millis(100)),
+        }
+    }
+}
+
+impl BreakerConfig {
+    fn settings(&self) -> BreakerSettings {
+        let [window, stall, pause] = [self.window, self.stall, self.pause].map(duration);
+        BreakerSettings { failures: self.failures.get(), window, stall, pause }
+    }
+}
+
+impl LastKnownGoodConfig {
+    fn fallback(&self) -> Fallback {
+        let keep = Keep { memory_bytes: self.memory.0, age_micros: self.age.micros() };
+        Fallback { keep, after: duration(self.after) }
+    }
 }
 
 /// The server's certificate, and the authority whose certificates its clients must have.
@@ -95,6 +165,9 @@ impl Default for ServeConfig {
             stream_rows: most(limits.stream_rows_max),
             request_time: interval(limits.request_time_max),
             requests_per_second: None,
+            slow: interval(limits.slow.unwrap_or(limits.request_time_max)),
+            breaker: BreakerConfig::default(),
+            last_known_good: None,
             drain: interval(Duration::from_secs(10)),
             linger: None,
         }
@@ -142,6 +215,9 @@ impl ServeConfig {
             stream_rows_max: self.stream_rows.get(),
             request_time_max: duration(self.request_time),
             requests_per_second: self.requests_per_second.map(NonZeroU32::get),
+            breaker: self.breaker.settings(),
+            last_known_good: self.last_known_good.as_ref().map(LastKnownGoodConfig::fallback),
+            slow: Some(duration(self.slow)),
             ..Limits::default()
         }
     }
@@ -192,6 +268,18 @@ mod tests {
         assert_eq!(config, ServeConfig::default());
         assert!(config.address().unwrap().ip().is_loopback());
         assert!(ServeConfig { listen: "nowhere".to_owned(), ..config }.address().unwrap_err().to_string().contains("127.0.0.1:7474"));
+    }
+
+    #[test]
+    fn fallbacks_are_off_until_they_are_said() {
+        assert_eq!(config("").unwrap().limits().last_known_good, None);
+        let fallback = config("[last_known_good]").unwrap().limits().last_known_good.unwrap();
+        assert_eq!((fallback.keep.memory_bytes, fallback.keep.age_micros, fallback.after), (64 << 20, 600_000_000, Duration::from_millis(100)));
+        let text = "[last_known_good]\nage = '1 minute'\n[breaker]\nfailures = 2\nstall = '250 milliseconds'";
+        let limits = config(text).unwrap().limits();
+        assert_eq!(limits.last_known_good.unwrap().keep.age_micros, 60_000_000);
+        assert_eq!((limits.breaker.failures, limits.breaker.stall), (2, Duration::from_millis(250)));
+        assert!(config("[breaker]\nfailures = 0").is_err());
     }
 
     #[test]

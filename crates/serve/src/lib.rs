@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod desk;
 pub mod lag;
+pub mod last_known_good;
 pub mod live;
 mod lookup;
 pub mod metrics;

@@ -1,11 +1,12 @@
 //! What a server answers from: the definitions that serve, and the newest state of the store.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use lockstep_model::position::history_path;
 use lockstep_model::{Clock, Error, EventTime, Generation, PartitionId, Position};
-use lockstep_store::{CutRead, Definitions, Figures, OnlineStore, SharedCut, Store};
+use lockstep_store::{CutRead, Definitions, Figures, NotInMemory, OnlineStore, SharedCut, SharedRead, Store};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, SourceFile};
 use lockstep_transform::next_event::NextEvent;
@@ -14,6 +15,21 @@ use crate::{Lags, Served};
 
 /// Sets of earlier definitions that are kept compiled.
 const PINNED_MAX: usize = 4;
+
+/// How long a state may be used while a newer one is being read, µs.
+const OLDER_STATE_FOR: i64 = 1_000_000;
+
+/// How far a request goes for what it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// To what is in memory: it never waits for a disk, and fails where that would have to be asked ([`NotInMemory`]).
+    Memory,
+    /// To the disk, which may make it wait.
+    Disk,
+}
+
+/// What lies over a store when it is read: in tests, a disk that stalls.
+pub type Layer = dyn Fn(SharedCut) -> Box<dyn SharedRead> + Send + Sync;
 
 /// A store that is read while it is written to. Between two commits all requests share one cut, so that what a cut has to look up is looked up once.
 pub struct Live {
@@ -25,6 +41,9 @@ pub struct Live {
     state: ArcSwap<State>,
     /// Held by who takes the next cut. Nobody waits for it: the cut before is as good for a moment.
     refreshing: Mutex<()>,
+    /// Since when, µs; 0 where nobody does.
+    refreshing_since: AtomicI64,
+    layer: Box<Layer>,
     pinned: Mutex<Vec<Arc<Compiled>>>,
 }
 
@@ -38,9 +57,8 @@ pub struct Compiled {
 }
 
 /// The store at one moment, as one set of definitions reads it.
-#[derive(Debug)]
 pub struct State {
-    cut: SharedCut,
+    cut: Box<dyn SharedRead>,
     /// The definitions, with the generation of each view.
     pub served: Served,
     /// The number of the definitions.
@@ -66,6 +84,12 @@ impl std::fmt::Debug for Live {
     }
 }
 
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("version", &self.version).field("sequence", &self.sequence).finish_non_exhaustive()
+    }
+}
+
 impl Live {
     /// A store, read by the newest definitions all of whose views are published; by those applied last where there are none. `next` decides what a request comes to
     /// that is an event.
@@ -73,10 +97,24 @@ impl Live {
     /// # Errors
     /// NotFound where no definitions were applied; Invalid where this release has something against them.
     pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, lags: Arc<Lags>, next: Arc<dyn NextEvent>) -> Result<Live, Error> {
+        Live::under(Box::new(|cut| Box::new(cut)), store, clock, lags, next)
+    }
+
+    /// As [`Self::new`], with something between the store and who reads it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn under(layer: Box<Layer>, store: Arc<Store>, clock: Arc<dyn Clock>, lags: Arc<Lags>, next: Arc<dyn NextEvent>) -> Result<Live, Error> {
         let serving = Arc::new(serving(&store, &next)?);
-        let state = State::new(&store, &serving)?;
+        let state = State::new(&store, &layer, &serving, Reach::Disk)?;
         let (serving, state) = (ArcSwap::new(serving), ArcSwap::from_pointee(state));
-        Ok(Live { store, clock, lags, next, serving, state, refreshing: Mutex::default(), pinned: Mutex::default() })
+        let (refreshing, pinned) = (Mutex::default(), Mutex::default());
+        Ok(Live { store, clock, lags, next, serving, state, refreshing, refreshing_since: AtomicI64::new(0), layer, pinned })
+    }
+
+    /// The clock that says what time it is.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// What time it is.
@@ -105,16 +143,36 @@ impl Live {
     /// The newest state, or one from a moment ago where another request is taking that.
     ///
     /// # Errors
-    /// Where the store cannot be read.
-    pub fn state(&self) -> Result<Arc<State>, Error> {
+    /// Where the store cannot be read, or is not in memory as far as is needed.
+    pub fn state(&self, reach: Reach) -> Result<Arc<State>, Error> {
         let state = self.state.load_full();
         if state.sequence == self.store.sequence() {
             return Ok(state);
         }
-        let Ok(_refreshing) = self.refreshing.try_lock() else { return Ok(state) };
-        let next = Arc::new(State::new(&self.store, &self.serving.load())?);
+        let Ok(_refreshing) = self.refreshing.try_lock() else { return self.older(state, reach) };
+        self.refreshing_since.store(self.now().0, Ordering::Relaxed);
+        let next = State::new(&self.store, &self.layer, &self.serving.load(), reach).map(Arc::new);
+        self.refreshing_since.store(0, Ordering::Relaxed);
+        let next = next?;
         self.state.store(Arc::clone(&next));
         Ok(next)
+    }
+
+    /// A state that is not the newest any more. It is as good for a moment; where who reads the newest waits for the disk, it is not.
+    fn older(&self, state: Arc<State>, reach: Reach) -> Result<Arc<State>, Error> {
+        let since = self.refreshing_since.load(Ordering::Relaxed);
+        if since == 0 || self.now().0.saturating_sub(since) <= OLDER_STATE_FOR {
+            return Ok(state);
+        }
+        match reach {
+            Reach::Memory => Err(NotInMemory.into()),
+            Reach::Disk => Err(Error::unavailable("the newest state of the store is being read, and its disk does not answer · try again in a moment")),
+        }
+    }
+
+    /// The state that was read last, whatever was written since. Nothing is read.
+    pub fn last_state(&self) -> Arc<State> {
+        self.state.load_full()
     }
 
     /// Takes up what has changed while nobody asked: a cut that is kept for long keeps on the disk what was replaced since, and definitions may have been applied.
@@ -129,10 +187,10 @@ impl Live {
                 tracing::info!(definitions = next.version, "other definitions serve");
                 self.serving.store(Arc::new(next));
                 let _refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
-                self.state.store(Arc::new(State::new(&self.store, &self.serving.load())?));
+                self.state.store(Arc::new(State::new(&self.store, &self.layer, &self.serving.load(), Reach::Disk)?));
             }
         }
-        self.state().map(|_| ())
+        self.state(Reach::Disk).map(|_| ())
     }
 
     /// The newest state as an earlier set of definitions reads it.
@@ -140,7 +198,7 @@ impl Live {
     /// # Errors
     /// NotFound where no such set was applied; as [`Self::new`]. Takes the time of compiling where it was not asked for lately.
     pub fn pinned(&self, version: u64) -> Result<Arc<State>, Error> {
-        let state = self.state()?;
+        let state = self.state(Reach::Disk)?;
         if state.version == version {
             return Ok(state);
         }
@@ -155,7 +213,7 @@ impl Live {
                 compiled
             }
         };
-        Ok(Arc::new(State::new(&self.store, &compiled)?))
+        Ok(Arc::new(State::new(&self.store, &self.layer, &compiled, Reach::Disk)?))
     }
 
     fn compile(&self, version: u64) -> Result<Compiled, Error> {
@@ -196,18 +254,27 @@ fn compiled(definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Comp
     Ok(Compiled { version: definitions.version, catalog: Arc::new(catalog) })
 }
 
+impl Reach {
+    fn of(self, cut: &dyn SharedRead) -> &dyn CutRead {
+        match self {
+            Reach::Memory => cut.in_memory(),
+            Reach::Disk => cut.whole(),
+        }
+    }
+}
+
 impl State {
-    fn new(store: &Arc<Store>, compiled: &Compiled) -> Result<State, Error> {
+    fn new(store: &Arc<Store>, layer: &Layer, compiled: &Compiled, reach: Reach) -> Result<State, Error> {
         // Before the cut: a commit that comes between the two is in the cut, and makes the next request look again, which is harmless.
         let sequence = store.sequence();
-        let cut = SharedCut::new(store);
-        let served = Served::new(Arc::clone(&compiled.catalog), cut.cut())?;
+        let cut = layer(SharedCut::new(store));
+        let served = Served::new(Arc::clone(&compiled.catalog), reach.of(&*cut))?;
         Ok(State { cut, served, version: compiled.version, sequence, standings: OnceLock::new() })
     }
 
     /// What is read.
-    pub fn cut(&self) -> &dyn CutRead {
-        self.cut.cut()
+    pub fn cut(&self, reach: Reach) -> &dyn CutRead {
+        reach.of(&*self.cut)
     }
 
     /// The definitions.
@@ -219,23 +286,25 @@ impl State {
     ///
     /// # Errors
     /// Where the store cannot be read.
-    pub fn standing(&self, view: &str) -> Result<Option<&Standing>, Error> {
-        let Some(info) = self.served.generation(view) else { return Ok(None) };
-        let standings = match self.standings.get() {
-            Some(standings) => standings,
-            None => {
-                let read = self.read_standings()?;
-                self.standings.get_or_init(|| read)
-            }
-        };
-        Ok(standings.iter().find(|standing| standing.generation == info.generation))
+    pub fn standing(&self, view: &str, reach: Reach) -> Result<Option<&Standing>, Error> {
+        if self.standings.get().is_none() {
+            let read = self.read_standings(reach)?;
+            self.standings.get_or_init(|| read);
+        }
+        Ok(self.known_standing(view))
     }
 
-    fn read_standings(&self) -> Result<Vec<Standing>, Error> {
+    /// As [`Self::standing`], where it was read before.
+    pub fn known_standing(&self, view: &str) -> Option<&Standing> {
+        let info = self.served.generation(view)?;
+        self.standings.get()?.iter().find(|standing| standing.generation == info.generation)
+    }
+
+    fn read_standings(&self, reach: Reach) -> Result<Vec<Standing>, Error> {
         let mut standings = Vec::new();
         for (name, view) in &self.catalog().views {
             let Some(info) = self.served.generation(name) else { continue };
-            let positions = self.cut().positions(info.generation)?;
+            let positions = self.cut(reach).positions(info.generation)?;
             let sources = self.catalog().sources_of(view);
             let watermark = sources.iter().map(|source| watermark(&positions, &source.name)).collect::<Option<Vec<_>>>();
             let watermark = watermark.and_then(|all| all.into_iter().min());
@@ -251,16 +320,9 @@ fn watermark(positions: &[(PartitionId, Position)], source: &str) -> Option<i64>
     logs.filter_map(|(_, position)| position.event_time_max()).min()
 }
 
-/// The newest event time of a source in any view that serves, µs.
-///
-/// # Errors
-/// Where the store cannot be read.
-pub fn newest(state: &State, source: &str) -> Result<Option<i64>, Error> {
-    let mut newest = None;
-    for name in state.catalog().views.keys() {
-        let Some(standing) = state.standing(name)? else { continue };
-        let of_source = standing.positions.iter().filter(|(id, _)| id.source == source);
-        newest = newest.max(of_source.filter_map(|(_, position)| position.event_time_max()).max());
-    }
-    Ok(newest)
+/// The newest event time of a source in any view that serves, µs, as far as the standing of views was read.
+pub fn newest(state: &State, source: &str) -> Option<i64> {
+    let standings = state.catalog().views.keys().filter_map(|view| state.known_standing(view));
+    let of_source = standings.flat_map(|standing| standing.positions.iter().filter(|(id, _)| id.source == source));
+    of_source.filter_map(|(_, position)| position.event_time_max()).max()
 }

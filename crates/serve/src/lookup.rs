@@ -5,13 +5,15 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use lockstep_model::key::Keys;
-use lockstep_model::{Error, FilledBy, Generation, StateRead, Status, TimeMode};
+use lockstep_model::{Error, ErrorKind, FilledBy, Generation, Status, TimeMode};
 use lockstep_store::{CutRead, GenerationInfo};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::next_event::ViewState;
-use lockstep_transform::service::ServicePlan;
+use lockstep_transform::service::{Answer, ServicePlan};
 use lockstep_transform::tiles::{ReadStats, Request, Touch};
-use lockstep_transform::transformation::Transformation;
+use lockstep_transform::transformation::{Features, Transformation};
+
+use crate::last_known_good::{LastKnownGood, Of};
 
 /// Compiled definitions, and the generation that holds the state of each view.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub struct Lookup {
     pub filled_by: Vec<Arc<[FilledBy]>>,
     /// Time of the newest event of the least fresh view an output reads, per output, µs.
     pub event_times: Vec<Arc<[Option<i64>]>>,
+    /// When what is behind a value was read, per output, µs, where that is the last that was; `None` for what was read now, and for outputs that read nothing.
+    pub known_at: Vec<Option<Arc<[i64]>>>,
     /// Which clock counted.
     pub time: TimeMode,
     /// The reads behind it: one for a view, one per join of a service.
@@ -80,6 +84,18 @@ pub struct Role {
     /// Its state.
     pub generation: Generation,
 }
+
+/// Why a view cannot be read: it has no published state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unpublished;
+
+impl std::fmt::Display for Unpublished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no published state")
+    }
+}
+
+impl std::error::Error for Unpublished {}
 
 impl Served {
     /// Finds the published generation of each view of `catalog`.
@@ -113,14 +129,37 @@ impl Served {
     /// NotFound for a name that is no service and no view; Unavailable where a view has no published state; OutOfRange for a moment before
     /// a view's `readable_from`; Invalid where the request's columns are not the declared ones.
     pub fn lookup(&self, cut: &dyn CutRead, request: &LookupRequest<'_>) -> Result<Lookup, Error> {
+        self.lookup_keeping(cut, request, None)
+    }
+
+    /// As [`Self::lookup`], and keeps what was read for when the store does not answer.
+    ///
+    /// # Errors
+    /// As [`Self::lookup`].
+    pub fn lookup_keeping(&self, cut: &dyn CutRead, request: &LookupRequest<'_>, keep: Option<&LastKnownGood>) -> Result<Lookup, Error> {
         if request.rows.num_rows() != request.moments.len() {
             return Err(Error::internal(format!("{} requests at {} moments", request.rows.num_rows(), request.moments.len())));
         }
         if let Some(service) = self.catalog.services.get(request.name) {
-            return self.service(cut, service, request);
+            return self.service(cut, service, request, keep);
         }
         match self.catalog.views.get(request.name) {
-            Some(view) => self.view(cut, view, request),
+            Some(view) => self.view(cut, view, request, keep),
+            None => Err(self.unknown(request.name)),
+        }
+    }
+
+    /// Answers a batch of requests from what was read last, without the store; `None` where something of it is not known, or is too old, and for requests that are
+    /// events, whose own event could not be counted.
+    ///
+    /// # Errors
+    /// As [`Self::lookup`].
+    pub fn recall(&self, known: &LastKnownGood, request: &LookupRequest<'_>) -> Result<Option<Lookup>, Error> {
+        if let Some(service) = self.catalog.services.get(request.name) {
+            return if service.request_as.is_some() { Ok(None) } else { self.recall_service(known, service, request) };
+        }
+        match self.catalog.views.get(request.name) {
+            Some(view) => self.recall_view(known, view, request),
             None => Err(self.unknown(request.name)),
         }
     }
@@ -134,7 +173,8 @@ impl Served {
 
     fn role(&self, alias: &str, view: &Arc<Transformation>) -> Result<Role, Error> {
         let info = self.generation(&view.view).ok_or_else(|| {
-            Error::unavailable(format!("`{}` has no published state · run `lockstep apply`, then `lockstep backfill {}`", view.view, view.view))
+            let what = format!("`{}` has no published state · run `lockstep apply`, then `lockstep backfill {}`", view.view, view.view);
+            Error::unavailable(what).caused_by(Unpublished)
         })?;
         Ok(Role { alias: alias.to_owned(), view: Arc::clone(view), version: info.version, generation: info.generation })
     }
@@ -155,15 +195,30 @@ impl Served {
         Ok(())
     }
 
-    fn service(&self, cut: &dyn CutRead, service: &ServicePlan, request: &LookupRequest<'_>) -> Result<Lookup, Error> {
-        let roles = service.joins.iter().map(|join| self.role(&join.alias, &join.transformation)).collect::<Result<Vec<_>, _>>()?;
+    fn roles(&self, service: &ServicePlan) -> Result<Vec<Role>, Error> {
+        service.joins.iter().map(|join| self.role(&join.alias, &join.transformation)).collect()
+    }
+
+    fn service(
+        &self,
+        cut: &dyn CutRead,
+        service: &ServicePlan,
+        request: &LookupRequest<'_>,
+        keep: Option<&LastKnownGood>,
+    ) -> Result<Lookup, Error> {
+        let roles = self.roles(service)?;
         self.check_moments(cut, &roles, request.moments)?;
         let states: Vec<_> = roles.iter().map(|role| cut.state(role.generation)).collect();
         let time = request.time.unwrap_or_else(|| self.catalog.service_time_mode(service));
         let mut touches = request.explain.then(Vec::new);
         let answer = if service.request_as.is_none() {
-            let states: Vec<&dyn StateRead> = states.iter().map(|state| state as &dyn StateRead).collect();
-            service.answer(&states, request.rows, request.moments, time, touches.as_mut())?
+            let mut read = |join: usize, requests: &[Request<'_>], touched: Option<&mut Vec<Touch>>| -> Result<Features, Error> {
+                let role = &roles[join];
+                let features = role.view.read_at(&states[join], requests, time, touched)?;
+                role.keep(keep, time, requests, &features)?;
+                Ok(features)
+            };
+            service.answer_with(&mut read, request.rows, request.moments, touches.as_mut())?
         } else {
             let before = |role: &Role| -> Result<Vec<(u16, i64)>, Error> {
                 Ok(cut.horizon(role.generation)?.keys_before.iter().map(|&(source, before)| (source, before.0)).collect())
@@ -173,43 +228,117 @@ impl Served {
                 states.iter().zip(&before).map(|(state, keys_before)| ViewState { state, keys: state, keys_before }).collect();
             service.answer_events(&views, request.rows, request.moments, time, touches.as_mut())?
         };
-        let mut touches = touches.map(Vec::into_iter);
-        let reads = roles.into_iter().zip(answer.entities).map(|(role, entities)| Read {
-            role,
-            entities,
-            touches: touches.as_mut().and_then(Iterator::next),
-        });
-        Ok(Lookup {
-            schema: Arc::clone(&service.schema),
-            columns: answer.columns,
-            statuses: answer.statuses,
-            filled_by: answer.filled_by,
-            event_times: answer.event_times,
-            time,
-            reads: reads.collect(),
-            stats: answer.stats,
-        })
+        let known_at = vec![None; answer.columns.len()];
+        Ok(of_service(service, answer, time, roles, touches, known_at))
     }
 
-    fn view(&self, cut: &dyn CutRead, view: &Arc<Transformation>, request: &LookupRequest<'_>) -> Result<Lookup, Error> {
+    fn recall_service(&self, known: &LastKnownGood, service: &ServicePlan, request: &LookupRequest<'_>) -> Result<Option<Lookup>, Error> {
+        let roles = self.roles(service)?;
+        let time = request.time.unwrap_or_else(|| self.catalog.service_time_mode(service));
+        // Per join, when each row was read; fewer than joins where something was not known.
+        let mut read_at: Vec<Vec<i64>> = Vec::with_capacity(roles.len());
+        let mut recall = |join: usize, requests: &[Request<'_>], _: Option<&mut Vec<Touch>>| -> Result<Features, Error> {
+            let Role { view, generation, .. } = &roles[join];
+            let recalled = known.recall(Of { view, generation: *generation, time }, requests)?;
+            let (features, at) = recalled.ok_or_else(|| Error::unavailable("it is not known"))?;
+            read_at.push(at);
+            Ok(features)
+        };
+        let answered = service.answer_with(&mut recall, request.rows, request.moments, None);
+        if read_at.len() < roles.len() && answered.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
+            return Ok(None);
+        }
+        let mut answer = answered?;
+        let rows = request.moments.len();
+        let mut known_at = Vec::with_capacity(answer.columns.len());
+        for (output, filled) in service.outputs.iter().zip(&mut answer.filled_by) {
+            let oldest = |row: usize| output.inputs.iter().map(|&(join, _)| read_at[join][row]).min();
+            let of_output: Option<Arc<[i64]>> = (0..rows).map(oldest).collect();
+            if of_output.is_some() {
+                *filled = filled.iter().map(|filled| if *filled == FilledBy::None { FilledBy::LastKnownGood } else { *filled }).collect();
+            }
+            known_at.push(of_output);
+        }
+        Ok(Some(of_service(service, answer, time, roles, None, known_at)))
+    }
+
+    fn view(&self, cut: &dyn CutRead, view: &Arc<Transformation>, request: &LookupRequest<'_>, keep: Option<&LastKnownGood>) -> Result<Lookup, Error> {
         let role = self.role(&view.view, view)?;
         self.check_moments(cut, std::slice::from_ref(&role), request.moments)?;
         let state = cut.state(role.generation);
         let entities = view.entity_keys(request.rows.columns())?;
-        let requests: Vec<Request<'_>> = request.moments.iter().enumerate().map(|(row, &at)| Request { entity: entities.get(row), at }).collect();
+        let requests = requests_of(&entities, request.moments);
         let time = request.time.unwrap_or_else(|| self.catalog.time_mode(view));
         let mut touches = request.explain.then(Vec::new);
         let features = view.read_at(&state, &requests, time, touches.as_mut())?;
+        role.keep(keep, time, &requests, &features)?;
         let outputs = features.columns.len();
-        Ok(Lookup {
-            schema: Arc::clone(&view.features),
-            columns: features.columns,
-            statuses: features.statuses,
-            filled_by: vec![requests.iter().map(|_| FilledBy::None).collect(); outputs],
-            event_times: vec![features.newest.into(); outputs],
-            time,
-            stats: features.stats,
-            reads: vec![Read { role, entities, touches }],
-        })
+        let filled_by: Arc<[FilledBy]> = requests.iter().map(|_| FilledBy::None).collect();
+        Ok(of_view(features, time, filled_by, vec![None; outputs], Read { role, entities, touches }))
+    }
+
+    fn recall_view(&self, known: &LastKnownGood, view: &Arc<Transformation>, request: &LookupRequest<'_>) -> Result<Option<Lookup>, Error> {
+        let role = self.role(&view.view, view)?;
+        let entities = view.entity_keys(request.rows.columns())?;
+        let requests = requests_of(&entities, request.moments);
+        let time = request.time.unwrap_or_else(|| self.catalog.time_mode(view));
+        let Some((features, read_at)) = known.recall(Of { view, generation: role.generation, time }, &requests)? else { return Ok(None) };
+        let known_at = vec![Some(Arc::from(read_at)); features.columns.len()];
+        let filled_by: Arc<[FilledBy]> = requests.iter().map(|_| FilledBy::LastKnownGood).collect();
+        Ok(Some(of_view(features, time, filled_by, known_at, Read { role, entities, touches: None })))
+    }
+}
+
+impl Role {
+    /// Keeps what was read, where it is to be kept.
+    fn keep(&self, keep: Option<&LastKnownGood>, time: TimeMode, requests: &[Request<'_>], features: &Features) -> Result<(), Error> {
+        let Some(keep) = keep else { return Ok(()) };
+        keep.remember(Of { view: &self.view, generation: self.generation, time }, requests, features)
+    }
+}
+
+fn requests_of<'a>(entities: &'a Keys, moments: &[i64]) -> Vec<Request<'a>> {
+    moments.iter().enumerate().map(|(row, &at)| Request { entity: entities.get(row), at }).collect()
+}
+
+fn of_view(features: Features, time: TimeMode, filled_by: Arc<[FilledBy]>, known_at: Vec<Option<Arc<[i64]>>>, read: Read) -> Lookup {
+    let outputs = features.columns.len();
+    Lookup {
+        schema: Arc::clone(&read.role.view.features),
+        columns: features.columns,
+        statuses: features.statuses,
+        filled_by: vec![filled_by; outputs],
+        event_times: vec![features.newest.into(); outputs],
+        known_at,
+        time,
+        stats: features.stats,
+        reads: vec![read],
+    }
+}
+
+fn of_service(
+    service: &ServicePlan,
+    answer: Answer,
+    time: TimeMode,
+    roles: Vec<Role>,
+    touches: Option<Vec<Vec<Touch>>>,
+    known_at: Vec<Option<Arc<[i64]>>>,
+) -> Lookup {
+    let mut touches = touches.map(Vec::into_iter);
+    let reads = roles.into_iter().zip(answer.entities).map(|(role, entities)| Read {
+        role,
+        entities,
+        touches: touches.as_mut().and_then(Iterator::next),
+    });
+    Lookup {
+        schema: Arc::clone(&service.schema),
+        columns: answer.columns,
+        statuses: answer.statuses,
+        filled_by: answer.filled_by,
+        event_times: answer.event_times,
+        known_at,
+        time,
+        reads: reads.collect(),
+        stats: answer.stats,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockstep_model::{FilledBy, Status};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
@@ -29,13 +29,19 @@ pub enum Protocol {
     Http,
 }
 
-impl EncodeLabelValue for Protocol {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+impl Protocol {
+    /// As labels and logs call it.
+    pub fn name(self) -> &'static str {
         match self {
             Protocol::Grpc => "grpc",
             Protocol::Http => "http",
         }
-        .encode(encoder)
+    }
+}
+
+impl EncodeLabelValue for Protocol {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.name().encode(encoder)
     }
 }
 
@@ -61,6 +67,12 @@ struct ValueLabels {
     status: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FilledLabels {
+    target: String,
+    by: &'static str,
+}
+
 /// In the order of [`Status`].
 const STATUSES: [&str; 5] = ["not_found", "expired", "error", "null", "present"];
 
@@ -72,7 +84,7 @@ pub struct Metrics {
     in_flight: Gauge,
     rows: Family<TargetLabel, Counter>,
     values: Family<ValueLabels, Counter>,
-    filled: Family<TargetLabel, Counter>,
+    filled: Family<FilledLabels, Counter>,
     stale: Family<TargetLabel, Counter>,
     /// By target, so that an answer looks no label up.
     targets: RwLock<HashMap<String, Arc<Target>>>,
@@ -84,7 +96,8 @@ pub struct Metrics {
 struct Target {
     rows: Counter,
     values: [Counter<u64, AtomicU64>; 5],
-    filled: Counter,
+    defaults: Counter,
+    last_known_good: Counter,
     stale: Counter,
 }
 
@@ -122,7 +135,7 @@ impl Metrics {
         let values = Family::default();
         registry.register("values", "Values answered, by feature service or view and status, before anything is filled", values.clone());
         let filled = Family::default();
-        registry.register("values_filled", "Absent values that a default filled", filled.clone());
+        registry.register("values_filled", "Values that a default filled, being absent, or the last known good, since the store did not answer", filled.clone());
         let stale = Family::default();
         registry.register("values_stale", "Values whose state lagged more than their view allows", stale.clone());
         let reading = reading::Reading::new(&mut registry);
@@ -141,16 +154,17 @@ impl Metrics {
     pub fn answered(&self, target: &str, answered: &Answered) {
         let target = self.target(target);
         target.rows.inc_by(answered.rows as u64);
-        let (mut by_status, mut filled, mut stale) = ([0_u64; 5], 0, 0);
+        let (mut by_status, mut filled, mut stale) = ([0_u64; 5], [0_u64; 3], 0);
         for feature in &answered.features {
             feature.statuses.iter().for_each(|status| by_status[*status as usize] += 1);
-            filled += feature.filled_by.iter().filter(|filled| **filled != FilledBy::None).count() as u64;
+            feature.filled_by.iter().for_each(|by| filled[*by as usize] += 1);
             stale += feature.stale.as_ref().map_or(0, |stale| stale.iter().filter(|stale| **stale).count() as u64);
         }
         for (counter, count) in target.values.iter().zip(by_status).filter(|(_, count)| *count > 0) {
             counter.inc_by(count);
         }
-        target.filled.inc_by(filled);
+        target.defaults.inc_by(filled[FilledBy::Default as usize]);
+        target.last_known_good.inc_by(filled[FilledBy::LastKnownGood as usize]);
         target.stale.inc_by(stale);
     }
 
@@ -160,10 +174,12 @@ impl Metrics {
         }
         let label = || TargetLabel { target: name.to_owned() };
         let value = |status| self.values.get_or_create_owned(&ValueLabels { target: name.to_owned(), status });
+        let filled = |by| self.filled.get_or_create_owned(&FilledLabels { target: name.to_owned(), by });
         let target = Arc::new(Target {
             rows: self.rows.get_or_create_owned(&label()),
             values: STATUSES.map(value),
-            filled: self.filled.get_or_create_owned(&label()),
+            defaults: filled("default"),
+            last_known_good: filled("last_known_good"),
             stale: self.stale.get_or_create_owned(&label()),
         });
         // Names of services and views that there are, so that there is a bound on them.
@@ -192,9 +208,19 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// It ended with this.
-    pub fn ended(mut self, code: Code) {
+    /// It ends with this.
+    pub fn ends_with(&mut self, code: Code) {
         self.code = code;
+    }
+
+    /// How long it has taken so far.
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// How it came.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 }
 
@@ -208,7 +234,7 @@ impl Drop for Call<'_> {
 }
 
 /// The name of a code, as gRPC writes it.
-fn code_name(code: Code) -> &'static str {
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

@@ -9,7 +9,7 @@ use lockstep_transform::transformation::Transformation;
 use std::sync::Arc;
 
 use crate::LookupRequest;
-use crate::live::{Live, State};
+use crate::live::{Live, Reach, State};
 
 /// Entities of each view that are looked up.
 const ENTITIES: usize = 512;
@@ -22,7 +22,7 @@ const BATCH: usize = 64;
 /// # Errors
 /// Where the store cannot be read.
 pub fn warm(live: &Live) -> Result<(), Error> {
-    let (state, now) = (live.state()?, live.now());
+    let (state, now) = (live.state(Reach::Disk)?, live.now());
     for (name, view) in &state.catalog().views {
         if state.served.generation(name).is_some() {
             warm_view(&state, name, view, now)?;
@@ -31,7 +31,7 @@ pub fn warm(live: &Live) -> Result<(), Error> {
     for (name, service) in &state.catalog().services {
         if service.joins.iter().all(|join| state.served.generation(&join.view).is_some()) {
             let row = nulls(service.request.fields())?;
-            let asked = state.served.lookup(state.cut(), &LookupRequest { name, rows: &row, moments: &[now.0], time: None, explain: false });
+            let asked = state.served.lookup(state.cut(Reach::Disk), &LookupRequest { name, rows: &row, moments: &[now.0], time: None, explain: false });
             match asked {
                 // NULLs are no event; its views are warm.
                 Err(error) if service.request_as.is_some() && error.kind() == ErrorKind::Invalid => {}
@@ -40,12 +40,12 @@ pub fn warm(live: &Live) -> Result<(), Error> {
         }
     }
     // What every full response says.
-    state.catalog().views.keys().try_for_each(|view| state.standing(view).map(|_| ()))
+    state.catalog().views.keys().try_for_each(|view| state.standing(view, Reach::Disk).map(|_| ()))
 }
 
 fn warm_view(state: &State, name: &str, view: &Transformation, now: EventTime) -> Result<(), Error> {
     let Some(info) = state.served.generation(name) else { return Ok(()) };
-    let cut: &dyn CutRead = state.cut();
+    let cut: &dyn CutRead = state.cut(Reach::Disk);
     let mut entities: Vec<Vec<u8>> = Vec::new();
     let mut enough = false;
     let seen = cut.each_entity(info.generation, &mut |entity, _| {

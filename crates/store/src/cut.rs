@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lockstep_model::{Error, Fingerprint, Generation, KeyIndex, PartitionId, Position, StateKey, StateRead, state};
-use rocksdb::{ColumnFamily, DBRawIterator, PrefixRange, ReadOptions, Snapshot};
+use rocksdb::{ColumnFamily, DBRawIterator, ErrorKind, PrefixRange, ReadOptions, ReadTier, Snapshot};
 use serde::de::DeserializeOwned;
 
 use crate::book::{Book, BulkProgress, Entry};
@@ -13,28 +13,65 @@ use crate::layout::{self, Tag};
 use crate::outbox::{QueueRecord, ReachedRecord};
 use crate::record::{self, PositionRecord};
 use crate::store::{Families, Store};
-use crate::{Counters, CutRead, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, Queue, Refusal};
+use crate::{Counters, CutRead, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NotInMemory, Queue, Refusal};
 
 /// The whole store at one moment: a snapshot across all families. While it lives, nothing that it can read goes by expiry; keep
 /// it for a request or a scan, not for longer, since what is superseded stays on the disk with it.
 pub struct Cut<'a> {
     store: &'a Store,
     families: Families<'a>,
+    reach: Reach,
     read: ReadOptions,
-    snapshot: Snapshot<'a>,
+    snapshot: Arc<Snapshot<'a>>,
     /// Horizons that were read already: every lookup asks for those of its views. Uncontended, since a cut is for one request or a few.
-    horizons: Mutex<Vec<(Generation, Horizon)>>,
+    horizons: Arc<Mutex<Vec<(Generation, Horizon)>>>,
     /// Released after the snapshot.
-    _pin: Pin,
+    _pin: Arc<Pin>,
+}
+
+/// How far a cut goes for what it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// To the disk.
+    Disk,
+    /// To what is in memory already.
+    Memory,
+}
+
+impl Reach {
+    fn options(self) -> ReadOptions {
+        let mut read = ReadOptions::default();
+        if self == Reach::Memory {
+            read.set_read_tier(ReadTier::BlockCache);
+        }
+        read
+    }
 }
 
 impl<'a> Cut<'a> {
     pub(crate) fn new(store: &'a Store) -> Self {
         let pin = store.expiry.pin();
         let snapshot = store.db.snapshot();
-        let mut read = ReadOptions::default();
+        Cut::reaching(Reach::Disk, store, Arc::new(snapshot), Arc::default(), Arc::new(pin))
+    }
+
+    fn reaching(
+        reach: Reach,
+        store: &'a Store,
+        snapshot: Arc<Snapshot<'a>>,
+        horizons: Arc<Mutex<Vec<(Generation, Horizon)>>>,
+        pin: Arc<Pin>,
+    ) -> Cut<'a> {
+        let mut read = reach.options();
         read.set_snapshot(&snapshot);
-        Cut { store, families: store.families(), read, snapshot, horizons: Mutex::default(), _pin: pin }
+        Cut { store, families: store.families(), reach, read, snapshot, horizons, _pin: pin }
+    }
+
+    /// The same moment, of which only what is in memory is read: it never waits for the disk, and fails as Unavailable, caused by [`NotInMemory`], where
+    /// that would have to be asked.
+    #[must_use]
+    pub fn in_memory(&self) -> Cut<'a> {
+        Cut::reaching(Reach::Memory, self.store, Arc::clone(&self.snapshot), Arc::clone(&self.horizons), Arc::clone(&self._pin))
     }
 
     /// The state of one generation, as the engine reads it.
@@ -83,13 +120,13 @@ impl<'a> Cut<'a> {
         if keys.ends.len() == 1 {
             // What a batched read sets up costs more than reading a single key does: a third of a level of a tree.
             let value = self.store.db.get_pinned_cf_opt(family, &keys.bytes, &self.read);
-            found(0, value.map_err(|error| self.store.explain("read state", error))?.as_deref());
+            found(0, value.map_err(|error| self.unread("read state", error))?.as_deref());
             return Ok(());
         }
         // RocksDB sorts pointers to the keys where they are not sorted yet; the values come back in the order asked for.
         let values = self.store.db.batched_multi_get_cf_opt(family, keys.iter(), keys.are_sorted(), &self.read);
         for (i, value) in values.into_iter().enumerate() {
-            let value = value.map_err(|error| self.store.explain("read state", error))?;
+            let value = value.map_err(|error| self.unread("read state", error))?;
             found(i, value.as_deref());
         }
         Ok(())
@@ -97,7 +134,7 @@ impl<'a> Cut<'a> {
 
     fn record<T: DeserializeOwned>(&self, what: &str, key: &[u8]) -> Result<Option<T>, Error> {
         let value = self.store.db.get_pinned_cf_opt(self.families.meta, key, &self.read);
-        let value = value.map_err(|error| self.store.explain(&format!("read the record of {what}"), error))?;
+        let value = value.map_err(|error| self.unread(&format!("read the record of {what}"), error))?;
         value.map(|bytes| record::decode(what, &bytes)).transpose()
     }
 
@@ -111,10 +148,10 @@ impl<'a> Cut<'a> {
     }
 
     fn iterate(&self, family: &ColumnFamily, prefix: &[u8]) -> DBRawIterator<'_> {
-        let mut read = ReadOptions::default();
+        let mut read = self.reach.options();
         read.set_iterate_range(PrefixRange(prefix));
-        // A scan must not push out of the cache what lookups need.
-        read.fill_cache(false);
+        // A scan must not push out of the cache what lookups need. The records about generations are few, and lookups need them.
+        read.fill_cache(std::ptr::eq(family, self.families.meta));
         let mut rows = self.snapshot.raw_iterator_cf_opt(family, read);
         rows.seek_to_first();
         rows
@@ -131,7 +168,15 @@ impl<'a> Cut<'a> {
 
     /// An iterator that is at its end may be there because of a failure.
     fn check(&self, rows: &DBRawIterator<'_>) -> Result<(), Error> {
-        rows.status().map_err(|error| self.store.explain("scan the store", error))
+        rows.status().map_err(|error| self.unread("scan the store", error))
+    }
+
+    /// Explains why something was not read.
+    fn unread(&self, doing: &str, error: rocksdb::Error) -> Error {
+        if self.reach == Reach::Memory && error.kind() == ErrorKind::Incomplete {
+            return NotInMemory.into();
+        }
+        self.store.explain(doing, error)
     }
 
     fn ledger<T>(&self, family: &ColumnFamily, generation: Generation, decode: fn(&[u8]) -> Result<T, Error>) -> Ledger<'_, T> {
@@ -169,12 +214,17 @@ impl CutRead for Cut<'_> {
     }
 
     fn horizon(&self, generation: Generation) -> Result<Horizon, Error> {
-        let mut horizons = self.horizons.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, horizon)) = horizons.iter().find(|(known, _)| *known == generation) {
-            return Ok(horizon.clone());
+        let known = |horizons: &[(Generation, Horizon)]| horizons.iter().find(|(known, _)| *known == generation).map(|(_, horizon)| horizon.clone());
+        let horizons = || self.horizons.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(horizon) = known(&horizons()) {
+            return Ok(horizon);
         }
+        // Not under the lock: who reads what is in memory is not to wait for who reads the disk.
         let horizon: Horizon = self.record("a horizon", &Tag::Horizon.of(generation))?.unwrap_or_default();
-        horizons.push((generation, horizon.clone()));
+        let mut horizons = horizons();
+        if known(&horizons).is_none() {
+            horizons.push((generation, horizon.clone()));
+        }
         Ok(horizon)
     }
 

@@ -68,5 +68,5 @@ pub use key_entry::KeyEntryHeader;
 pub use online::{CutRead, OnlineStore};
 pub use options::{StoreOptions, SyncPolicy};
 pub use owner::{Owner, Taken, read_owner};
-pub use shared::SharedCut;
+pub use shared::{NotInMemory, SharedCut, SharedRead};
 pub use store::{Claim, Store};

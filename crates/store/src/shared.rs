@@ -2,31 +2,80 @@
 
 use std::sync::Arc;
 
+use lockstep_model::Error;
 use self_cell::self_cell;
 
-use crate::{Cut, Store};
+use crate::{Cut, CutRead, Store};
 
 self_cell!(
     struct Held {
         owner: Arc<Store>,
         #[covariant]
-        dependent: Cut,
+        dependent: Both,
     }
 );
+
+/// One moment, read with and without the disk.
+struct Both<'a> {
+    whole: Cut<'a>,
+    in_memory: Cut<'a>,
+}
 
 /// A [`Cut`] that keeps its store open. Making one takes a snapshot and reads nothing; one that is shared by the requests between two commits has read what it
 /// says of generations once.
 pub struct SharedCut(Held);
 
+/// The store at one moment, for whoever must not wait for a disk and for whoever can.
+pub trait SharedRead: Send + Sync {
+    /// All of it.
+    fn whole(&self) -> &dyn CutRead;
+
+    /// What is in memory of it: reading never waits for the disk, and fails as Unavailable, caused by [`NotInMemory`], where that would have to be asked.
+    fn in_memory(&self) -> &dyn CutRead;
+}
+
+/// Why reading what is in memory failed: it is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotInMemory;
+
+impl std::fmt::Display for NotInMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("what was to be read is not in memory")
+    }
+}
+
+impl std::error::Error for NotInMemory {}
+
+impl From<NotInMemory> for Error {
+    fn from(error: NotInMemory) -> Self {
+        Error::unavailable(error.to_string()).caused_by(error)
+    }
+}
+
+impl NotInMemory {
+    /// Whether this is why something failed.
+    pub fn caused(error: &Error) -> bool {
+        std::error::Error::source(error).is_some_and(|source| source.is::<NotInMemory>())
+    }
+}
+
 impl SharedCut {
     /// The store at this moment.
     pub fn new(store: &Arc<Store>) -> Self {
-        SharedCut(Held::new(Arc::clone(store), |store| store.cut()))
+        SharedCut(Held::new(Arc::clone(store), |store| {
+            let whole = store.cut();
+            Both { in_memory: whole.in_memory(), whole }
+        }))
+    }
+}
+
+impl SharedRead for SharedCut {
+    fn whole(&self) -> &dyn CutRead {
+        &self.0.borrow_dependent().whole
     }
 
-    /// What it reads.
-    pub fn cut(&self) -> &Cut<'_> {
-        self.0.borrow_dependent()
+    fn in_memory(&self) -> &dyn CutRead {
+        &self.0.borrow_dependent().in_memory
     }
 }
 

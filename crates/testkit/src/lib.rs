@@ -2,6 +2,7 @@
 
 pub mod avro;
 pub mod definitions;
+pub mod disk;
 mod effort;
 pub mod kafka;
 pub mod registry;

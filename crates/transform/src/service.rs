@@ -246,14 +246,28 @@ impl ServicePlan {
         mode: TimeMode,
         touches: Option<&mut Vec<Vec<Touch>>>,
     ) -> Result<Answer, Error> {
-        if let Some(of) = &self.request_as {
-            return Err(Error::internal(format!("requests of {} are events of `{}`, and are answered as such", self.name, of.source.name)));
-        }
         self.check_states(states.len())?;
         let mut read = |at: usize, requests: &[Request<'_>], touched: Option<&mut Vec<Touch>>| -> Result<Features, Error> {
             self.joins[at].transformation.read_at(states[at], requests, mode, touched)
         };
-        self.answer_by(&mut read, request, moments, touches)
+        self.answer_with(&mut read, request, moments, touches)
+    }
+
+    /// As [`Self::answer`], of features that `read` finds: those of the view of a join, for so many entities at their moments.
+    ///
+    /// # Errors
+    /// As [`Self::answer`]; as `read`.
+    pub fn answer_with(
+        &self,
+        read: &mut dyn FnMut(usize, &[Request<'_>], Option<&mut Vec<Touch>>) -> Result<Features, Error>,
+        request: &RecordBatch,
+        moments: &[i64],
+        touches: Option<&mut Vec<Vec<Touch>>>,
+    ) -> Result<Answer, Error> {
+        if let Some(of) = &self.request_as {
+            return Err(Error::internal(format!("requests of {} are events of `{}`, and are answered as such", self.name, of.source.name)));
+        }
+        self.answer_by(read, request, moments, touches)
     }
 
     /// As [`Self::answer`], of requests that are the next events of a source: each sees its own event, as if it had arrived just before.

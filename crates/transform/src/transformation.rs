@@ -162,6 +162,24 @@ impl Transformation {
         self.finish(values, requests)
     }
 
+    /// Features that were read at earlier moments, as they are to be said at those of `requests`: what has expired since is absent.
+    ///
+    /// # Errors
+    /// Internal where they are not this view's.
+    pub fn say_later(&self, mut features: Features, requests: &[Request<'_>]) -> Result<Features, Error> {
+        let expired: BooleanArray =
+            requests.iter().zip(&features.newest).map(|(request, newest)| Some(self.is_expired(request.at, *newest))).collect();
+        if expired.true_count() == 0 {
+            return Ok(features);
+        }
+        for (column, statuses) in features.columns.iter_mut().zip(&mut features.statuses) {
+            *column = nullif(column, &expired).map_err(kernel)?;
+            let gone = statuses.iter_mut().enumerate().filter(|(row, _)| expired.value(*row));
+            gone.for_each(|(_, status)| *status = Status::Expired);
+        }
+        Ok(features)
+    }
+
     /// Turns values of window calls into features.
     fn finish(&self, values: Values, requests: &[Request<'_>]) -> Result<Features, Error> {
         let Values { columns, errors, newest, stats } = values;

@@ -12,4 +12,5 @@ mod next_event;
 mod push;
 mod refusals;
 mod secure;
+mod stall;
 mod support;

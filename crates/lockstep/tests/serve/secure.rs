@@ -164,3 +164,48 @@ fn a_rate_is_kept() {
     let taken = statuses.iter().filter(|status| **status == 200).count();
     assert!((5..30).contains(&taken) && statuses.contains(&429), "{statuses:?}");
 }
+
+/// The events of a log in JSON that are of requests.
+fn requests(log: &str) -> Vec<serde_json::Value> {
+    let events = log.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str::<serde_json::Value>(line).expect(line));
+    events.filter(|event| event["target"] == "lockstep::request").collect()
+}
+
+#[test]
+fn the_log_tells_of_requests_and_of_no_secret() {
+    let project = Project::new();
+    let servers = Authority::new(&project, "servers");
+    let (certificate, key) = servers.sign();
+    fs::write(project.dir.join("server.pem"), certificate).unwrap();
+    fs::write(project.dir.join("server.key"), &key).unwrap();
+    fs::write(project.dir.join("reader"), "r3ad-me\n").unwrap();
+    settings(
+        &project,
+        "[serve]\nslow = '1 microsecond'\n[serve.tls]\ncertificate = 'server.pem'\nkey = 'server.key'\n[serve.tokens.dashboard]\nrole = 'read'\nfile = 'reader'\n",
+    );
+    let server = Server::start_with(&project, &["--log-format", "json", "-vv"]);
+    let url = server.url().replace("http:", "https:");
+    let ask = |token: &str, request: Request| {
+        let security = Security { token: Some(token.to_owned()), authority: Some(servers.pem().into_bytes()), ..Security::default() };
+        runtime().block_on(async { Client::connect_with(&url, &security).await.unwrap().get_features(request).await.map_err(|status| status.code()) })
+    };
+    assert!(ask("r3ad-me", card().id("slow-one")).is_ok());
+    assert_eq!(ask("r3ad-me", card().column("amount", [4711.0]).id("wrong-one")).unwrap_err(), Code::InvalidArgument);
+    assert_eq!(ask("guess-m3", card()).unwrap_err(), Code::Unauthenticated);
+    let ended = server.terminate();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let told = requests(&ended.err);
+    let of = |id: &str| told.iter().find(|event| event["request_id"] == id).unwrap_or_else(|| panic!("{id}: {}", ended.err));
+    let slow = of("slow-one");
+    assert_eq!((&slow["name"], &slow["rows"], &slow["code"], &slow["protocol"]), (&"card_activity".into(), &1.into(), &"OK".into(), &"grpc".into()));
+    assert!(slow["level"] == "WARN" && slow["micros"].as_u64().unwrap() > 0, "{slow}");
+    let wrong = of("wrong-one");
+    assert_eq!((&wrong["level"], &wrong["code"]), (&"INFO".into(), &"INVALID_ARGUMENT".into()));
+    let path = "/lockstep.v1.Features/GetFeatures";
+    assert!(told.iter().any(|event| event["code"] == "UNAUTHENTICATED" && event["path"] == path), "{}", ended.err);
+    // However much is said: no token, whether right or wrong, no key, and nothing of what is asked with.
+    let lines_of_key = key.lines().filter(|line| !line.starts_with("-----"));
+    for secret in ["r3ad-me", "guess-m3", "4711"].into_iter().chain(lines_of_key) {
+        assert!(!ended.err.contains(secret), "{secret}: {}", ended.err);
+    }
+}

@@ -13,7 +13,8 @@ use lockstep_transform::transformation::Transformation;
 
 pub use wanted::Wanted;
 
-use crate::live::State;
+use crate::last_known_good::LastKnownGood;
+use crate::live::{Reach, State};
 use crate::{Lags, Lookup, LookupRequest, Role};
 
 /// An answer, column-wise: every vector per feature holds one item per row.
@@ -44,6 +45,25 @@ pub struct Feature {
     pub filled_by: Arc<[FilledBy]>,
     /// Time of the newest event of the least fresh view behind each, µs.
     pub event_times: Arc<[Option<i64>]>,
+    /// When what is behind each was read, µs, where that is the last that was.
+    pub known_at: Option<Arc<[i64]>>,
+}
+
+/// A batch of requests that was found to be one.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The state that it is answered from.
+    pub state: &'a State,
+    /// How the logs stand.
+    pub lags: &'a Lags,
+    /// What is wanted.
+    pub wanted: &'a Wanted,
+    /// What it is asked with.
+    pub rows: &'a RecordBatch,
+    /// The moment of each row, µs.
+    pub moments: &'a [i64],
+    /// The clock that is to count.
+    pub time: Option<TimeMode>,
 }
 
 /// A view that was read, in one role.
@@ -110,24 +130,45 @@ pub fn moments_of(given: &[i64], rows: usize, now: i64) -> Result<Vec<i64>, Erro
     }
 }
 
-/// Answers a batch of requests from one state. All rows of all views are read from the same cut.
+/// Answers a batch of requests from one state. All rows of all views are read from the same cut, and kept in `keep` for when the store does not answer.
 ///
 /// # Errors
 /// As [`crate::Served::lookup`].
-pub fn answer(state: &State, lags: &Lags, wanted: &Wanted, rows: &RecordBatch, moments: &[i64], time: Option<TimeMode>) -> Result<Answered, Error> {
+pub fn answer(question: Question<'_>, reach: Reach, keep: Option<&LastKnownGood>) -> Result<Answered, Error> {
+    let Question { state, wanted, rows, moments, time, .. } = question;
     let mut parts = Vec::with_capacity(wanted.parts().len());
     for part in wanted.parts() {
         let rows = part.rows(rows)?;
         let request = LookupRequest { name: &part.name, rows: &rows, moments, time, explain: false };
-        parts.push(Part::new(state, lags, &part.name, moments, state.served.lookup(state.cut(), &request)?));
+        parts.push(Part::new(&question, &part.name, state.served.lookup_keeping(state.cut(reach), &request, keep)?));
     }
+    Ok(together(wanted, parts, moments.len()))
+}
+
+/// Answers a batch of requests from what was read last, without the store; `None` where that is not known of all of them.
+///
+/// # Errors
+/// As [`crate::Served::recall`].
+pub fn recall(question: Question<'_>, known: &LastKnownGood) -> Result<Option<Answered>, Error> {
+    let Question { state, wanted, rows, moments, time, .. } = question;
+    let mut parts = Vec::with_capacity(wanted.parts().len());
+    for part in wanted.parts() {
+        let rows = part.rows(rows)?;
+        let request = LookupRequest { name: &part.name, rows: &rows, moments, time, explain: false };
+        let Some(lookup) = state.served.recall(known, &request)? else { return Ok(None) };
+        parts.push(Part::new(&question, &part.name, lookup));
+    }
+    Ok(Some(together(wanted, parts, moments.len())))
+}
+
+fn together(wanted: &Wanted, mut parts: Vec<Part<'_>>, rows: usize) -> Answered {
     let time = parts.first().map_or(TimeMode::Event, |part| part.lookup.time);
     let features = wanted.outputs().iter().map(|output| parts[output.part].feature(output.index, output.name.clone())).collect();
     let reads = parts
         .into_iter()
         .flat_map(|part| part.lookup.reads.into_iter().zip(part.lags))
         .map(|(read, lag)| RoleRead { role: read.role, lag: lag.longest });
-    Ok(Answered { features, reads: reads.collect(), time, rows: moments.len() })
+    Answered { features, reads: reads.collect(), time, rows }
 }
 
 /// The answer of one service or view.
@@ -147,8 +188,11 @@ struct ReadLag {
 }
 
 impl<'a> Part<'a> {
-    fn new(state: &'a State, lags: &Lags, name: &str, moments: &[i64], lookup: Lookup) -> Self {
-        let lags = lookup.reads.iter().map(|read| ReadLag::new(state, lags, &read.role.view, moments)).collect();
+    fn new(question: &Question<'a>, name: &str, lookup: Lookup) -> Self {
+        let Question { state, lags, moments, .. } = *question;
+        // What was read earlier is no fresher than it was then.
+        let oldest = lookup.known_at.iter().flatten().flat_map(|known_at| known_at.iter()).min().copied();
+        let lags = lookup.reads.iter().map(|read| ReadLag::new(state, lags, &read.role.view, moments, oldest)).collect();
         let inputs = state.catalog().services.get(name).map(|service| service.outputs.as_slice());
         Part { lookup, lags, inputs }
     }
@@ -173,13 +217,14 @@ impl<'a> Part<'a> {
             stale,
             filled_by: Arc::clone(&lookup.filled_by[output]),
             event_times: Arc::clone(&lookup.event_times[output]),
+            known_at: lookup.known_at[output].clone(),
         }
     }
 }
 
 impl ReadLag {
-    fn new(state: &State, lags: &Lags, view: &Transformation, moments: &[i64]) -> ReadLag {
-        let at = |moment: i64| lag(lags, view, moment);
+    fn new(state: &State, lags: &Lags, view: &Transformation, moments: &[i64], known_at: Option<i64>) -> ReadLag {
+        let at = |moment: i64| lag(lags, view, moment).map(|lag| lag.max(known_at.map_or(0, |known_at| moment.saturating_sub(known_at))));
         // Mostly all rows are of one moment.
         let latest = moments.iter().max().copied();
         let longest = latest.and_then(at);

@@ -9,9 +9,9 @@ use lockstep_store::{Commit, DefinitionText, NewDefinitions, NewGeneration, Onli
 use lockstep_transform::catalog::{Catalog, NoEvents};
 use lockstep_transform::definition::{Definitions, SourceFile};
 
-use super::{Wanted, answer, moments_of, rows_of};
+use super::{Question, Wanted, answer, moments_of, rows_of};
 use crate::Lags;
-use crate::live::Live;
+use crate::live::{Live, Reach};
 
 const SQL: &str = "CREATE ENTITY shop (shop VARCHAR);
 CREATE SOURCE sales (id BIGINT PRIMARY KEY, shop VARCHAR, at TIMESTAMP) WITH (event_time = 'at');
@@ -50,12 +50,13 @@ fn live(dir: &std::path::Path, lags: &Arc<Lags>, clock: &Arc<Hand>) -> Live {
 
 /// Which outputs of `both` are stale at each moment.
 fn stale(live: &Live, moments: &[i64]) -> Vec<Vec<bool>> {
-    let state = live.state().unwrap();
+    let state = live.state(Reach::Disk).unwrap();
     let wanted = Wanted::find(state.catalog(), "both", &[]).unwrap();
     let shops: ArrayRef = Arc::new(StringArray::from(vec!["s"; moments.len().max(1)]));
     let rows = rows_of(&wanted, &["shop"], None, |_, _| Ok(Arc::clone(&shops))).unwrap();
     let moments = moments_of(moments, rows.num_rows(), live.now().0).unwrap();
-    let answered = answer(&state, live.lags(), &wanted, &rows, &moments, None).unwrap();
+    let question = Question { state: &state, lags: live.lags(), wanted: &wanted, rows: &rows, moments: &moments, time: None };
+    let answered = answer(question, Reach::Disk, None).unwrap();
     let each = answered.features.into_iter().map(|feature| feature.stale.unwrap_or_else(|| vec![false; moments.len()]));
     each.collect()
 }

@@ -9,7 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Metrics;
-use crate::live::{Live, newest};
+use crate::last_known_good::Kept;
+use crate::live::{Live, Reach, newest};
+use crate::server::Seen;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SourceLabel {
@@ -19,6 +21,11 @@ struct SourceLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ViewLabel {
     view: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BreakerLabel {
+    of: &'static str,
 }
 
 type Seconds = Gauge<f64, AtomicU64>;
@@ -33,6 +40,16 @@ pub struct Reading {
     freshness: Family<ViewLabel, Seconds>,
     definitions: Gauge,
     store: StoreGauges,
+    breakers: BreakerGauges,
+    known_entities: Gauge,
+    known_bytes: Gauge,
+}
+
+struct BreakerGauges {
+    state: Family<BreakerLabel, Gauge>,
+    opened: Family<BreakerLabel, Gauge>,
+    running: Family<BreakerLabel, Gauge>,
+    stalled: Family<BreakerLabel, Gauge>,
 }
 
 struct StoreGauges {
@@ -68,7 +85,28 @@ impl Reading {
         registry.register_with_unit("view_watermark_age", "Time since the watermark of a view", Unit::Seconds, freshness.clone());
         let definitions = Gauge::default();
         registry.register("definitions", "The number of the definitions that serve", definitions.clone());
-        Reading { lag, silence, behind, stopped, applied, freshness, definitions, store: StoreGauges::new(registry) }
+        let known_entities = Gauge::default();
+        registry.register("last_known_good_entities", "Entities whose last features are kept, each once per view", known_entities.clone());
+        let known_bytes = Gauge::default();
+        registry.register("last_known_good_bytes", "What they take", known_bytes.clone());
+        let (store, breakers) = (StoreGauges::new(registry), BreakerGauges::new(registry));
+        Reading { lag, silence, behind, stopped, applied, freshness, definitions, store, breakers, known_entities, known_bytes }
+    }
+}
+
+impl BreakerGauges {
+    fn new(registry: &mut Registry) -> BreakerGauges {
+        let mut gauge = |name: &str, help: &str| {
+            let family = Family::<BreakerLabel, Gauge>::default();
+            registry.register(format!("breaker_{name}"), help, family.clone());
+            family
+        };
+        BreakerGauges {
+            state: gauge("state", "Whether the disk is asked: 0 it is, 1 it is not, 2 one request is seeing whether it answers again"),
+            opened: gauge("opened", "How often it was not asked any more, since the server began"),
+            running: gauge("running", "Reads or pushes that wait for the disk"),
+            stalled: gauge("stalled", "Those that have waited for longer than they should"),
+        }
     }
 }
 
@@ -107,13 +145,14 @@ impl Metrics {
     ///
     /// # Errors
     /// Where the store cannot be read.
-    pub fn read_off(&self, live: &Live) -> Result<(), Error> {
+    pub fn read_off(&self, live: &Live, reach: Reach) -> Result<(), Error> {
         let reading = &self.reading;
-        let (state, now) = (live.state()?, live.now().0);
+        let (state, now) = (live.state(reach)?, live.now().0);
+        state.catalog().views.keys().try_for_each(|view| state.standing(view, reach).map(|_| ()))?;
         reading.definitions.set(count(state.version));
         for source in state.catalog().sources.keys() {
             let label = SourceLabel { source: source.clone() };
-            if let Some(newest) = newest(&state, source)? {
+            if let Some(newest) = newest(&state, source) {
                 reading.silence.get_or_create(&label).set(seconds(now.saturating_sub(newest)));
             }
             if let Some(lag) = live.lags().source(source) {
@@ -126,15 +165,29 @@ impl Metrics {
         }
         for view in state.catalog().views.keys() {
             let Some(info) = state.served.generation(view) else { continue };
-            for (source, counters) in state.cut().counters(info.generation)? {
+            for (source, counters) in state.cut(reach).counters(info.generation)? {
                 let gauge = reading.applied.get_or_create_owned(&SourceLabel { source });
                 gauge.set(gauge.get().max(count(counters.applied)));
             }
-            if let Some(watermark) = state.standing(view)?.and_then(|standing| standing.watermark) {
+            if let Some(watermark) = state.known_standing(view).and_then(|standing| standing.watermark) {
                 reading.freshness.get_or_create(&ViewLabel { view: view.clone() }).set(seconds(now.saturating_sub(watermark)));
             }
         }
         self.read_store(live)
+    }
+
+    /// Reads off what is in memory of how the server itself is.
+    pub fn read_self(&self, breakers: [(&'static str, Seen); 2], kept: Kept) {
+        let gauges = &self.reading.breakers;
+        for (of, seen) in breakers {
+            let label = BreakerLabel { of };
+            gauges.state.get_or_create(&label).set(seen.standing as i64);
+            gauges.opened.get_or_create(&label).set(count(seen.opened));
+            gauges.running.get_or_create(&label).set(count(seen.running as u64));
+            gauges.stalled.get_or_create(&label).set(count(seen.stalled as u64));
+        }
+        self.reading.known_entities.set(count(kept.entities as u64));
+        self.reading.known_bytes.set(count(kept.bytes as u64));
     }
 
     fn read_store(&self, live: &Live) -> Result<(), Error> {

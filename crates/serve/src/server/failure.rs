@@ -2,9 +2,11 @@
 
 use http::StatusCode;
 use lockstep_model::{Error, ErrorKind};
+use lockstep_store::NotInMemory;
 use tonic::{Code, Status};
 
 use super::guard::Refused;
+use crate::lookup::Unpublished;
 
 /// What went wrong with a request, whatever the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,12 +15,39 @@ pub struct Failure {
     pub code: Code,
     /// What is wrong, what is known, what to do.
     pub message: String,
+    /// What it is about.
+    pub about: About,
+}
+
+/// What a failure is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The request, or the server.
+    Asking,
+    /// That what is to be read is not in memory.
+    Memory,
+    /// That the store was not read, or not in time.
+    Reading,
 }
 
 impl Failure {
     /// A failure.
     pub fn new(code: Code, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into() }
+        Failure { code, message: message.into(), about: About::Asking }
+    }
+
+    /// It is that the store was not read, or not in time.
+    #[must_use]
+    pub fn of_reading(self) -> Failure {
+        Failure { about: About::Reading, ..self }
+    }
+
+    /// Whether somebody has to look at the server for it, and not at the request.
+    pub fn is_ours(&self) -> bool {
+        matches!(
+            self.code,
+            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::DataLoss | Code::Internal | Code::Unknown | Code::Cancelled
+        )
     }
 
     /// The HTTP status of it.
@@ -62,11 +91,15 @@ impl From<Error> for Failure {
             ErrorKind::Data => Code::DataLoss,
             ErrorKind::Internal => Code::Internal,
         };
-        if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Data) {
-            // Somebody has to look at it, and the caller may not be who can.
-            tracing::error!(%error, "answer a request");
+        let failure = Failure::new(code, error.to_string());
+        if NotInMemory::caused(&error) {
+            return Failure { about: About::Memory, ..failure };
         }
-        Failure::new(code, error.to_string())
+        let is_unpublished = std::error::Error::source(&error).is_some_and(|source| source.is::<Unpublished>());
+        match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::Data if !is_unpublished => failure.of_reading(),
+            _ => failure,
+        }
     }
 }
 

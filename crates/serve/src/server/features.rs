@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
 use lockstep_client::proto::features_server::Features;
@@ -10,10 +11,12 @@ use lockstep_model::{Error, TimeMode};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status, async_trait};
+use tonic::{Request, Response, Status, async_trait};
 
+use super::call::{Asked as _, Call};
+use super::deadline::Deadline;
 use super::failure::Failure;
-use super::service::{Asked, Head, PART_ROWS, Service};
+use super::service::{Asked, Head, Origin, PART_ROWS, Service};
 use super::{introduce, push, reply};
 use crate::desk;
 use crate::metrics::Protocol;
@@ -25,30 +28,38 @@ pub struct Grpc(pub Arc<Service>);
 
 /// Parts of a streamed answer that wait to be read.
 const PARTS_AHEAD: usize = 2;
+/// How many times as long as a small request a part may take.
+const PART_TIMES: u32 = 16;
+
+/// Ends a call as its outcome says.
+fn ended<T>(call: Call<'_>, outcome: Result<T, Failure>) -> Result<Response<T>, Status> {
+    call.ended(&outcome);
+    Ok(Response::new(outcome?))
+}
 
 #[async_trait]
 impl Features for Grpc {
     type StreamFeaturesStream = Pin<Box<dyn Stream<Item = Result<GetFeaturesResponse, Status>> + Send>>;
 
     async fn get_features(&self, request: Request<GetFeaturesRequest>) -> Result<Response<GetFeaturesResponse>, Status> {
-        let call = self.0.metrics.begin(Protocol::Grpc);
-        let outcome = self.get(request.into_inner()).await;
-        call.ended(outcome.as_ref().err().map_or(Code::Ok, |failure| failure.code));
-        Ok(Response::new(outcome?))
+        let (deadline, request) = taken(request);
+        let mut call = self.0.begin(Protocol::Grpc);
+        call.asks(Arc::clone(&request) as _);
+        ended(call, self.get(deadline, request).await)
     }
 
     async fn stream_features(&self, request: Request<GetFeaturesRequest>) -> Result<Response<Self::StreamFeaturesStream>, Status> {
-        let call = self.0.metrics.begin(Protocol::Grpc);
-        let outcome = self.stream(request.into_inner()).await;
-        call.ended(outcome.as_ref().err().map_or(Code::Ok, |failure| failure.code));
-        Ok(Response::new(outcome?))
+        let (deadline, request) = taken(request);
+        let mut call = self.0.begin(Protocol::Grpc);
+        call.asks(Arc::clone(&request) as _);
+        ended(call, self.stream(deadline, request).await)
     }
 
     async fn push_events(&self, request: Request<proto::PushEventsRequest>) -> Result<Response<proto::PushEventsResponse>, Status> {
-        let call = self.0.metrics.begin(Protocol::Grpc);
-        let outcome = self.push(request.into_inner()).await;
-        call.ended(outcome.as_ref().err().map_or(Code::Ok, |failure| failure.code));
-        Ok(Response::new(outcome?))
+        let (deadline, request) = taken(request);
+        let mut call = self.0.begin(Protocol::Grpc);
+        call.asks(Arc::clone(&request) as _);
+        ended(call, self.push(deadline, request).await)
     }
 
     async fn list_views(&self, _: Request<proto::ListViewsRequest>) -> Result<Response<proto::ListViewsResponse>, Status> {
@@ -56,27 +67,39 @@ impl Features for Grpc {
     }
 
     async fn describe_view(&self, request: Request<proto::DescribeViewRequest>) -> Result<Response<proto::ViewDescription>, Status> {
-        Ok(Response::new(introduce::view(&self.0, &request.into_inner().name)?))
+        let (deadline, request) = taken(request);
+        Ok(Response::new(introduce::view(&self.0, deadline, request.name.clone()).await?))
     }
 
     async fn describe_service(&self, request: Request<proto::DescribeServiceRequest>) -> Result<Response<proto::ServiceDescription>, Status> {
         Ok(Response::new(introduce::service(&self.0, &request.into_inner().name)?))
     }
 
-    async fn get_status(&self, _: Request<proto::GetStatusRequest>) -> Result<Response<proto::ServerStatus>, Status> {
-        Ok(Response::new(introduce::status(&self.0)?))
+    async fn get_status(&self, request: Request<proto::GetStatusRequest>) -> Result<Response<proto::ServerStatus>, Status> {
+        let (deadline, _) = taken(request);
+        Ok(Response::new(introduce::status(&self.0, deadline).await?))
     }
 }
 
+/// When a request is to be answered, and what it says.
+fn taken<T>(request: Request<T>) -> (Deadline, Arc<T>) {
+    let deadline = request.extensions().get().copied().unwrap_or_else(Deadline::none);
+    (deadline, Arc::new(request.into_inner()))
+}
+
 impl Grpc {
-    async fn get(&self, request: GetFeaturesRequest) -> Result<GetFeaturesResponse, Failure> {
-        let (request, asked) = self.asked(request, false).await?;
-        let metadata = request.metadata();
-        let reply = move |asked: &Asked, answered| Ok(reply::response(asked, answered, metadata, request.request_id)?);
-        self.0.run(asked, reply).await
+    async fn get(&self, deadline: Deadline, request: Arc<GetFeaturesRequest>) -> Result<GetFeaturesResponse, Failure> {
+        let how = self.0.how(&deadline, request.rows(), &head(&request, false)?)?;
+        let work = move |service: &Service, origin: Origin| {
+            let asked = ask(service, &request, origin, false)?;
+            let answered = service.answer(&asked)?;
+            Ok(reply::response(&asked, answered, request.metadata(), request.request_id.clone())?)
+        };
+        self.0.run(how, work).await
     }
 
-    async fn push(&self, request: proto::PushEventsRequest) -> Result<proto::PushEventsResponse, Failure> {
+    async fn push(&self, deadline: Deadline, request: Arc<proto::PushEventsRequest>) -> Result<proto::PushEventsResponse, Failure> {
+        let until = deadline.until(self.0.limits.request_time_max)?;
         let source = push::source(&self.0, &request.source)?;
         let names: Vec<&str> = request.columns.iter().map(|column| column.name.as_str()).collect();
         let read = |at: usize, data_type: &_| match &request.columns[at].values {
@@ -85,30 +108,24 @@ impl Grpc {
         };
         let pushed = push::Pushed::new(source, &names, &request.tombstones, request.heartbeat_micros, read)?;
         let service = Arc::clone(&self.0);
-        let rows = self.0.push(move || pushed.append(&service)).await?;
+        let rows = self.0.push(until, move || pushed.append(&service)).await?;
         Ok(proto::PushEventsResponse { first_row: rows.start, next_row: rows.end })
     }
 
-    async fn asked(&self, request: GetFeaturesRequest, streamed: bool) -> Result<(GetFeaturesRequest, Asked), Failure> {
-        if request.definitions.is_none() {
-            let asked = ask(&self.0, &request, streamed)?;
-            return Ok((request, asked));
-        }
-        let service = Arc::clone(&self.0);
-        let found = move || {
-            let asked = ask(&service, &request, streamed)?;
-            Ok((request, asked))
-        };
-        self.0.apart(found).await
-    }
-
-    async fn stream(&self, request: GetFeaturesRequest) -> Result<<Self as Features>::StreamFeaturesStream, Failure> {
-        let (request, asked) = self.asked(request, true).await?;
+    async fn stream(&self, deadline: Deadline, request: Arc<GetFeaturesRequest>) -> Result<<Self as Features>::StreamFeaturesStream, Failure> {
+        let how = self.0.how(&deadline, 0, &head(&request, true)?)?;
+        // Parts are read as long as their caller likes to wait.
+        let until = deadline.until(Duration::MAX)?;
+        let place = self.0.stream()?;
+        let of = Arc::clone(&request);
+        let mut asked = self.0.run(how, move |service, origin| ask(service, &of, origin, true)).await?;
+        asked.origin = Origin::Disk;
         let (sender, parts) = mpsc::channel(PARTS_AHEAD);
         let service = Arc::clone(&self.0);
         spawn_blocking(move || {
+            let _place = place;
             for first in (0..asked.moments.len()).step_by(PART_ROWS) {
-                let part = part(&service, &asked, first, &request);
+                let part = until.check().and_then(|()| service.read_now(PART_TIMES, |service| part(service, &asked, first, &request)));
                 let failed = part.is_err();
                 // Nobody may be listening any more.
                 if sender.blocking_send(part.map_err(Status::from)).is_err() || failed {
@@ -124,14 +141,14 @@ impl Grpc {
 fn part(service: &Service, asked: &Asked, first: usize, request: &GetFeaturesRequest) -> Result<GetFeaturesResponse, Failure> {
     let count = PART_ROWS.min(asked.moments.len() - first);
     let (rows, moments) = (asked.rows.slice(first, count), &asked.moments[first..first + count]);
-    let answered = desk::answer(&asked.state, service.live.lags(), &asked.wanted, &rows, moments, asked.time)?;
-    service.metrics.answered(asked.wanted.name(), &answered);
+    let answered = service.answer_rows(asked, &rows, moments)?;
     let mut response = reply::response(asked, answered, request.metadata(), request.request_id.clone())?;
     response.first_row = first as u32;
     Ok(response)
 }
 
-fn ask(service: &Service, request: &GetFeaturesRequest, streamed: bool) -> Result<Asked, Failure> {
+/// What a request says beside its columns.
+fn head(request: &GetFeaturesRequest, streamed: bool) -> Result<Head<'_>, Failure> {
     let time = match proto::TimeMode::try_from(request.time) {
         Ok(proto::TimeMode::Unspecified) => None,
         Ok(proto::TimeMode::Known) => Some(TimeMode::Known),
@@ -141,15 +158,17 @@ fn ask(service: &Service, request: &GetFeaturesRequest, streamed: bool) -> Resul
     if Metadata::try_from(request.metadata).is_err() {
         return Err(Error::invalid(format!("no kind of metadata has the number {}", request.metadata)).into());
     }
-    let head =
-        Head { name: &request.name, features: &request.features, definitions: request.definitions, as_of: &request.as_of_micros, time, streamed };
+    Ok(Head { name: &request.name, features: &request.features, definitions: request.definitions, as_of: &request.as_of_micros, time, streamed })
+}
+
+fn ask(service: &Service, request: &GetFeaturesRequest, origin: Origin, streamed: bool) -> Result<Asked, Failure> {
     let names: Vec<&str> = request.columns.iter().map(|column| column.name.as_str()).collect();
     let said = (request.rows > 0).then_some(request.rows as usize);
     if let Some(said) = said {
         // Before anything is allocated for them.
         service.limits.check_rows(said, streamed)?;
     }
-    service.ask(&head, |wanted| {
+    service.ask(&head(request, streamed)?, origin, |wanted| {
         let read = |at: usize, data_type: &_| match &request.columns[at].values {
             Some(values) => wire::array(values, data_type),
             None => Err(Error::invalid("it has no values")),

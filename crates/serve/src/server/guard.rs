@@ -113,7 +113,7 @@ fn bearer(value: &str) -> Option<&str> {
 
 /// So many requests a second, with as many at once after a pause: the generic cell rate algorithm, which needs one number.
 #[derive(Debug)]
-struct Rate {
+pub struct Rate {
     /// Nanoseconds between two requests at the rate; 0 for any number.
     interval_nanos: u64,
     begun: Instant,
@@ -122,13 +122,18 @@ struct Rate {
 }
 
 impl Rate {
+    /// So many a second, or any number.
     #[allow(clippy::disallowed_methods, reason = "how often requests come; no answer depends on it")]
-    fn new(per_second: Option<u32>) -> Rate {
+    pub fn new(per_second: Option<u32>) -> Rate {
         let interval_nanos = per_second.map_or(0, |rate| 1_000_000_000 / u64::from(rate.max(1)));
         Rate { interval_nanos, begun: Instant::now(), next: AtomicU64::new(0) }
     }
 
-    fn take(&self) -> Result<(), Refused> {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// TooMany where it is too early.
+    pub fn take(&self) -> Result<(), Refused> {
         if self.interval_nanos == 0 {
             return Ok(());
         }

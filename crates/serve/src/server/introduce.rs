@@ -1,15 +1,19 @@
 //! What there is to ask for, and how far the server is.
 
+use std::sync::Arc;
+
 use lockstep_client::proto;
 use lockstep_model::Error;
 use lockstep_transform::definition::suggestion;
 
+use super::breaker::{Seen, Standing};
+use super::deadline::Deadline;
 use super::failure::Failure;
 use super::reply::{read_state, wire_field};
-use super::service::Service;
+use super::service::{Origin, Service};
 use crate::Role;
 use crate::desk::{RoleRead, lag};
-use crate::live::newest;
+use crate::live::{State, newest};
 
 /// The names of views and services.
 pub fn list(service: &Service) -> Result<proto::ListViewsResponse, Failure> {
@@ -18,8 +22,16 @@ pub fn list(service: &Service) -> Result<proto::ListViewsResponse, Failure> {
 }
 
 /// A view.
-pub fn view(service: &Service, name: &str) -> Result<proto::ViewDescription, Failure> {
-    let state = service.live.state()?;
+pub async fn view(service: &Arc<Service>, deadline: Deadline, name: String) -> Result<proto::ViewDescription, Failure> {
+    let how = service.how_to_say(&deadline)?;
+    service.run(how, move |service, origin| Ok(describe(&*state(service, origin)?, &name)?)).await
+}
+
+fn state(service: &Service, origin: Origin) -> Result<Arc<State>, Error> {
+    origin.reach().map_or_else(|| Ok(service.live.last_state()), |reach| service.live.state(reach))
+}
+
+fn describe(state: &State, name: &str) -> Result<proto::ViewDescription, Error> {
     let catalog = state.catalog();
     let view = catalog.views.get(name).ok_or_else(|| unknown("feature view", name, catalog.views.keys()))?;
     let options = catalog.definitions.views.get(name).map(|view| &view.options);
@@ -57,30 +69,57 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String> +
     Error::not_found(format!("no {what} named `{name}` · there are: {}{meant}", names.join(", ")))
 }
 
-/// How far the server is.
-pub fn status(service: &Service) -> Result<proto::ServerStatus, Failure> {
+/// How far the server is. Where the store does not answer, what is known is said, and the watermarks of views may be left out.
+pub async fn status(service: &Arc<Service>, deadline: Deadline) -> Result<proto::ServerStatus, Failure> {
+    service.run(service.how_to_say(&deadline)?, |service, origin| Ok(tell(service, origin)?)).await
+}
+
+fn tell(service: &Service, origin: Origin) -> Result<proto::ServerStatus, Error> {
     let live = &service.live;
-    let (state, now) = (live.state()?, live.now());
+    let (state, now) = (state(service, origin)?, live.now());
     let catalog = state.catalog();
-    let mut sources = Vec::new();
-    for source in catalog.sources.values() {
-        let lag = live.lags().source(&source.name);
-        let newest = newest(&state, &source.name)?;
-        sources.push(proto::SourceStatus {
-            source: source.name.clone(),
-            followed: lag.is_some(),
-            lag_micros: lag.map(|lag| lag.at(now.0)).filter(|lag| *lag != i64::MAX),
-            silence_micros: newest.map(|newest| now.0.saturating_sub(newest)),
-            behind: lag.and_then(|lag| lag.behind()),
-            stopped: lag.and_then(|lag| lag.why_stopped()).unwrap_or_default().to_owned(),
-        });
-    }
     let mut views = Vec::new();
     for (name, view) in &catalog.views {
         let Some(info) = state.served.generation(name) else { continue };
         let role = Role { alias: name.clone(), view: view.clone(), version: info.version, generation: info.generation };
-        views.push(read_state(&state, RoleRead { role, lag: lag(live.lags(), view, now.0) })?);
+        views.push(read_state(&state, origin.reach(), RoleRead { role, lag: lag(live.lags(), view, now.0) })?);
     }
-    let release = env!("CARGO_PKG_VERSION").to_owned();
-    Ok(proto::ServerStatus { release, definitions: state.version, since_micros: service.since.0, now_micros: now.0, sources, views })
+    let mut sources = Vec::new();
+    for source in catalog.sources.values() {
+        let lag = live.lags().source(&source.name);
+        sources.push(proto::SourceStatus {
+            source: source.name.clone(),
+            followed: lag.is_some(),
+            lag_micros: lag.map(|lag| lag.at(now.0)).filter(|lag| *lag != i64::MAX),
+            silence_micros: newest(&state, &source.name).map(|newest| now.0.saturating_sub(newest)),
+            behind: lag.and_then(|lag| lag.behind()),
+            stopped: lag.and_then(|lag| lag.why_stopped()).unwrap_or_default().to_owned(),
+        });
+    }
+    Ok(proto::ServerStatus {
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        definitions: state.version,
+        since_micros: service.since.0,
+        now_micros: now.0,
+        sources,
+        views,
+        breakers: service.breakers().map(|(of, seen)| breaker(of, seen)).into(),
+        last_known_good: service.kept().map(|kept| proto::LastKnownGoodStatus { entities: kept.entities as u64, bytes: kept.bytes as u64 }),
+    })
+}
+
+fn breaker(of: &str, seen: Seen) -> proto::BreakerStatus {
+    let state = match seen.standing {
+        Standing::Closed => proto::BreakerState::Closed,
+        Standing::Open => proto::BreakerState::Open,
+        Standing::Probing => proto::BreakerState::Probing,
+    };
+    proto::BreakerStatus {
+        of: of.to_owned(),
+        state: state.into(),
+        since_micros: seen.since,
+        opened: seen.opened,
+        running: seen.running as u32,
+        stalled: seen.stalled as u32,
+    }
 }

@@ -4,6 +4,18 @@ use std::time::Duration;
 
 use lockstep_model::Error;
 
+use super::breaker::BreakerSettings;
+use crate::last_known_good::Keep;
+
+/// What is answered where the store does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fallback {
+    /// What is kept for it.
+    pub keep: Keep,
+    /// How long the store has before it is used; less where the caller has less time.
+    pub after: Duration,
+}
+
 /// Bounds on requests.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -19,6 +31,12 @@ pub struct Limits {
     pub request_time_max: Duration,
     /// Requests a second of one token, or of all who have none; `None` for any number.
     pub requests_per_second: Option<u32>,
+    /// When the disk is asked no more.
+    pub breaker: BreakerSettings,
+    /// What is answered then; nothing where absent.
+    pub last_known_good: Option<Fallback>,
+    /// Requests that take so long are told of.
+    pub slow: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -30,6 +48,9 @@ impl Default for Limits {
             large_at_once: 4,
             request_time_max: Duration::from_secs(30),
             requests_per_second: None,
+            breaker: BreakerSettings::default(),
+            last_known_good: None,
+            slow: Some(Duration::from_secs(1)),
         }
     }
 }

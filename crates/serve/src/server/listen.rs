@@ -26,12 +26,16 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
+use tower::util::MapRequestLayer;
 
+use super::deadline;
+use super::failure::Failure;
 use super::features::Grpc;
 use super::guard::{Granted, Guard, Role, Token};
 use super::http::{self, Http};
 use super::service::Service;
 use crate::admin::Admin;
+use crate::metrics::code_name;
 
 /// How a server listens.
 #[derive(Debug, Clone)]
@@ -249,11 +253,12 @@ fn routes(
     if let Some(admin) = admin {
         routes = routes.add_service(admin.over_tcp());
     }
-    if guard.is_open() {
-        return Ok(routes.prepare());
+    let mut router = routes.into_axum_router();
+    if !guard.is_open() {
+        router = router.layer(from_fn_with_state(Arc::new(guard), admit));
     }
-    let guarded = routes.into_axum_router().layer(from_fn_with_state(Arc::new(guard), admit));
-    Ok(Routes::from(guarded).prepare())
+    // The last layer is the first to see a request: its time begins when its head is here.
+    Ok(Routes::from(router.layer(MapRequestLayer::new(deadline::note))).prepare())
 }
 
 /// Lets a request in, or refuses it.
@@ -264,7 +269,12 @@ async fn admit(State(guard): State<Arc<Guard>>, mut request: Request, next: Next
             request.extensions_mut().insert(Granted(granted));
             next.run(request).await
         }
-        Err(refused) => http::refusal(request.headers(), refused.into()),
+        Err(refused) => {
+            let failure = Failure::from(refused);
+            // Without what was given as a token, and without the query, which may hold keys.
+            tracing::info!(target: "lockstep::request", path = request.uri().path(), code = code_name(failure.code), "a request was refused");
+            http::refusal(request.headers(), failure)
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! The server: gRPC, and the same as JSON over HTTP, at one address.
 //!
-//! A request is answered on the thread that took it, since a lookup takes microseconds; one of many rows goes to a thread of its own, so that the others do not
-//! wait for it.
+//! A small request is answered on the thread that took it, as far as what it reads is in memory; what has to read the disk, and what has many rows, goes to threads
+//! that may wait, so that nobody else does. A [`breaker`] stands before the disk.
 
+mod breaker;
+mod call;
+mod deadline;
 mod failure;
 mod features;
 mod guard;
@@ -14,10 +17,11 @@ mod push;
 mod reply;
 mod service;
 
+pub use breaker::{Breaker, BreakerSettings, Seen, Standing};
 pub(crate) use guard::Granted;
 pub use guard::{Role, Token};
 #[cfg(test)]
 pub(crate) use http::values as json;
-pub use limits::Limits;
+pub use limits::{Fallback, Limits};
 pub use listen::{Running, Security, ServerOptions, start};
 pub use service::Service;

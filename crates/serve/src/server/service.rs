@@ -1,29 +1,44 @@
 //! One request from beginning to end, whatever the protocol.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use lockstep_model::{Error, EventTime, TimeMode};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tonic::Code;
 
-use super::failure::Failure;
+use super::breaker::{Breaker, Seen};
+use super::call::{Call, RequestLog};
+use super::deadline::{Deadline, Until};
+use super::failure::{About, Failure};
 use super::limits::Limits;
 use crate::Pushes;
-use crate::desk::{self, Answered, Wanted};
-use crate::live::{Live, State};
-use crate::metrics::Metrics;
+use crate::desk::{self, Answered, Question, Wanted};
+use crate::last_known_good::{Kept, LastKnownGood};
+use crate::live::{Live, Reach, State};
+use crate::metrics::{Metrics, Protocol};
 
 /// Rows of a request that is answered where it is: some hundreds of microseconds.
 const ROWS_AT_ONCE: usize = 64;
 /// Rows of one part of a streamed answer.
 pub const PART_ROWS: usize = 1024;
+/// Small requests that read the disk at once, and those that may wait for that.
+const READING_MAX: [usize; 2] = [64, 1024];
 /// Large requests that may wait for their turn.
 const WAITING_MAX: usize = 64;
 /// Pushes at once: each waits for the disk on a thread of its own, and those that come together share a force.
 const PUSHING_MAX: usize = 256;
+/// Answers that are streamed at once, each from a thread of its own.
+const STREAMS_MAX: usize = 64;
+/// How many times as long as a small read a push may take, and a request by definitions that have to be compiled first.
+const PUSH_TIMES: u32 = 5;
+const COMPILE_TIMES: u32 = 10;
+/// How long what says how the server is waits for the store before it says what it knows.
+const SAY_WITHIN: Duration = Duration::from_secs(1);
 
 /// What answers requests.
 pub struct Service {
@@ -37,9 +52,46 @@ pub struct Service {
     pub pushes: Option<Box<dyn Pushes>>,
     /// When it was started.
     pub since: EventTime,
+    log: RequestLog,
+    known: Option<LastKnownGood>,
+    reads: Arc<Breaker>,
+    writes: Arc<Breaker>,
+    small: Queue,
+    large: Queue,
+    pushing: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+/// Those who wait for a turn, and those whose turn it is.
+struct Queue {
     waiting: Semaphore,
-    large: Arc<Semaphore>,
-    pushing: Semaphore,
+    turns: Arc<Semaphore>,
+    /// What is said to who may not wait.
+    full: String,
+}
+
+/// Where an answer is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The store, as far as it is in memory.
+    Memory,
+    /// The store.
+    Disk,
+    /// What was read last, where the store does not answer.
+    LastKnown,
+}
+
+/// How a request is to be run.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Until when.
+    pub until: Until,
+    /// When what was read last is answered instead; never where absent.
+    instead: Option<Instant>,
+    /// Whether it is answered where it is, as far as what it reads is in memory.
+    is_small: bool,
+    /// How many times as long as a small one it may take.
+    times: u32,
 }
 
 /// A request that was found to be one.
@@ -47,6 +99,8 @@ pub struct Service {
 pub struct Asked {
     /// The state that it is answered from.
     pub state: Arc<State>,
+    /// Where the answer is taken from.
+    pub origin: Origin,
     /// What is wanted.
     pub wanted: Wanted,
     /// What it is asked with.
@@ -57,6 +111,8 @@ pub struct Asked {
     pub now: Option<i64>,
     /// The clock that is to count.
     pub time: Option<TimeMode>,
+    /// Whether the definitions are those that were asked for.
+    pinned: bool,
 }
 
 /// What a request says beside its columns.
@@ -82,12 +138,81 @@ impl std::fmt::Debug for Service {
     }
 }
 
+impl Origin {
+    /// How far it goes for what it reads.
+    pub fn reach(self) -> Option<Reach> {
+        match self {
+            Origin::Memory => Some(Reach::Memory),
+            Origin::Disk => Some(Reach::Disk),
+            Origin::LastKnown => None,
+        }
+    }
+}
+
+impl Queue {
+    fn new(turns: usize, waiting: usize, what: &str) -> Queue {
+        let full = format!("{waiting} {what} wait already · try again in a moment");
+        Queue { waiting: Semaphore::new(waiting), turns: Arc::new(Semaphore::new(turns)), full }
+    }
+
+    async fn turn(&self, until: &Until) -> Result<OwnedSemaphorePermit, Failure> {
+        let full = |_| Failure::new(Code::ResourceExhausted, self.full.clone()).of_reading();
+        let _waiting = self.waiting.try_acquire().map_err(full)?;
+        let closed = |_| Failure::new(Code::Unavailable, "the server is about to end");
+        timeout_at(until.at(), Arc::clone(&self.turns).acquire_owned()).await.map_err(|_| until.exceeded().of_reading())?.map_err(closed)
+    }
+}
+
 impl Service {
     /// What answers requests from a store.
     pub fn new(live: Arc<Live>, pushes: Option<Box<dyn Pushes>>, limits: Limits, metrics: Arc<Metrics>) -> Service {
-        let large = Arc::new(Semaphore::new(limits.large_at_once));
-        let since = live.now();
-        Service { live, limits, metrics, pushes, since, waiting: Semaphore::new(WAITING_MAX), large, pushing: Semaphore::new(PUSHING_MAX) }
+        let breaker = || Breaker::new(limits.breaker, Arc::clone(live.clock()));
+        Service {
+            since: live.now(),
+            log: RequestLog::new(limits.slow),
+            known: limits.last_known_good.map(|fallback| LastKnownGood::new(fallback.keep)),
+            reads: breaker(),
+            writes: breaker(),
+            small: Queue::new(READING_MAX[0], READING_MAX[1], "requests that read the disk"),
+            large: Queue::new(limits.large_at_once, WAITING_MAX, "large requests"),
+            pushing: Arc::new(Semaphore::new(PUSHING_MAX)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            live,
+            limits,
+            metrics,
+            pushes,
+        }
+    }
+
+    /// A request that begins.
+    pub fn begin(&self, protocol: Protocol) -> Call<'_> {
+        Call::begin(&self.metrics, &self.log, protocol)
+    }
+
+    /// How a request for features is to be run.
+    ///
+    /// # Errors
+    /// InvalidArgument where its deadline is none; DeadlineExceeded where that has passed.
+    pub fn how(&self, deadline: &Deadline, rows: usize, head: &Head<'_>) -> Result<How, Failure> {
+        let until = deadline.until(self.limits.request_time_max)?;
+        let is_now = head.as_of.is_empty() && head.definitions.is_none();
+        let fallback = self.limits.last_known_good.filter(|_| is_now && !head.streamed);
+        let times = u32::try_from(rows / ROWS_AT_ONCE + 1).unwrap_or(u32::MAX);
+        Ok(How {
+            until,
+            instead: fallback.map(|fallback| until.sooner(fallback.after)),
+            is_small: rows <= ROWS_AT_ONCE && head.definitions.is_none(),
+            times: if head.definitions.is_some() { times.saturating_add(COMPILE_TIMES) } else { times },
+        })
+    }
+
+    /// How what says how the server is is to be run: it waits for no store that does not answer.
+    ///
+    /// # Errors
+    /// As [`Self::how`].
+    pub fn how_to_say(&self, deadline: &Deadline) -> Result<How, Failure> {
+        let until = deadline.until(self.limits.request_time_max)?;
+        Ok(How { until, instead: Some(until.sooner(SAY_WITHIN)), is_small: true, times: 1 })
     }
 
     /// Finds what a request asks for; `rows` reads its columns. Definitions that are pinned may have to be compiled first, so that such a request is not for the
@@ -95,17 +220,18 @@ impl Service {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn ask(&self, head: &Head<'_>, rows: impl FnOnce(&Wanted) -> Result<RecordBatch, Error>) -> Result<Asked, Failure> {
-        let state = match head.definitions {
-            None => self.live.state()?,
-            Some(version) => self.live.pinned(version)?,
+    pub fn ask(&self, head: &Head<'_>, origin: Origin, rows: impl FnOnce(&Wanted) -> Result<RecordBatch, Error>) -> Result<Asked, Failure> {
+        let state = match (head.definitions, origin.reach()) {
+            (None, Some(reach)) => self.live.state(reach)?,
+            (None, None) => self.live.last_state(),
+            (Some(version), _) => self.live.pinned(version)?,
         };
         let wanted = Wanted::find(state.catalog(), head.name, head.features)?;
         let rows = rows(&wanted)?;
         self.limits.check_rows(rows.num_rows(), head.streamed)?;
         let now = head.as_of.is_empty().then(|| self.live.now().0);
         let moments = desk::moments_of(head.as_of, rows.num_rows(), now.unwrap_or_default())?;
-        Ok(Asked { state, wanted, rows, moments, now, time: head.time })
+        Ok(Asked { state, origin, wanted, rows, moments, now, time: head.time, pinned: head.definitions.is_some() })
     }
 
     /// Answers a request, on this thread.
@@ -113,65 +239,145 @@ impl Service {
     /// # Errors
     /// As a lookup.
     pub fn answer(&self, asked: &Asked) -> Result<Answered, Failure> {
-        let answered = desk::answer(&asked.state, self.live.lags(), &asked.wanted, &asked.rows, &asked.moments, asked.time)?;
+        self.answer_rows(asked, &asked.rows, &asked.moments)
+    }
+
+    /// Answers some rows of a request, on this thread.
+    ///
+    /// # Errors
+    /// As a lookup.
+    pub fn answer_rows(&self, asked: &Asked, rows: &RecordBatch, moments: &[i64]) -> Result<Answered, Failure> {
+        let question = Question { state: &asked.state, lags: self.live.lags(), wanted: &asked.wanted, rows, moments, time: asked.time };
+        let is_now = asked.now.is_some() && !asked.pinned;
+        let known = self.known.as_ref().filter(|_| is_now);
+        let answered = match asked.origin.reach() {
+            Some(reach) => desk::answer(question, reach, known)?,
+            None => {
+                let recalled = known.map(|known| desk::recall(question, known)).transpose()?.flatten();
+                recalled.ok_or_else(|| Failure::new(Code::Unavailable, "the store does not answer, and what it would say is not known").of_reading())?
+            }
+        };
         self.metrics.answered(asked.wanted.name(), &answered);
         Ok(answered)
     }
 
-    /// Answers a request, here or on a thread of its own, and makes a reply of it there.
+    /// Does what a request asks for, on the thread that took it where it is small and what it reads is in memory, else on one that may wait for the disk. Where the
+    /// store fails or takes too long, it is done with what was read last.
     ///
     /// # Errors
-    /// As a lookup; ResourceExhausted where too many large requests wait already.
-    pub async fn run<T: Send + 'static>(
-        self: &Arc<Self>,
-        asked: Asked,
-        reply: impl FnOnce(&Asked, Answered) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        if asked.moments.len() <= ROWS_AT_ONCE {
-            let answered = self.answer(&asked)?;
-            return reply(&asked, answered);
+    /// Those of `work`; Unavailable where the disk was seen not to answer; ResourceExhausted where too many wait for it already; DeadlineExceeded.
+    pub async fn run<T, W>(self: &Arc<Self>, how: How, work: W) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        W: Fn(&Service, Origin) -> Result<T, Failure> + Send + Sync + 'static,
+    {
+        if how.is_small {
+            match work(self, Origin::Memory) {
+                Err(failure) if failure.about == About::Memory => {}
+                done => return done,
+            }
         }
-        let service = Arc::clone(self);
-        self.apart(move || reply(&asked, service.answer(&asked)?)).await
+        let work = Arc::new(work);
+        let mut reading = pin!(self.read(how, Arc::clone(&work)));
+        let Some(instead) = how.instead else { return reading.await };
+        match timeout_at(instead, reading.as_mut()).await {
+            Ok(Err(failure)) if failure.about == About::Reading => work(self, Origin::LastKnown).map_err(|_| failure),
+            Ok(done) => done,
+            Err(_) => match work(self, Origin::LastKnown) {
+                Ok(done) => Ok(done),
+                // There is still some time.
+                Err(_) => reading.await,
+            },
+        }
     }
 
-    /// Does what waits for the disk on a thread of its own.
-    ///
-    /// # Errors
-    /// Those of `work`; ResourceExhausted where too many wait already.
-    pub async fn push<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-        let full = |_| Failure::new(Code::ResourceExhausted, format!("{PUSHING_MAX} pushes wait already · try again in a moment"));
-        let _place = self.pushing.try_acquire().map_err(full)?;
-        let lost = |error| Failure::new(Code::Internal, format!("whether the push was taken is not known: {error} · repeat it"));
-        // Not dropped with who asked: what was begun is written.
-        spawn_blocking(work).await.map_err(lost)?
-    }
-
-    /// Does what takes long on a thread of its own, a few at once. What nobody waits for any more when its turn comes is not done.
-    ///
-    /// # Errors
-    /// Those of `work`; ResourceExhausted where too many wait already.
-    pub async fn apart<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-        let full = |_| Failure::new(Code::ResourceExhausted, format!("{WAITING_MAX} large requests wait already · try again in a moment"));
-        let _waiting = self.waiting.try_acquire().map_err(full)?;
-        let closed = |_| Failure::new(Code::Unavailable, "the server is about to end");
-        let turn = Arc::clone(&self.large).acquire_owned().await.map_err(closed)?;
+    /// Does work on a thread that may wait for the disk, when its turn comes. What nobody waits for any more by then is not done.
+    async fn read<T, W>(self: &Arc<Self>, how: How, work: Arc<W>) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        W: Fn(&Service, Origin) -> Result<T, Failure> + Send + Sync + 'static,
+    {
+        if self.reads.is_open() {
+            return Err(not_asked());
+        }
+        let queue = if how.is_small { &self.small } else { &self.large };
+        let turn = queue.turn(&how.until).await?;
         let (teller, told) = oneshot::channel();
+        let service = Arc::clone(self);
         spawn_blocking(move || {
             let _turn = turn;
-            if !teller.is_closed() {
+            if !teller.is_closed() && how.until.check().is_ok() {
                 // Whoever waited may be gone by now.
-                let _ = teller.send(work());
+                let _ = teller.send(service.read_now(how.times, |service| work(service, Origin::Disk)));
             }
         });
-        let most = self.limits.request_time_max;
-        let late = |_| {
-            Failure::new(
-                Code::DeadlineExceeded,
-                format!("the answer took longer than {} s, the most a request may take · ask for less at once", most.as_secs_f64()),
-            )
-        };
-        let lost = |_| Failure::new(Code::Internal, "the request was not answered · please report it with what the server printed");
-        timeout(most, told).await.map_err(late)?.map_err(lost)?
+        match timeout_at(how.until.at(), told).await {
+            Ok(Ok(done)) => done,
+            // Where the work was not begun in time, nothing is told.
+            Ok(Err(_)) if how.until.check().is_ok() => {
+                Err(Failure::new(Code::Internal, "the request was not answered · please report it with what the server printed"))
+            }
+            Ok(Err(_)) | Err(_) => Err(how.until.exceeded().of_reading()),
+        }
     }
+
+    /// Does work on this thread, which may wait for the disk; `times` as long as a small read may take.
+    ///
+    /// # Errors
+    /// Those of `work`; Unavailable where the disk was seen not to answer.
+    pub fn read_now<T>(&self, times: u32, work: impl FnOnce(&Service) -> Result<T, Failure>) -> Result<T, Failure> {
+        let pass = self.reads.admit(times).map_err(|_| not_asked())?;
+        let done = work(self);
+        // What is damaged is read as well as anything: it says nothing of the rest.
+        let failed = done.as_ref().is_err_and(|failure| failure.about == About::Reading && failure.code != Code::DataLoss);
+        pass.ended(!failed);
+        done
+    }
+
+    /// A place among the answers that are streamed.
+    ///
+    /// # Errors
+    /// ResourceExhausted where there is none.
+    pub fn stream(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let full = |_| Failure::new(Code::ResourceExhausted, format!("{STREAMS_MAX} answers are streamed already · try again in a moment"));
+        Arc::clone(&self.streams).try_acquire_owned().map_err(full)
+    }
+
+    /// Does what writes to the disk on a thread of its own.
+    ///
+    /// # Errors
+    /// Those of `work`; Unavailable where the disk was seen not to answer; ResourceExhausted where too many wait already; DeadlineExceeded.
+    pub async fn push<T: Send + 'static>(&self, until: Until, work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+        let full = |_| Failure::new(Code::ResourceExhausted, format!("{PUSHING_MAX} pushes wait already · try again in a moment"));
+        let place = Arc::clone(&self.pushing).try_acquire_owned().map_err(full)?;
+        let not_asked = |_| Failure::new(Code::Unavailable, "the disk has not answered lately, and is tried again in a moment · nothing was taken: push again");
+        let pass = self.writes.admit(PUSH_TIMES).map_err(not_asked)?;
+        // Not dropped with who asked: what was begun is written.
+        let pushing = spawn_blocking(move || {
+            let _place = place;
+            let done = work();
+            // A disk that says that it is full has answered.
+            pass.ended(true);
+            done
+        });
+        let unknown = |why: &str| format!("whether the push was taken is not known: {why} · repeat it");
+        let late = |_| Failure { message: unknown(&until.exceeded().message), ..until.exceeded() };
+        let lost = |error: tokio::task::JoinError| Failure::new(Code::Internal, unknown(&error.to_string()));
+        timeout_at(until.at(), pushing).await.map_err(late)?.map_err(lost)?
+    }
+
+    /// The breakers, before reading and before pushing.
+    pub fn breakers(&self) -> [(&'static str, Seen); 2] {
+        [("reads", self.reads.seen()), ("pushes", self.writes.seen())]
+    }
+
+    /// What is kept for when the store does not answer; `None` where nothing is to be.
+    pub fn kept(&self) -> Option<Kept> {
+        self.known.as_ref().map(LastKnownGood::kept)
+    }
+}
+
+fn not_asked() -> Failure {
+    let message = "reading the store has failed or stalled several times, and is tried again in a moment · its disk has to be looked at";
+    Failure::new(Code::Unavailable, message).of_reading()
 }

@@ -6,6 +6,6 @@ mod tests;
 mod types;
 mod write;
 
-pub use read::array;
+pub use read::{array, rows};
 pub use types::wire_type;
 pub use write::values;

@@ -67,6 +67,11 @@ fn no_values() -> Error {
     Error::invalid("it has no values")
 }
 
+/// How many there are in a column.
+pub fn rows(values: &proto::Values) -> usize {
+    values.values.as_ref().map_or(values.nulls.len(), len)
+}
+
 fn len(kind: &Kind) -> usize {
     match kind {
         Kind::Booleans(given) => given.values.len(),

@@ -52,6 +52,9 @@ pub struct Feature {
     /// Time of the newest event of the least fresh view behind each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     event_times: Vec<Option<String>>,
+    /// How long ago what is behind each was read, where the store did not answer and the last known good is used; absent where it was read for this answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ages_seconds: Vec<f64>,
 }
 
 /// A view that was read, in one role.
@@ -161,6 +164,35 @@ pub struct Status {
     now: String,
     sources: Vec<Source>,
     views: Vec<Read>,
+    /// What stands before the disk, so that nobody waits for one that does not answer.
+    breakers: Vec<Breaker>,
+    /// What is kept for when the store does not answer; absent where nothing is to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_known_good: Option<Kept>,
+}
+
+/// A breaker.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Breaker {
+    /// `reads` or `pushes`.
+    of: String,
+    /// `CLOSED`, `OPEN`, or `PROBING` while one request sees whether the disk answers again.
+    state: &'static str,
+    since: String,
+    /// How often it has opened since the server began.
+    opened: u64,
+    /// What waits for the disk now.
+    running: u32,
+    /// What of it has waited for longer than it should.
+    stalled: u32,
+}
+
+/// What is kept for when the store does not answer.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Kept {
+    /// Entities, each once per view.
+    entities: u64,
+    bytes: u64,
 }
 
 /// How far a source is.
@@ -222,6 +254,7 @@ impl From<proto::Feature> for Feature {
             stale: feature.stale,
             filled_by,
             event_times: feature.event_times_micros.iter().map(event_time).collect(),
+            ages_seconds: feature.ages_micros.iter().map(|&age| seconds(age)).collect(),
             name: feature.name,
         }
     }
@@ -335,6 +368,21 @@ impl From<proto::ServerStatus> for Status {
             now: moment(status.now_micros),
             sources: status.sources.into_iter().map(source).collect(),
             views: status.views.into_iter().map(Read::from).collect(),
+            breakers: status.breakers.into_iter().map(Breaker::from).collect(),
+            last_known_good: status.last_known_good.map(|kept| Kept { entities: kept.entities, bytes: kept.bytes }),
+        }
+    }
+}
+
+impl From<proto::BreakerStatus> for Breaker {
+    fn from(breaker: proto::BreakerStatus) -> Self {
+        Breaker {
+            state: bare(breaker.state().as_str_name(), "BREAKER_STATE_"),
+            of: breaker.of,
+            since: moment(breaker.since_micros),
+            opened: breaker.opened,
+            running: breaker.running,
+            stalled: breaker.stalled,
         }
     }
 }

@@ -15,18 +15,20 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, StatusCode, Uri};
+use http::{Extensions, HeaderMap, StatusCode, Uri};
 use http_body_util::LengthLimitError;
 use lockstep_client::proto::Metadata;
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tonic::{Code, Status};
 
-use self::request::{EventsRequest, FeaturesRequest};
+use self::request::{EventsRequest, FeaturesRequest, PushOf};
+use super::call::Call;
+use super::deadline::Deadline;
 use super::failure::Failure;
 use super::introduce;
 use super::reply;
-use super::service::{Asked, Service};
+use super::service::{Origin, Service};
 use crate::metrics::Protocol;
 
 /// What handlers share.
@@ -80,76 +82,90 @@ struct FailureJson {
 }
 
 async fn post_features(State(http): Shared, request: Request) -> Result<Response, Failure> {
-    let call = http.service.metrics.begin(Protocol::Http);
-    let outcome = answer_body(&http.service, request).await;
-    call.ended(outcome.as_ref().err().map_or(Code::Ok, |failure| failure.code));
+    let mut call = http.service.begin(Protocol::Http);
+    let outcome = answer_body(&http.service, &mut call, request).await;
+    call.ended(&outcome);
     outcome
 }
 
-async fn answer_body(service: &Arc<Service>, request: Request) -> Result<Response, Failure> {
-    let body = body(service, request).await?;
+async fn answer_body(service: &Arc<Service>, call: &mut Call<'_>, request: Request) -> Result<Response, Failure> {
+    let deadline = deadline(request.extensions());
+    let body = body(service, &deadline, request).await?;
     let request: FeaturesRequest =
         serde_json::from_slice(&body).map_err(|error| Failure::new(Code::InvalidArgument, format!("the body is no request: {error}")))?;
-    answer(service, request).await
+    answer(service, call, deadline, request).await
 }
 
 async fn post_events(State(http): Shared, Path(source): Path<String>, request: Request) -> Result<Json<answer::Pushed>, Failure> {
-    let call = http.service.metrics.begin(Protocol::Http);
-    let outcome = push_body(&http.service, &source, request).await;
-    call.ended(outcome.as_ref().err().map_or(Code::Ok, |failure| failure.code));
+    let mut call = http.service.begin(Protocol::Http);
+    let outcome = push_body(&http.service, &mut call, source, request).await;
+    call.ended(&outcome);
     outcome.map(Json)
 }
 
-async fn push_body(service: &Arc<Service>, source: &str, request: Request) -> Result<answer::Pushed, Failure> {
-    let body = body(service, request).await?;
+async fn push_body(service: &Arc<Service>, call: &mut Call<'_>, source: String, request: Request) -> Result<answer::Pushed, Failure> {
+    let deadline = deadline(request.extensions());
+    let body = body(service, &deadline, request).await?;
     let request: EventsRequest =
         serde_json::from_slice(&body).map_err(|error| Failure::new(Code::InvalidArgument, format!("the body is no push: {error}")))?;
-    let (pushed, pushing) = (request.find(service, source)?, Arc::clone(service));
-    let rows = service.push(move || pushed.append(&pushing)).await?;
+    call.asks(Arc::new(PushOf { source: source.clone(), rows: request.rows.len() }));
+    let until = deadline.until(service.limits.request_time_max)?;
+    let (pushed, pushing) = (request.find(service, &source)?, Arc::clone(service));
+    let rows = service.push(until, move || pushed.append(&pushing)).await?;
     Ok(answer::Pushed::from(rows))
 }
 
+/// When a request is to be answered.
+fn deadline(extensions: &Extensions) -> Deadline {
+    extensions.get().copied().unwrap_or_else(Deadline::none)
+}
+
 /// The body of a request, which has a bound in bytes and in time.
-async fn body(service: &Service, request: Request) -> Result<Bytes, Failure> {
-    let (most, within) = (service.limits.request_bytes_max, service.limits.request_time_max);
+async fn body(service: &Service, deadline: &Deadline, request: Request) -> Result<Bytes, Failure> {
+    let most = service.limits.request_bytes_max;
+    let until = deadline.until(service.limits.request_time_max)?;
     let too_long =
         || Failure::new(Code::OutOfRange, format!("the body has more than {most} bytes, the most a request may have · ask in several requests"));
     let body = request.into_body();
     if body.size_hint().lower() > most as u64 {
         return Err(too_long());
     }
-    let late = |_| Failure::new(Code::DeadlineExceeded, format!("the body did not come within {} s", within.as_secs_f64()));
+    let late = |_| until.exceeded();
     let unread = |error: axum::Error| {
         let is_length = std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>());
         if is_length { too_long() } else { Failure::new(Code::InvalidArgument, format!("the body cannot be read: {error}")) }
     };
-    timeout(within, to_bytes(body, most)).await.map_err(late)?.map_err(unread)
+    timeout_at(until.at(), to_bytes(body, most)).await.map_err(late)?.map_err(unread)
 }
 
-async fn get_features(State(http): Shared, Path(name): Path<String>, Query(parameters): Query<Vec<(String, String)>>) -> Result<Response, Failure> {
-    let call = http.service.metrics.begin(Protocol::Http);
+async fn get_features(
+    State(http): Shared,
+    Path(name): Path<String>,
+    Query(parameters): Query<Vec<(String, String)>>,
+    extensions: Extensions,
+) -> Result<Response, Failure> {
+    let mut call = http.service.begin(Protocol::Http);
     let outcome = match FeaturesRequest::of_query(name, parameters) {
-        Ok(request) => answer(&http.service, request).await,
+        Ok(request) => answer(&http.service, &mut call, deadline(&extensions), request).await,
         Err(error) => Err(error.into()),
     };
-    call.ended(outcome.as_ref().err().map_or(Code::Ok, |failure| failure.code));
+    call.ended(&outcome);
     outcome
 }
 
-async fn answer(service: &Arc<Service>, request: FeaturesRequest) -> Result<Response, Failure> {
-    let metadata = Metadata::from(request.metadata);
-    let request_id = request.request_id.clone().unwrap_or_default();
-    let asked = if request.definitions.is_some() {
-        let asking = Arc::clone(service);
-        service.apart(move || request.ask(&asking)).await?
-    } else {
-        request.ask(service)?
-    };
-    let reply = move |asked: &Asked, answered| {
-        let response = answer::FeaturesResponse::from(reply::response(asked, answered, metadata, request_id)?);
+async fn answer(service: &Arc<Service>, call: &mut Call<'_>, deadline: Deadline, request: FeaturesRequest) -> Result<Response, Failure> {
+    let request = Arc::new(request);
+    call.asks(Arc::clone(&request) as _);
+    let moments = request.moments()?;
+    let how = service.how(&deadline, request.rows.len(), &request.head(&moments))?;
+    let work = move |service: &Service, origin: Origin| {
+        let asked = request.ask(service, origin, &moments)?;
+        let answered = service.answer(&asked)?;
+        let request_id = request.request_id.clone().unwrap_or_default();
+        let response = answer::FeaturesResponse::from(reply::response(&asked, answered, Metadata::from(request.metadata), request_id)?);
         serde_json::to_vec(&response).map_err(|error| Failure::new(Code::Internal, format!("write the answer: {error}")))
     };
-    let body = service.run(asked, reply).await?;
+    let body = service.run(how, work).await?;
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
@@ -157,21 +173,27 @@ async fn list(State(http): Shared) -> Result<Json<answer::Names>, Failure> {
     Ok(Json(introduce::list(&http.service)?.into()))
 }
 
-async fn view(State(http): Shared, Path(name): Path<String>) -> Result<Json<answer::View>, Failure> {
-    Ok(Json(introduce::view(&http.service, &name)?.into()))
+async fn view(State(http): Shared, Path(name): Path<String>, extensions: Extensions) -> Result<Json<answer::View>, Failure> {
+    Ok(Json(introduce::view(&http.service, deadline(&extensions), name).await?.into()))
 }
 
 async fn service(State(http): Shared, Path(name): Path<String>) -> Result<Json<answer::Service>, Failure> {
     Ok(Json(introduce::service(&http.service, &name)?.into()))
 }
 
-async fn status(State(http): Shared) -> Result<Json<answer::Status>, Failure> {
-    Ok(Json(introduce::status(&http.service)?.into()))
+async fn status(State(http): Shared, extensions: Extensions) -> Result<Json<answer::Status>, Failure> {
+    Ok(Json(introduce::status(&http.service, deadline(&extensions)).await?.into()))
 }
 
-async fn metrics(State(http): Shared) -> Result<Response, Failure> {
+/// Where the store does not answer, what is read off it is as it was read off last.
+async fn metrics(State(http): Shared, extensions: Extensions) -> Result<Response, Failure> {
     let service = &http.service;
-    service.metrics.read_off(&service.live)?;
+    let read_off = |service: &Service, origin: Origin| match origin.reach() {
+        Some(reach) => Ok(service.metrics.read_off(&service.live, reach)?),
+        None => Ok(()),
+    };
+    service.run(service.how_to_say(&deadline(&extensions))?, read_off).await?;
+    service.metrics.read_self(service.breakers(), service.kept().unwrap_or_default());
     let text = service.metrics.text().map_err(|error| Failure::new(Code::Internal, format!("write the metrics: {error}")))?;
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }

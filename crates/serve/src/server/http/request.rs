@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::super::call;
 use super::super::failure::Failure;
 use super::super::push::{self, Pushed};
-use super::super::service::{Asked, Head, Service};
+use super::super::service::{Asked, Head, Origin, Service};
 use super::values;
 use crate::desk;
 use crate::wire;
@@ -109,16 +110,18 @@ impl FeaturesRequest {
         Ok(request)
     }
 
-    /// The request, found among the definitions.
+    /// What it says beside its columns.
+    pub fn head<'a>(&'a self, as_of: &'a [i64]) -> Head<'a> {
+        Head { name: &self.name, features: &self.features, definitions: self.definitions, as_of, time: self.time, streamed: false }
+    }
+
+    /// The request, found among the definitions; `as_of` are its moments.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn ask(&self, service: &Service) -> Result<Asked, Failure> {
-        let as_of = self.moments()?;
-        let head =
-            Head { name: &self.name, features: &self.features, definitions: self.definitions, as_of: &as_of, time: self.time, streamed: false };
+    pub fn ask(&self, service: &Service, origin: Origin, as_of: &[i64]) -> Result<Asked, Failure> {
         let names = self.columns()?;
-        service.ask(&head, |wanted| {
+        service.ask(&self.head(as_of), origin, |wanted| {
             let read = |at: usize, data_type: &_| {
                 let values = self.rows.iter().map(|row| row.get(names[at]).unwrap_or(&Value::Null));
                 wire::array(&values::column(values, data_type)?, data_type)
@@ -127,7 +130,11 @@ impl FeaturesRequest {
         })
     }
 
-    fn moments(&self) -> Result<Vec<i64>, Error> {
+    /// The moments that it gives, µs.
+    ///
+    /// # Errors
+    /// Invalid where one is none.
+    pub fn moments(&self) -> Result<Vec<i64>, Error> {
         let moment = |text: &String| EventTime::parse(text).map(|moment| moment.0).map_err(|error| Error::invalid(format!("`as_of`: {error}")));
         match &self.as_of {
             None => Ok(Vec::new()),
@@ -148,6 +155,43 @@ impl FeaturesRequest {
             }
         }
         Ok(first.keys().map(String::as_str).collect())
+    }
+}
+
+impl call::Asked for FeaturesRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn request_id(&self) -> &str {
+        self.request_id.as_deref().unwrap_or_default()
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+/// What is told of a push.
+#[derive(Debug)]
+pub struct PushOf {
+    /// Its source.
+    pub source: String,
+    /// How many events it has.
+    pub rows: usize,
+}
+
+impl call::Asked for PushOf {
+    fn name(&self) -> &str {
+        &self.source
+    }
+
+    fn request_id(&self) -> &str {
+        ""
+    }
+
+    fn rows(&self) -> usize {
+        self.rows
     }
 }
 
