@@ -20,6 +20,7 @@ Examples:
   lockstep serve                    apply what comes, and answer
   lockstep get card_activity card=7 look features up
   lockstep verify                   is what is served what history says?
+  lockstep audit                    is what was served what was known then, and what has changed?
   lockstep status                   how far the store has come
 
 Exit statuses: 0 fine · 1 found a difference, or failed a check · 2 an error";
@@ -119,6 +120,7 @@ pub enum Verb {
     Serve(verbs::serve::Arguments),
     Get(verbs::get::Arguments),
     Verify(verbs::verify::Arguments),
+    Audit(verbs::audit::Arguments),
     Status(verbs::status::Arguments),
     DeadLetters(verbs::dead_letters::Arguments),
     Refusals(verbs::refusals::Arguments),

@@ -64,7 +64,7 @@ pub struct State {
     /// The number of the definitions.
     pub version: u64,
     sequence: u64,
-    standings: OnceLock<Vec<Standing>>,
+    standings: OnceLock<Arc<Vec<Standing>>>,
 }
 
 /// How far one generation has come.
@@ -166,7 +166,9 @@ impl Live {
         }
         match reach {
             Reach::Memory => Err(NotInMemory.into()),
-            Reach::Disk => Err(Error::unavailable("the newest state of the store is being read, and its disk does not answer · try again in a moment")),
+            Reach::Disk => {
+                Err(Error::unavailable("the newest state of the store is being read, and its disk does not answer · try again in a moment"))
+            }
         }
     }
 
@@ -288,10 +290,29 @@ impl State {
     /// Where the store cannot be read.
     pub fn standing(&self, view: &str, reach: Reach) -> Result<Option<&Standing>, Error> {
         if self.standings.get().is_none() {
-            let read = self.read_standings(reach)?;
+            let read = Arc::new(self.read_standings(reach)?);
             self.standings.get_or_init(|| read);
         }
         Ok(self.known_standing(view))
+    }
+
+    /// How far all views have come, for whoever wants to know it longer than there is the state.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn standings(&self, reach: Reach) -> Result<Arc<Vec<Standing>>, Error> {
+        match self.standings.get() {
+            Some(known) => Ok(Arc::clone(known)),
+            None => {
+                let read = Arc::new(self.read_standings(reach)?);
+                Ok(Arc::clone(self.standings.get_or_init(|| read)))
+            }
+        }
+    }
+
+    /// As [`Self::standings`], where it was read before.
+    pub fn known_standings(&self) -> Option<Arc<Vec<Standing>>> {
+        self.standings.get().cloned()
     }
 
     /// As [`Self::standing`], where it was read before.

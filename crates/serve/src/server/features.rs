@@ -93,9 +93,12 @@ impl Grpc {
         let work = move |service: &Service, origin: Origin| {
             let asked = ask(service, &request, origin, false)?;
             let answered = service.answer(&asked)?;
-            Ok(reply::response(&asked, answered, request.metadata(), request.request_id.clone())?)
+            let vectors = service.picked(&asked, (&asked.rows, &asked.moments), &answered, &request.request_id)?;
+            Ok((reply::response(&asked, answered, request.metadata(), request.request_id.clone())?, vectors))
         };
-        self.0.run(how, work).await
+        let (response, vectors) = self.0.run(how, work).await?;
+        self.0.given(vectors);
+        Ok(response)
     }
 
     async fn push(&self, deadline: Deadline, request: Arc<proto::PushEventsRequest>) -> Result<proto::PushEventsResponse, Failure> {
@@ -142,8 +145,10 @@ fn part(service: &Service, asked: &Asked, first: usize, request: &GetFeaturesReq
     let count = PART_ROWS.min(asked.moments.len() - first);
     let (rows, moments) = (asked.rows.slice(first, count), &asked.moments[first..first + count]);
     let answered = service.answer_rows(asked, &rows, moments)?;
+    let vectors = service.picked(asked, (&rows, moments), &answered, &request.request_id)?;
     let mut response = reply::response(asked, answered, request.metadata(), request.request_id.clone())?;
     response.first_row = first as u32;
+    service.given(vectors);
     Ok(response)
 }
 
