@@ -10,8 +10,8 @@ use prost::Message;
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::PAYMENTS;
 use crate::support::{Payments, SPAN, START, process_seconds};
-use crate::{ACCOUNTS, PAYMENTS};
 
 /// Connections, and callers of each: enough to keep two cores busy.
 const CONNECTIONS: usize = 4;
@@ -28,6 +28,8 @@ pub struct Load<'a> {
     pub seconds: u32,
     /// Requests a second, evenly; 0 for as many as are answered.
     pub per_second: u32,
+    /// Accounts that are asked for.
+    pub accounts: u64,
 }
 
 /// What came of it.
@@ -53,16 +55,16 @@ impl Loaded {
 }
 
 /// Draws accounts by Zipf's law with exponent 1: by the inverse of its continuous form.
-fn account(random: &mut Rng) -> i64 {
-    let rank = (ACCOUNTS as f64).powf(random.f64()) as u64;
+pub fn account(random: &mut Rng, accounts: u64) -> i64 {
+    let rank = (accounts as f64).powf(random.f64()) as u64;
     // Ranks are spread over the accounts that there are.
-    (rank.wrapping_mul(0x9e37_79b9_7f4a_7c15) % ACCOUNTS) as i64
+    (rank.wrapping_mul(0x9e37_79b9_7f4a_7c15) % accounts) as i64
 }
 
-fn requests(name: &str, rows: usize, metadata: Metadata) -> Vec<GetFeaturesRequest> {
+fn requests(name: &str, rows: usize, metadata: Metadata, accounts: u64) -> Vec<GetFeaturesRequest> {
     let mut random = Rng::with_seed(7);
     let request = |_| {
-        let accounts: Vec<i64> = (0..rows).map(|_| account(&mut random)).collect();
+        let accounts: Vec<i64> = (0..rows).map(|_| account(&mut random, accounts)).collect();
         // A moment in the last third of the history, so that windows have something in them.
         let at = START + SPAN * 2 / 3 + random.i64(0..SPAN / 3);
         Request::new(name).column("account", accounts).as_of(at).metadata(metadata).into_message()
@@ -72,10 +74,10 @@ fn requests(name: &str, rows: usize, metadata: Metadata) -> Vec<GetFeaturesReque
 
 /// Calls until the time is over, and prints what came of it.
 pub fn run(arguments: &[String]) {
-    let [address, name, metadata, rows, seconds, per_second, reply] = arguments else { panic!("{arguments:?}") };
+    let [address, name, metadata, rows, seconds, per_second, accounts, reply] = arguments else { panic!("{arguments:?}") };
     let number = |text: &String| text.parse::<u32>().expect("a number");
     let metadata = if metadata == "none" { Metadata::None } else { Metadata::Full };
-    let requests = requests(name, number(rows) as usize, metadata);
+    let requests = requests(name, number(rows) as usize, metadata, u64::from(number(accounts)));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let (requests, url) = (std::sync::Arc::new(requests), format!("http://{address}"));
     let before = process_seconds();
@@ -104,9 +106,9 @@ pub fn run(arguments: &[String]) {
 /// Calls at a rate for long; the answers to the first requests must be the same at its end. Prints how many there were.
 pub fn soak(arguments: &[String]) {
     const SAMPLED: usize = 500;
-    let [address, name, _, rows, seconds, per_second, _] = arguments else { panic!("{arguments:?}") };
+    let [address, name, _, rows, seconds, per_second, accounts, _] = arguments else { panic!("{arguments:?}") };
     let number = |text: &String| text.parse::<u32>().expect("a number");
-    let requests = std::sync::Arc::new(requests(name, number(rows) as usize, Metadata::Full));
+    let requests = std::sync::Arc::new(requests(name, number(rows) as usize, Metadata::Full, u64::from(number(accounts))));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address").tcp_nodelay(true);
@@ -161,7 +163,8 @@ async fn calls(clients: &[FeaturesClient<Channel>], requests: &std::sync::Arc<Ve
 /// Pushes payments at a rate until it is ended. They go on from where the history ends.
 pub fn push(arguments: &[String]) {
     const EVERY: Duration = Duration::from_millis(20);
-    let [address, per_second] = arguments else { panic!("{arguments:?}") };
+    let [address, per_second, accounts] = arguments else { panic!("{arguments:?}") };
+    let accounts: u64 = accounts.parse().expect("a number");
     let per_push = per_second.parse::<i64>().expect("a number") * EVERY.as_millis() as i64 / 1000;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     println!("{address}");
@@ -173,10 +176,10 @@ pub fn push(arguments: &[String]) {
         loop {
             let numbers: Vec<i64> = (next..next + per_push).collect();
             let column = |name: &str, values| RequestColumn { name: name.to_owned(), values: Some(values) };
-            let payments = Payments { count: PAYMENTS, accounts: ACCOUNTS, hot: false, span: SPAN };
+            let payments = Payments { count: PAYMENTS, accounts, hot: false, span: SPAN };
             let columns = vec![
                 column("id", numbers.clone().into_values()),
-                column("account", numbers.iter().map(|_| account(&mut random)).collect::<Vec<_>>().into_values()),
+                column("account", numbers.iter().map(|_| account(&mut random, accounts)).collect::<Vec<_>>().into_values()),
                 column("amount", numbers.iter().map(|number| (number % 1000) as f64 / 8.0).collect::<Vec<_>>().into_values()),
                 column("kind", vec!["card"; numbers.len()].into_values()),
                 column("paid_at", numbers.iter().map(|number| payments.time(*number as usize)).collect::<Vec<_>>().into_values()),

@@ -9,6 +9,7 @@ mod support;
 mod floor;
 mod load;
 mod peer;
+mod start;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -32,6 +33,7 @@ fn main() {
         Some("push") => load::push(&arguments[2..]),
         Some("floor") => floor::run(&arguments[2..]),
         Some("peer") => peer::run(),
+        Some("views") => start::by_views(),
         _ => compare(),
     }
 }
@@ -40,7 +42,7 @@ fn compare() {
     let dir = tempfile::tempdir().expect("a directory");
     let project = Project::new(dir.path());
     let server = project.serve();
-    let _pushing = Running::start(&["push", &server.address, &EVENTS_PER_SECOND.to_string()]);
+    let pushing = Running::start(&["push", &server.address, &EVENTS_PER_SECOND.to_string(), &ACCOUNTS.to_string()]);
     let applying = server.share_of_a_processor();
     println!(
         "applying {EVENTS_PER_SECOND} events a second to three views takes the server {:.0} % of a processor, which is not in its time for requests",
@@ -52,7 +54,7 @@ fn compare() {
     let mut measured = Vec::new();
     for (name, rows, title) in cases.into_iter().chain(others) {
         let reply = dir.path().join(format!("{name}-{rows}.reply"));
-        let load = Load { name, rows, metadata: "full", seconds, per_second: 0 };
+        let load = Load { name, rows, metadata: "full", seconds, per_second: 0, accounts: ACCOUNTS };
         let ours = load.on(&server, Some(&reply), applying);
         let floor = Running::start(&["floor", &reply.display().to_string(), &rows.to_string(), &dir.path().join("floor").display().to_string()]);
         let bare = load.on(&floor, None, 0.0);
@@ -88,6 +90,9 @@ fn compare() {
     }
     if long() {
         soak(&server, measured[0].1.per_second * 0.8);
+        drop(pushing);
+        drop(start::again(&project, server, measured[0].3.p99));
+        start::by_views();
     }
     println!("\nmarks that others set on machines of theirs: 1 × 250 p99 1.3 ms (Feast, Java), 100 × 50 p99 22 ms (Feast, Go)");
 }
@@ -97,7 +102,7 @@ fn soak(server: &Running, per_second: f64) {
     let minutes = 10;
     let before = server.memory();
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    let numbers = [1, minutes * 60, per_second as usize].map(|number| number.to_string());
+    let numbers = [1, minutes * 60, per_second as usize, ACCOUNTS as usize].map(|number| number.to_string());
     let ran = command.args(["soak", &server.address, "v20", "full"]).args(&numbers).arg("").stderr(Stdio::inherit()).output().expect("callers");
     let said = String::from_utf8_lossy(&ran.stdout).trim().to_owned();
     println!(
@@ -117,11 +122,16 @@ impl Project {
     }
 
     fn of(dir: &Path, count: usize, accounts: u64) -> Project {
+        Project::with(dir, count, accounts, &[("v20".to_owned(), 20), ("v50".to_owned(), 50), ("v250".to_owned(), 250)])
+    }
+
+    /// With views of so many features.
+    fn with(dir: &Path, count: usize, accounts: u64, views: &[(String, usize)]) -> Project {
         let payments = Payments { count, accounts, hot: false, span: SPAN };
         let history = dir.join("payments.parquet");
         payments.write_parquet(&history);
         let windows = ["1 hour", "1 day", "30 days"];
-        let views: Vec<String> = [("v20", 20), ("v50", 50), ("v250", 250)].iter().map(|(name, features)| view(name, *features, &windows)).collect();
+        let views: Vec<String> = views.iter().map(|(name, features)| view(name, *features, &windows)).collect();
         let project = Project(dir.join("project"));
         fs::create_dir_all(project.0.join("feature_defs")).expect("a directory");
         fs::write(project.0.join("lockstep.toml"), "[memory]\nbackfill = '4 GiB'\ncache = '2 GiB'\n").expect("settings");
@@ -209,7 +219,7 @@ impl Load<'_> {
     fn on(&self, server: &Running, reply: Option<&Path>, otherwise: f64) -> Loaded {
         let (begun, before) = (wall_seconds(), server.seconds());
         let reply = reply.map(|reply| reply.display().to_string()).unwrap_or_default();
-        let arguments = [self.rows, self.seconds as usize, self.per_second as usize].map(|number| number.to_string());
+        let arguments = [self.rows, self.seconds as usize, self.per_second as usize, self.accounts as usize].map(|number| number.to_string());
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args(["load", &server.address, self.name, self.metadata]).args(&arguments).arg(reply);
         let ran = command.stderr(Stdio::inherit()).output().expect("callers");

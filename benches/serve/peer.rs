@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use ureq::Agent;
 
-use crate::support::{START, SPAN, wall_seconds};
+use crate::support::{SPAN, START, wall_seconds};
 use crate::{Project, Running};
 
 /// Accounts that both know.
@@ -35,7 +35,8 @@ pub fn run() {
     let dir = tempfile::tempdir().expect("a directory");
     let project = Project::of(dir.path(), PAYMENTS, ACCOUNTS);
     let server = project.serve();
-    let ours: Vec<Called> = CASES.iter().map(|(name, rows, _)| call(&ours_url(&server), server.child.id(), |random| our_body(name, *rows, random))).collect();
+    let ours: Vec<Called> =
+        CASES.iter().map(|(name, rows, _)| call(&ours_url(&server), server.child.id(), |random| our_body(name, *rows, random))).collect();
     drop(server);
     let command = format!("exec {peer} {} {ACCOUNTS}", dir.path().join("peer").display());
     let mut child = Command::new("sh").args(["-c", &command]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");

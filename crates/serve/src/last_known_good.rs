@@ -129,7 +129,9 @@ impl LastKnownGood {
         for request in requests {
             let key = key(of, request.entity);
             let shard = self.shard(&key);
-            let Some(known) = shard.get(&key).filter(|known| request.at.saturating_sub(known.read_at) <= self.keep.age_micros) else { return Ok(None) };
+            let Some(known) = shard.get(&key).filter(|known| request.at.saturating_sub(known.read_at) <= self.keep.age_micros) else {
+                return Ok(None);
+            };
             let (said, row) = known.bytes.split_at(count);
             statuses.iter_mut().zip(said).for_each(|(statuses, said)| statuses.push(status(*said)));
             newest.push(known.newest);

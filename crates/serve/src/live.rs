@@ -1,5 +1,6 @@
 //! What a server answers from: the definitions that serve, and the newest state of the store.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -11,6 +12,7 @@ use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, SourceFile};
 use lockstep_transform::next_event::NextEvent;
 
+use crate::desk::Wanted;
 use crate::{Lags, Served};
 
 /// Sets of earlier definitions that are kept compiled.
@@ -54,6 +56,8 @@ pub struct Compiled {
     pub version: u64,
     /// What it says.
     pub catalog: Arc<Catalog>,
+    /// All outputs of each service and view, which is what most requests want.
+    wanted: Arc<HashMap<String, Arc<Wanted>>>,
 }
 
 /// The store at one moment, as one set of definitions reads it.
@@ -63,6 +67,7 @@ pub struct State {
     pub served: Served,
     /// The number of the definitions.
     pub version: u64,
+    wanted: Arc<HashMap<String, Arc<Wanted>>>,
     sequence: u64,
     standings: OnceLock<Arc<Vec<Standing>>>,
 }
@@ -97,7 +102,8 @@ impl Live {
     /// # Errors
     /// NotFound where no definitions were applied; Invalid where this release has something against them.
     pub fn new(store: Arc<Store>, clock: Arc<dyn Clock>, lags: Arc<Lags>, next: Arc<dyn NextEvent>) -> Result<Live, Error> {
-        Live::under(Box::new(|cut| Box::new(cut)), store, clock, lags, next)
+        let plain = |cut: SharedCut| -> Box<dyn SharedRead> { Box::new(cut) };
+        Live::under(Box::new(plain), store, clock, lags, next)
     }
 
     /// As [`Self::new`], with something between the store and who reads it.
@@ -253,7 +259,9 @@ fn compiled(definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Comp
         Error::invalid(format!("this release has something against definitions number {}: {first}", definitions.version))
     };
     let catalog = definition::Definitions::parse(&files).and_then(|parsed| Catalog::compile_with(parsed, next)).map_err(wrong)?;
-    Ok(Compiled { version: definitions.version, catalog: Arc::new(catalog) })
+    let names = catalog.views.keys().chain(catalog.services.keys());
+    let wanted = names.map(|name| Ok((name.clone(), Arc::new(Wanted::find(&catalog, name, &[])?)))).collect::<Result<_, Error>>()?;
+    Ok(Compiled { version: definitions.version, catalog: Arc::new(catalog), wanted: Arc::new(wanted) })
 }
 
 impl Reach {
@@ -271,7 +279,7 @@ impl State {
         let sequence = store.sequence();
         let cut = layer(SharedCut::new(store));
         let served = Served::new(Arc::clone(&compiled.catalog), reach.of(&*cut))?;
-        Ok(State { cut, served, version: compiled.version, sequence, standings: OnceLock::new() })
+        Ok(State { cut, served, version: compiled.version, wanted: Arc::clone(&compiled.wanted), sequence, standings: OnceLock::new() })
     }
 
     /// What is read.
@@ -282,6 +290,17 @@ impl State {
     /// The definitions.
     pub fn catalog(&self) -> &Arc<Catalog> {
         self.served.catalog()
+    }
+
+    /// Finds what is asked for.
+    ///
+    /// # Errors
+    /// As [`Wanted::find`].
+    pub fn wanted(&self, name: &str, features: &[String]) -> Result<Arc<Wanted>, Error> {
+        match self.wanted.get(name) {
+            Some(wanted) if features.is_empty() => Ok(Arc::clone(wanted)),
+            _ => Wanted::find(self.catalog(), name, features).map(Arc::new),
+        }
     }
 
     /// How far a view's generation has come; `None` where it has none.

@@ -199,13 +199,7 @@ impl Served {
         service.joins.iter().map(|join| self.role(&join.alias, &join.transformation)).collect()
     }
 
-    fn service(
-        &self,
-        cut: &dyn CutRead,
-        service: &ServicePlan,
-        request: &LookupRequest<'_>,
-        keep: Option<&LastKnownGood>,
-    ) -> Result<Lookup, Error> {
+    fn service(&self, cut: &dyn CutRead, service: &ServicePlan, request: &LookupRequest<'_>, keep: Option<&LastKnownGood>) -> Result<Lookup, Error> {
         let roles = self.roles(service)?;
         self.check_moments(cut, &roles, request.moments)?;
         let states: Vec<_> = roles.iter().map(|role| cut.state(role.generation)).collect();
@@ -262,7 +256,13 @@ impl Served {
         Ok(Some(of_service(service, answer, time, roles, None, known_at)))
     }
 
-    fn view(&self, cut: &dyn CutRead, view: &Arc<Transformation>, request: &LookupRequest<'_>, keep: Option<&LastKnownGood>) -> Result<Lookup, Error> {
+    fn view(
+        &self,
+        cut: &dyn CutRead,
+        view: &Arc<Transformation>,
+        request: &LookupRequest<'_>,
+        keep: Option<&LastKnownGood>,
+    ) -> Result<Lookup, Error> {
         let role = self.role(&view.view, view)?;
         self.check_moments(cut, std::slice::from_ref(&role), request.moments)?;
         let state = cut.state(role.generation);
@@ -325,11 +325,8 @@ fn of_service(
     known_at: Vec<Option<Arc<[i64]>>>,
 ) -> Lookup {
     let mut touches = touches.map(Vec::into_iter);
-    let reads = roles.into_iter().zip(answer.entities).map(|(role, entities)| Read {
-        role,
-        entities,
-        touches: touches.as_mut().and_then(Iterator::next),
-    });
+    let reads =
+        roles.into_iter().zip(answer.entities).map(|(role, entities)| Read { role, entities, touches: touches.as_mut().and_then(Iterator::next) });
     Lookup {
         schema: Arc::clone(&service.schema),
         columns: answer.columns,

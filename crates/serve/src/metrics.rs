@@ -135,7 +135,11 @@ impl Metrics {
         let values = Family::default();
         registry.register("values", "Values answered, by feature service or view and status, before anything is filled", values.clone());
         let filled = Family::default();
-        registry.register("values_filled", "Values that a default filled, being absent, or the last known good, since the store did not answer", filled.clone());
+        registry.register(
+            "values_filled",
+            "Values that a default filled, being absent, or the last known good, since the store did not answer",
+            filled.clone(),
+        );
         let stale = Family::default();
         registry.register("values_stale", "Values whose state lagged more than their view allows", stale.clone());
         let reading = reading::Reading::new(&mut registry);

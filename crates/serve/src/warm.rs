@@ -31,7 +31,8 @@ pub fn warm(live: &Live) -> Result<(), Error> {
     for (name, service) in &state.catalog().services {
         if service.joins.iter().all(|join| state.served.generation(&join.view).is_some()) {
             let row = nulls(service.request.fields())?;
-            let asked = state.served.lookup(state.cut(Reach::Disk), &LookupRequest { name, rows: &row, moments: &[now.0], time: None, explain: false });
+            let asked =
+                state.served.lookup(state.cut(Reach::Disk), &LookupRequest { name, rows: &row, moments: &[now.0], time: None, explain: false });
             match asked {
                 // NULLs are no event; its views are warm.
                 Err(error) if service.request_as.is_some() && error.kind() == ErrorKind::Invalid => {}

@@ -11,6 +11,7 @@ mod http;
 mod life;
 mod next_event;
 mod push;
+mod readme;
 mod refusals;
 mod secure;
 mod stall;

@@ -82,8 +82,7 @@ impl Held {
     /// Asks and goes on; the answer is to be waited for.
     fn ask_meanwhile(&self, request: Request) -> tokio::task::JoinHandle<Result<GetFeaturesResponse, Code>> {
         let client = self.client.clone();
-        self.runtime
-            .spawn(async move { client.get_features(request).await.map(|Answer(response)| response).map_err(|status| status.code()) })
+        self.runtime.spawn(async move { client.get_features(request).await.map(|Answer(response)| response).map_err(|status| status.code()) })
     }
 
     fn status(&self) -> ServerStatus {
@@ -220,7 +219,8 @@ fn what_was_read_last_is_answered_where_reading_fails() {
     assert_eq!(known.moment_micros, Some(AT_MICROS + 10 * SECOND));
     // A service computes anew, from what was read last and what it is asked with.
     let again = held.ask(fraud(50.0)).unwrap();
-    let against = |response: &GetFeaturesResponse| lockstep_client::Feature(feature(response, "amount_against_usual")).values::<f64>().unwrap()[0].unwrap();
+    let against =
+        |response: &GetFeaturesResponse| lockstep_client::Feature(feature(response, "amount_against_usual")).values::<f64>().unwrap()[0].unwrap();
     assert_eq!(against(&again), against(&scored) / 2.0);
     assert_eq!(feature(&again, "spent_1h").filled_by().collect::<Vec<_>>(), [FilledBy::LastKnownGood]);
     let own = feature(&again, "amount");

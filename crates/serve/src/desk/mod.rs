@@ -7,10 +7,10 @@ mod wanted;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Fields, Schema};
 use lockstep_model::{Error, FilledBy, Status, TimeMode};
 use lockstep_transform::transformation::Transformation;
 
+use wanted::Output;
 pub use wanted::Wanted;
 
 use crate::last_known_good::LastKnownGood;
@@ -34,7 +34,9 @@ pub struct Answered {
 #[derive(Debug)]
 pub struct Feature {
     /// Its name, as it was asked for.
-    pub name: String,
+    pub name: Arc<str>,
+    /// What an answer of it begins with on the wire: its name and its type.
+    pub head: Arc<[u8]>,
     /// Its values.
     pub values: ArrayRef,
     /// Their statuses.
@@ -112,9 +114,9 @@ pub fn rows_of(
         (Some(count), _) | (None, Some(count)) => count,
         (None, None) => 1,
     };
-    let schema = Schema::new(fields.iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Fields>());
     let options = RecordBatchOptions::new().with_row_count(Some(count));
-    RecordBatch::try_new_with_options(Arc::new(schema), columns, &options).map_err(|error| Error::internal("columns as declared").caused_by(error))
+    RecordBatch::try_new_with_options(Arc::clone(wanted.schema()), columns, &options)
+        .map_err(|error| Error::internal("columns as declared").caused_by(error))
 }
 
 /// The moment of each of `rows`: the one that is given, or each its own, or `now`.
@@ -163,7 +165,7 @@ pub fn recall(question: Question<'_>, known: &LastKnownGood) -> Result<Option<An
 
 fn together(wanted: &Wanted, mut parts: Vec<Part<'_>>, rows: usize) -> Answered {
     let time = parts.first().map_or(TimeMode::Event, |part| part.lookup.time);
-    let features = wanted.outputs().iter().map(|output| parts[output.part].feature(output.index, output.name.clone())).collect();
+    let features = wanted.outputs().iter().map(|output| parts[output.part].feature(output, wanted.repeats())).collect();
     let reads = parts
         .into_iter()
         .flat_map(|part| part.lookup.reads.into_iter().zip(part.lags))
@@ -197,8 +199,8 @@ impl<'a> Part<'a> {
         Part { lookup, lags, inputs }
     }
 
-    fn feature(&mut self, output: usize, name: String) -> Feature {
-        let lookup = &mut self.lookup;
+    fn feature(&mut self, wanted: &Output, repeats: bool) -> Feature {
+        let (lookup, output) = (&mut self.lookup, wanted.index);
         let stale = match self.inputs {
             None => self.lags.first().and_then(|lag| lag.stale.clone()),
             Some(outputs) => {
@@ -210,10 +212,10 @@ impl<'a> Part<'a> {
             }
         };
         Feature {
-            name,
+            name: Arc::clone(&wanted.name),
+            head: Arc::clone(&wanted.head),
             values: Arc::clone(&lookup.columns[output]),
-            // An output may be asked for twice.
-            statuses: lookup.statuses[output].clone(),
+            statuses: if repeats { lookup.statuses[output].clone() } else { std::mem::take(&mut lookup.statuses[output]) },
             stale,
             filled_by: Arc::clone(&lookup.filled_by[output]),
             event_times: Arc::clone(&lookup.event_times[output]),

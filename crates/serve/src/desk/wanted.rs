@@ -1,20 +1,27 @@
 //! What is asked for, found among the definitions.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{FieldRef, Fields};
+use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 use lockstep_model::Error;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{sql_name, suggestion};
+
+use crate::wire::encode;
 
 /// Outputs of a service or of views, and what they are asked with.
 #[derive(Debug)]
 pub struct Wanted {
     name: String,
     fields: Fields,
+    /// Of the columns, any of which may have NULLs.
+    schema: SchemaRef,
     parts: Vec<Part>,
     outputs: Vec<Output>,
+    /// Whether an output is asked for twice.
+    repeats: bool,
 }
 
 /// A service or view that is asked.
@@ -30,11 +37,19 @@ pub struct Part {
 #[derive(Debug)]
 pub struct Output {
     /// Its name, as it was asked for.
-    pub name: String,
+    pub name: Arc<str>,
+    /// What an answer of it begins with on the wire.
+    pub head: Arc<[u8]>,
     /// The part it is of.
     pub part: usize,
     /// Its place among the outputs of that.
     pub index: usize,
+}
+
+impl Output {
+    fn new(name: &str, field: &Field, part: usize, index: usize) -> Result<Output, Error> {
+        Ok(Output { name: name.into(), head: encode::head(name, field.data_type())?.into(), part, index })
+    }
 }
 
 impl Part {
@@ -64,17 +79,25 @@ impl Wanted {
             (None, Some(view)) => (view.entity.iter().cloned().collect(), &view.features),
             (None, None) => return Err(unknown_name(catalog, name)),
         };
-        let output = |name: &String, index| Output { name: name.clone(), part: 0, index };
         let outputs = if features.is_empty() {
-            outputs.fields().iter().enumerate().map(|(index, field)| output(field.name(), index)).collect()
+            let all = outputs.fields().iter().enumerate();
+            all.map(|(index, field)| Output::new(field.name(), field, 0, index)).collect::<Result<_, _>>()?
         } else {
             let find = |feature: &String| match outputs.index_of(feature) {
-                Ok(index) => Ok(output(feature, index)),
+                Ok(index) => Output::new(feature, outputs.field(index), 0, index),
                 Err(_) => Err(unknown_feature(name, feature, outputs.fields())),
             };
             features.iter().map(find).collect::<Result<_, _>>()?
         };
-        Ok(Wanted { name: name.to_owned(), fields, parts: vec![Part { name: name.to_owned(), columns: None }], outputs })
+        Ok(Wanted::new(name.to_owned(), fields, vec![Part { name: name.to_owned(), columns: None }], outputs))
+    }
+
+    fn new(name: String, fields: Fields, parts: Vec<Part>, outputs: Vec<Output>) -> Wanted {
+        let schema = Arc::new(Schema::new(fields.iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Fields>()));
+        let mut places: Vec<(usize, usize)> = outputs.iter().map(|output| (output.part, output.index)).collect();
+        places.sort_unstable();
+        let repeats = places.windows(2).any(|pair| pair[0] == pair[1]);
+        Wanted { name, fields, schema, parts, outputs, repeats }
     }
 
     fn of_views(catalog: &Catalog, features: &[String]) -> Result<Wanted, Error> {
@@ -98,14 +121,24 @@ impl Wanted {
                     parts.len() - 1
                 }
             };
-            outputs.push(Output { name: written.clone(), part, index });
+            outputs.push(Output::new(written, view.features.field(index), part, index)?);
         }
-        Ok(Wanted { name: features.join(", "), fields: fields.into(), parts, outputs })
+        Ok(Wanted::new(features.join(", "), fields.into(), parts, outputs))
     }
 
     /// What it is asked with.
     pub fn fields(&self) -> &Fields {
         &self.fields
+    }
+
+    /// The columns that it is asked with, any of which may have NULLs.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Whether an output is asked for twice.
+    pub fn repeats(&self) -> bool {
+        self.repeats
     }
 
     /// What is asked.

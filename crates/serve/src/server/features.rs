@@ -8,6 +8,7 @@ use futures::Stream;
 use lockstep_client::proto::features_server::Features;
 use lockstep_client::proto::{self, GetFeaturesRequest, GetFeaturesResponse, Metadata};
 use lockstep_model::{Error, TimeMode};
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,11 +42,11 @@ fn ended<T>(call: Call<'_>, outcome: Result<T, Failure>) -> Result<Response<T>, 
 impl Features for Grpc {
     type StreamFeaturesStream = Pin<Box<dyn Stream<Item = Result<GetFeaturesResponse, Status>> + Send>>;
 
+    /// Over the wire this call is answered in bytes, by [`Self::get_encoded`].
     async fn get_features(&self, request: Request<GetFeaturesRequest>) -> Result<Response<GetFeaturesResponse>, Status> {
-        let (deadline, request) = taken(request);
-        let mut call = self.0.begin(Protocol::Grpc);
-        call.asks(Arc::clone(&request) as _);
-        ended(call, self.get(deadline, request).await)
+        let encoded = self.get_encoded(request).await?.into_inner();
+        let response = GetFeaturesResponse::decode(encoded.as_slice());
+        Ok(Response::new(response.map_err(|error| Status::internal(format!("read an answer of one's own: {error}")))?))
     }
 
     async fn stream_features(&self, request: Request<GetFeaturesRequest>) -> Result<Response<Self::StreamFeaturesStream>, Status> {
@@ -88,13 +89,21 @@ fn taken<T>(request: Request<T>) -> (Deadline, Arc<T>) {
 }
 
 impl Grpc {
-    async fn get(&self, deadline: Deadline, request: Arc<GetFeaturesRequest>) -> Result<GetFeaturesResponse, Failure> {
+    /// The features of the entities asked for, as the bytes of a [`GetFeaturesResponse`].
+    pub async fn get_encoded(&self, request: Request<GetFeaturesRequest>) -> Result<Response<Vec<u8>>, Status> {
+        let (deadline, request) = taken(request);
+        let mut call = self.0.begin(Protocol::Grpc);
+        call.asks(Arc::clone(&request) as _);
+        ended(call, self.get(deadline, request).await)
+    }
+
+    async fn get(&self, deadline: Deadline, request: Arc<GetFeaturesRequest>) -> Result<Vec<u8>, Failure> {
         let how = self.0.how(&deadline, request.rows(), &head(&request, false)?)?;
         let work = move |service: &Service, origin: Origin| {
             let asked = ask(service, &request, origin, false)?;
             let answered = service.answer(&asked)?;
             let vectors = service.picked(&asked, (&asked.rows, &asked.moments), &answered, &request.request_id)?;
-            Ok((reply::response(&asked, answered, request.metadata(), request.request_id.clone())?, vectors))
+            Ok((reply::encoded(&asked, &answered, request.metadata(), request.request_id.clone())?, vectors))
         };
         let (response, vectors) = self.0.run(how, work).await?;
         self.0.given(vectors);

@@ -25,7 +25,7 @@ pub fn list(service: &Service) -> Result<proto::ListViewsResponse, Failure> {
 /// A view.
 pub async fn view(service: &Arc<Service>, deadline: Deadline, name: String) -> Result<proto::ViewDescription, Failure> {
     let how = service.how_to_say(&deadline)?;
-    service.run(how, move |service, origin| Ok(describe(&*state(service, origin)?, &name)?)).await
+    service.run(how, move |service, origin| Ok(describe(&state(service, origin)?, &name)?)).await
 }
 
 fn state(service: &Service, origin: Origin) -> Result<Arc<State>, Error> {
@@ -83,7 +83,7 @@ fn tell(service: &Service, origin: Origin) -> Result<proto::ServerStatus, Error>
     for (name, view) in &catalog.views {
         let Some(info) = state.served.generation(name) else { continue };
         let role = Role { alias: name.clone(), view: view.clone(), version: info.version, generation: info.generation };
-        views.push(read_state(&state, origin.reach(), RoleRead { role, lag: lag(live.lags(), view, now.0) })?);
+        views.push(read_state(&state, origin.reach(), &RoleRead { role, lag: lag(live.lags(), view, now.0) })?);
     }
     let mut sources = Vec::new();
     for source in catalog.sources.values() {

@@ -12,14 +12,12 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use lockstep_client::proto::features_server::FeaturesServer;
 use lockstep_client::proto::{DESCRIPTORS, features_server};
 use lockstep_model::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
-use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
@@ -31,6 +29,7 @@ use tower::util::MapRequestLayer;
 use super::deadline;
 use super::failure::Failure;
 use super::features::Grpc;
+use super::front::Front;
 use super::guard::{Granted, Guard, Role, Token};
 use super::http::{self, Http};
 use super::service::Service;
@@ -220,15 +219,6 @@ impl Security {
     }
 }
 
-fn features(service: Arc<Service>) -> FeaturesServer<Grpc> {
-    let bytes_max = service.limits.request_bytes_max;
-    FeaturesServer::new(Grpc(service))
-        .max_decoding_message_size(bytes_max)
-        .max_encoding_message_size(usize::MAX)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Gzip)
-}
-
 /// Everything that is answered at the address.
 fn routes(
     service: Arc<Service>,
@@ -243,13 +233,14 @@ fn routes(
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let request_bytes_max = service.limits.request_bytes_max;
     let shared = Arc::new(Http { service: Arc::clone(&service), ready });
     let mut routes = Routes::from(http::router(shared))
         .add_service(health)
         .add_service(described().build_v1().map_err(undescribed)?)
         // What grpcurl and others of its age ask for.
         .add_service(described().build_v1alpha().map_err(undescribed)?)
-        .add_service(features(service));
+        .add_service(Front::new(Grpc(service), request_bytes_max));
     if let Some(admin) = admin {
         routes = routes.add_service(admin.over_tcp());
     }

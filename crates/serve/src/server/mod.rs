@@ -8,6 +8,7 @@ mod call;
 mod deadline;
 mod failure;
 mod features;
+mod front;
 mod guard;
 mod http;
 mod introduce;

@@ -104,7 +104,7 @@ pub struct Asked {
     /// Where the answer is taken from.
     pub origin: Origin,
     /// What is wanted.
-    pub wanted: Wanted,
+    pub wanted: Arc<Wanted>,
     /// What it is asked with.
     pub rows: RecordBatch,
     /// The moment of each row, µs.
@@ -263,7 +263,7 @@ impl Service {
             (None, None) => self.live.last_state(),
             (Some(version), _) => self.live.pinned(version)?,
         };
-        let wanted = Wanted::find(state.catalog(), head.name, head.features)?;
+        let wanted = state.wanted(head.name, head.features)?;
         let rows = rows(&wanted)?;
         self.limits.check_rows(rows.num_rows(), head.streamed)?;
         let now = head.as_of.is_empty().then(|| self.live.now().0);

@@ -1,5 +1,6 @@
 //! Arrow arrays to and from the columns of the wire, without loss.
 
+pub mod encode;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -9,11 +9,13 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int32Type, IntervalMonthDayNano};
+use lockstep_client::proto;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use prost::Message;
 
-use super::{array, values, wire_type};
+use super::{array, encode, values, wire_type};
 use crate::server::json;
 
 /// Arrays of every type that a request may have.
@@ -86,6 +88,15 @@ proptest! {
     #[test]
     fn messages_are_lossless(wanted in arrays()) {
         assert_same(&array(&values(&wanted).unwrap(), wanted.data_type()).unwrap(), &wanted);
+    }
+
+    #[test]
+    fn columns_are_written_as_messages_are(wanted in arrays()) {
+        let values = values(&wanted).unwrap();
+        let mut bytes = Vec::new();
+        encode::column(&mut bytes, 3, &wanted).unwrap();
+        let feature = proto::Feature { values: Some(values), ..proto::Feature::default() };
+        assert_eq!(bytes, feature.encode_to_vec());
     }
 
     #[test]

@@ -12,10 +12,10 @@ use axum::body::{HttpBody, to_bytes};
 use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{Extensions, HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 use http_body_util::LengthLimitError;
 use lockstep_client::proto::Metadata;
 use serde::Serialize;
@@ -89,7 +89,7 @@ async fn post_features(State(http): Shared, request: Request) -> Result<Response
 }
 
 async fn answer_body(service: &Arc<Service>, call: &mut Call<'_>, request: Request) -> Result<Response, Failure> {
-    let deadline = deadline(request.extensions());
+    let deadline = deadline(&request);
     let body = body(service, &deadline, request).await?;
     let request: FeaturesRequest =
         serde_json::from_slice(&body).map_err(|error| Failure::new(Code::InvalidArgument, format!("the body is no request: {error}")))?;
@@ -104,7 +104,7 @@ async fn post_events(State(http): Shared, Path(source): Path<String>, request: R
 }
 
 async fn push_body(service: &Arc<Service>, call: &mut Call<'_>, source: String, request: Request) -> Result<answer::Pushed, Failure> {
-    let deadline = deadline(request.extensions());
+    let deadline = deadline(&request);
     let body = body(service, &deadline, request).await?;
     let request: EventsRequest =
         serde_json::from_slice(&body).map_err(|error| Failure::new(Code::InvalidArgument, format!("the body is no push: {error}")))?;
@@ -116,8 +116,8 @@ async fn push_body(service: &Arc<Service>, call: &mut Call<'_>, source: String, 
 }
 
 /// When a request is to be answered.
-fn deadline(extensions: &Extensions) -> Deadline {
-    extensions.get().copied().unwrap_or_else(Deadline::none)
+fn deadline(request: &Request) -> Deadline {
+    request.extensions().get().copied().unwrap_or_else(Deadline::none)
 }
 
 /// The body of a request, which has a bound in bytes and in time.
@@ -142,11 +142,11 @@ async fn get_features(
     State(http): Shared,
     Path(name): Path<String>,
     Query(parameters): Query<Vec<(String, String)>>,
-    extensions: Extensions,
+    Extension(deadline): Extension<Deadline>,
 ) -> Result<Response, Failure> {
     let mut call = http.service.begin(Protocol::Http);
     let outcome = match FeaturesRequest::of_query(name, parameters) {
-        Ok(request) => answer(&http.service, &mut call, deadline(&extensions), request).await,
+        Ok(request) => answer(&http.service, &mut call, deadline, request).await,
         Err(error) => Err(error.into()),
     };
     call.ended(&outcome);
@@ -176,26 +176,26 @@ async fn list(State(http): Shared) -> Result<Json<answer::Names>, Failure> {
     Ok(Json(introduce::list(&http.service)?.into()))
 }
 
-async fn view(State(http): Shared, Path(name): Path<String>, extensions: Extensions) -> Result<Json<answer::View>, Failure> {
-    Ok(Json(introduce::view(&http.service, deadline(&extensions), name).await?.into()))
+async fn view(State(http): Shared, Path(name): Path<String>, Extension(deadline): Extension<Deadline>) -> Result<Json<answer::View>, Failure> {
+    Ok(Json(introduce::view(&http.service, deadline, name).await?.into()))
 }
 
 async fn service(State(http): Shared, Path(name): Path<String>) -> Result<Json<answer::Service>, Failure> {
     Ok(Json(introduce::service(&http.service, &name)?.into()))
 }
 
-async fn status(State(http): Shared, extensions: Extensions) -> Result<Json<answer::Status>, Failure> {
-    Ok(Json(introduce::status(&http.service, deadline(&extensions)).await?.into()))
+async fn status(State(http): Shared, Extension(deadline): Extension<Deadline>) -> Result<Json<answer::Status>, Failure> {
+    Ok(Json(introduce::status(&http.service, deadline).await?.into()))
 }
 
 /// Where the store does not answer, what is read off it is as it was read off last.
-async fn metrics(State(http): Shared, extensions: Extensions) -> Result<Response, Failure> {
+async fn metrics(State(http): Shared, Extension(deadline): Extension<Deadline>) -> Result<Response, Failure> {
     let service = &http.service;
     let read_off = |service: &Service, origin: Origin| match origin.reach() {
-        Some(reach) => Ok(service.metrics.read_off(&service.live, reach)?),
+        Some(reach) => service.metrics.read_off(&service.live, reach).map_err(Failure::from),
         None => Ok(()),
     };
-    service.run(service.how_to_say(&deadline(&extensions))?, read_off).await?;
+    service.run(service.how_to_say(&deadline)?, read_off).await?;
     service.metrics.read_self(service.breakers(), service.kept().unwrap_or_default());
     service.metrics.read_feature_log(&service.logged().unwrap_or_default());
     let text = service.metrics.text().map_err(|error| Failure::new(Code::Internal, format!("write the metrics: {error}")))?;
