@@ -145,7 +145,7 @@ impl Keeper {
             return;
         }
         let key = (vectors.name.clone(), vectors.definitions);
-        let kept = self.kept(vectors, now).and_then(|kept| Ok(self.buffers.entry(key).or_default().push(kept, now)?));
+        let kept = self.kept(vectors, now).and_then(|kept| self.buffers.entry(key).or_default().push(kept, now));
         match kept {
             Ok(()) => drop(self.shared.held.fetch_add(count, Ordering::Relaxed)),
             Err(error) => {

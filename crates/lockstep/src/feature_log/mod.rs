@@ -11,7 +11,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl KeptLog {
         tracing::warn!("the feature log could not be written within {FINISH_WITHIN:?}, and what waits in memory is lost");
     }
 
-    fn drop(&self, vectors: u64) {
+    fn lose(&self, vectors: u64) {
         self.shared.dropped.fetch_add(vectors, Ordering::Relaxed);
     }
 }
@@ -107,12 +107,12 @@ impl FeatureLog for KeptLog {
         let count = keeper::count(&vectors);
         // A few too many, where several come at once, are no harm.
         if self.shared.waiting.load(Ordering::Relaxed) + count > VECTORS_WAITING {
-            return self.drop(count);
+            return self.lose(count);
         }
         self.shared.waiting.fetch_add(count, Ordering::Relaxed);
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.sender.try_send(vectors) {
+        if self.sender.try_send(vectors).is_err() {
             self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
-            self.drop(count);
+            self.lose(count);
         }
     }
 

@@ -84,7 +84,7 @@ impl ask::Question for Question {
             if file.has_request(&self.request_id)? {
                 let all = file.read()?;
                 let of_request = |kept: &Kept, row: &usize| kept.request_id(*row) == Some(self.request_id.as_str());
-                rows.extend(all.iter().flat_map(|kept| (0..kept.len()).filter(|row| of_request(kept, row)).map(|row| kept.row(row))));
+                rows.extend(all.iter().flat_map(|kept| (0..kept.len()).filter(move |row| of_request(kept, row)).map(move |row| kept.row(row))));
             }
         }
         if rows.is_empty() {
