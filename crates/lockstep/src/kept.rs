@@ -254,7 +254,8 @@ pub fn batch(all: &[&Kept]) -> Result<RecordBatch> {
         columns.push(("served_at", join(&|kept| logged(kept, &|logged| Arc::new(TimestampMicrosecondArray::from(logged.served_at.clone()))))?));
         columns.push(("event_time", structure(Some(&moment), &|kept, output| logged(kept, &|logged| Arc::new(logged.event_times[output].clone())))?));
     }
-    Ok(RecordBatch::try_from_iter(columns)?)
+    // Whether there are NULLs may not depend on the batch: batches of one file are of one schema.
+    Ok(RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, name == "request_id")))?)
 }
 
 /// What each answer was read from: few texts, each of many rows.

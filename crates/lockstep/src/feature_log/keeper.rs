@@ -147,7 +147,9 @@ impl Keeper {
         let key = (vectors.name.clone(), vectors.definitions);
         let kept = self.kept(vectors, now).and_then(|kept| self.buffers.entry(key).or_default().push(kept, now));
         match kept {
-            Ok(()) => drop(self.shared.held.fetch_add(count, Ordering::Relaxed)),
+            Ok(()) => {
+                self.shared.held.fetch_add(count, Ordering::Relaxed);
+            }
             Err(error) => {
                 tracing::warn!(%error, "log served vectors");
                 self.shared.dropped.fetch_add(count, Ordering::Relaxed);
