@@ -78,7 +78,7 @@ fn python() {
     let generate = section().split('`').find(|code| code.starts_with("python -m grpc_tools.protoc")).expect("how stubs are made");
     let generate = generate.replacen("python ", "python3 ", 1).replace("-Iproto", concat!("-I", env!("CARGO_MANIFEST_DIR"), "/../../proto"));
     run(&project, &generate);
-    let code: Vec<&str> = section().lines().skip_while(|line| !*line != "    import grpc").map_while(|line| line.strip_prefix("    ")).collect();
+    let code: Vec<&str> = section().lines().skip_while(|line| *line != "    import grpc").map_while(|line| line.strip_prefix("    ")).collect();
     let program = format!("{}\nprint(answer.rows, answer.features[0].name)\n", code.join("\n").replace(ADDRESS, &server.address));
     std::fs::write(project.dir.join("ask.py"), program).unwrap();
     assert_eq!(run(&project, "python3 ask.py"), "2 payments_1h\n");

@@ -25,7 +25,11 @@ pub fn list(service: &Service) -> Result<proto::ListViewsResponse, Failure> {
 /// A view.
 pub async fn view(service: &Arc<Service>, deadline: Deadline, name: String) -> Result<proto::ViewDescription, Failure> {
     let how = service.how_to_say(&deadline)?;
-    service.run(how, move |service, origin| Ok(describe(&state(service, origin)?, &name)?)).await
+    let work = move |service: &Service, origin: Origin| {
+        let state = state(service, origin)?;
+        Ok(describe(&state, &name)?)
+    };
+    service.run(how, work).await
 }
 
 fn state(service: &Service, origin: Origin) -> Result<Arc<State>, Error> {
