@@ -18,7 +18,7 @@ use crate::owned::{Held, Owned};
 use crate::progress::Display;
 use crate::project::Project;
 use crate::requests;
-use crate::verbs::{Context, applied_log, apply, dead_letters, drop, explain, get, plan, refusals, status, verify};
+use crate::verbs::{Context, applied_log, apply, audit, dead_letters, drop, explain, get, plan, refusals, requested, status, verify};
 
 /// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -56,7 +56,9 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<explain::Question>(),
     of::<requests::Question>(),
     of::<get::Question>(),
+    of::<requested::Question>(),
     of::<verify::Question>(),
+    of::<audit::Question>(),
     of::<status::Question>(),
     of::<dead_letters::Question>(),
     of::<refusals::Question>(),

@@ -22,6 +22,7 @@ Examples:
   lockstep train delay_v1 --spine labels.parquet --out train/
                                     a training set: features as they were then
   lockstep verify                   is what is served what history says?
+  lockstep audit                    is what was served what was known then, and what has changed?
   lockstep status                   how far the store has come
 
 Exit statuses: 0 fine · 1 found a difference, or failed a check · 2 an error";
@@ -124,6 +125,7 @@ pub enum Verb {
     Diff(verbs::diff::Arguments),
     Sql(verbs::sql::Arguments),
     Verify(verbs::verify::Arguments),
+    Audit(verbs::audit::Arguments),
     Status(verbs::status::Arguments),
     DeadLetters(verbs::dead_letters::Arguments),
     Refusals(verbs::refusals::Arguments),

@@ -5,12 +5,14 @@
 
 mod answering;
 mod ask;
+mod audit;
 mod bytes;
 mod cli;
 mod config;
 mod diff;
 mod explain;
 mod failure;
+mod feature_log;
 mod feed;
 mod golden;
 mod kafka;
@@ -21,6 +23,7 @@ mod owned;
 mod progress;
 mod project;
 mod query;
+mod recompute;
 mod requests;
 mod schemas;
 mod serving;
@@ -73,6 +76,7 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::Sql(args) => verbs::sql::run(context, &args),
         Verb::Train(args) => verbs::train::run(context, &args),
         Verb::Verify(args) => verbs::verify::run(context, &args),
+        Verb::Audit(args) => verbs::audit::run(context, &args),
         Verb::Status(args) => verbs::status::run(context, &args),
         Verb::DeadLetters(args) => verbs::dead_letters::run(context, &args),
         Verb::Refusals(args) => verbs::refusals::run(context, &args),

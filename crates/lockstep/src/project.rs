@@ -91,6 +91,12 @@ impl Project {
         self.store.join("push")
     }
 
+    /// Where what is served is logged.
+    pub fn feature_log_dir(&self) -> PathBuf {
+        let set = self.config.serve.feature_log.as_ref().and_then(|log| log.dir.as_ref());
+        set.map_or_else(|| self.store.join("served"), |dir| join(&self.dir, dir))
+    }
+
     /// The push log. Whoever opens it owns the store.
     ///
     /// # Errors

@@ -47,6 +47,8 @@ pub fn all() -> Vec<Named> {
         Named { name: "replay_dlq", about: "lockstep replay-dlq --json", schema: schema_for!(verbs::replay_dlq::Replayed) },
         Named { name: "applied_log", about: "lockstep applied-log --json", schema: schema_for!(verbs::applied_log::AppliedLogs) },
         Named { name: "drop", about: "lockstep drop --json", schema: schema_for!(verbs::drop::Dropped) },
+        Named { name: "requested", about: "lockstep get --request --json", schema: schema_for!(verbs::requested::Requested) },
+        Named { name: "audit", about: "lockstep audit --json", schema: schema_for!(crate::audit::Audited) },
         Named { name: "verify", about: "lockstep verify --json", schema: schema_for!(Verified) },
         Named { name: "train", about: "lockstep train --json", schema: schema_for!(verbs::train::Trained) },
         Named { name: "diff", about: "lockstep diff --json", schema: schema_for!(verbs::diff::SetsDiffer) },

@@ -10,7 +10,7 @@ use lockstep_model::Error;
 use lockstep_serve::last_known_good::Keep;
 use lockstep_serve::server::{BreakerSettings, Fallback, Limits, Role, Security, Token};
 use lockstep_transform::definition::Interval;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use crate::config::ByteSize;
@@ -45,10 +45,67 @@ pub struct ServeConfig {
     pub breaker: BreakerConfig,
     /// What was read last is answered where the store does not answer, and marked; never where this is not said.
     pub last_known_good: Option<LastKnownGoodConfig>,
+    /// A share of what is served is logged, to be audited and learned from; nothing is where this is not said.
+    pub feature_log: Option<FeatureLogConfig>,
     /// How long requests may take to end once the server is told to end.
     pub drain: Interval,
     /// How long the server says that it is not ready before it takes no more connections; nothing by default. Set it where a load balancer looks now and then.
     pub linger: Option<Interval>,
+}
+
+/// The feature log: Parquet files of vectors that were served, with what they were read from. `lockstep audit` computes them again.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeatureLogConfig {
+    /// The share of vectors that is logged, from 0 to 1. A request that has an id is logged whole or not at all, by a hash of the id; other vectors by a hash of their columns and moment.
+    pub share: Share,
+    /// Where; `served` in the store's directory by default.
+    pub dir: Option<PathBuf>,
+    /// A file is written once so much is to be logged of one service or view; twice as much is held in memory where files cannot be written.
+    pub file_size: ByteSize,
+    /// How long a vector waits for its file at the longest.
+    pub roll: Interval,
+    /// How long files are kept.
+    pub keep: Interval,
+    /// Most bytes of all files: beyond that the oldest go.
+    pub size: ByteSize,
+}
+
+/// A share, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Share(pub f64);
+
+impl TryFrom<f64> for Share {
+    type Error = String;
+
+    fn try_from(share: f64) -> Result<Self, Self::Error> {
+        if (0.0..=1.0).contains(&share) { Ok(Share(share)) } else { Err(format!("{share} is no share: write a number from 0 to 1, such as 0.01")) }
+    }
+}
+
+impl JsonSchema for Share {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "number", "minimum": 0, "maximum": 1})
+    }
+}
+
+impl Default for FeatureLogConfig {
+    fn default() -> Self {
+        let days = |days: i64| Interval::from_micros(days * 86_400_000_000).unwrap_or_default();
+        FeatureLogConfig {
+            share: Share(0.01),
+            dir: None,
+            file_size: ByteSize(64 << 20),
+            roll: interval(Duration::from_secs(300)),
+            keep: days(30),
+            size: ByteSize(10 << 30),
+        }
+    }
 }
 
 /// When a disk that does not answer is asked no more, so that nobody waits for it. Requests for what is in memory are answered as ever meanwhile.
@@ -164,6 +221,7 @@ impl Default for ServeConfig {
             slow: interval(limits.slow.unwrap_or(limits.request_time_max)),
             breaker: BreakerConfig::default(),
             last_known_good: None,
+            feature_log: None,
             drain: interval(Duration::from_secs(10)),
             linger: None,
         }
@@ -276,6 +334,15 @@ mod tests {
         assert_eq!(limits.last_known_good.unwrap().keep.age_micros, 60_000_000);
         assert_eq!((limits.breaker.failures, limits.breaker.stall), (2, Duration::from_millis(250)));
         assert!(config("[breaker]\nfailures = 0").is_err());
+    }
+
+    #[test]
+    fn a_share_lies_between_nothing_and_all() {
+        assert_eq!(config("").unwrap().feature_log, None);
+        let log = config("[feature_log]\nshare = 1\nroll = '1 second'\nsize = '1 MiB'").unwrap().feature_log.unwrap();
+        assert_eq!((log.share, log.roll.micros(), log.size), (Share(1.0), 1_000_000, ByteSize(1 << 20)));
+        assert!(config("[feature_log]\nshare = 1.5").unwrap_err().contains("is no share"));
+        assert!(config("[feature_log]\nshare = nan").unwrap_err().contains("is no share"));
     }
 
     #[test]

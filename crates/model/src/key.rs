@@ -207,6 +207,16 @@ pub fn display(key: &[u8]) -> String {
     }
 }
 
+/// How many bytes the key of the first `columns` values takes that `bytes` begins with; `None` where it begins with none.
+pub fn prefix_len(bytes: &[u8], columns: usize) -> Option<usize> {
+    let mut rest = bytes.strip_prefix(&[VERSION])?;
+    for _ in 0..columns {
+        let (&tag, after) = rest.split_first()?;
+        rest = value_of(tag, after)?.1;
+    }
+    Some(bytes.len() - rest.len())
+}
+
 /// A value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Value {
@@ -309,6 +319,15 @@ mod tests {
         let a = keys(vec![Arc::new(StringArray::from(vec!["1"])), Arc::new(StringArray::from(vec!["23"]))]);
         let b = keys(vec![Arc::new(StringArray::from(vec!["12"])), Arc::new(StringArray::from(vec!["3"]))]);
         assert_ne!(a, b);
+    }
+
+    #[test]
+    fn a_key_is_found_before_what_follows_it() {
+        let both = keys(vec![Arc::new(StringArray::from(vec!["a\0b"])), Arc::new(Int64Array::from(vec![7]))]);
+        let first = keys(vec![Arc::new(StringArray::from(vec!["a\0b"]))]);
+        assert_eq!(prefix_len(&both[0], 1), Some(first[0].len()));
+        assert_eq!(prefix_len(&[both[0].as_slice(), &[1, 2, 3]].concat(), 2), Some(both[0].len()));
+        assert_eq!((prefix_len(&both[0], 3), prefix_len(b"", 0)), (None, None));
     }
 
     #[test]

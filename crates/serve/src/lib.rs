@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod desk;
+pub mod feature_log;
 pub mod lag;
 pub mod last_known_good;
 pub mod live;

@@ -69,7 +69,7 @@ pub struct State {
     pub version: u64,
     wanted: Arc<HashMap<String, Arc<Wanted>>>,
     sequence: u64,
-    standings: OnceLock<Vec<Standing>>,
+    standings: OnceLock<Arc<Vec<Standing>>>,
 }
 
 /// How far one generation has come.
@@ -309,10 +309,29 @@ impl State {
     /// Where the store cannot be read.
     pub fn standing(&self, view: &str, reach: Reach) -> Result<Option<&Standing>, Error> {
         if self.standings.get().is_none() {
-            let read = self.read_standings(reach)?;
+            let read = Arc::new(self.read_standings(reach)?);
             self.standings.get_or_init(|| read);
         }
         Ok(self.known_standing(view))
+    }
+
+    /// How far all views have come, for whoever wants to know it longer than there is the state.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn standings(&self, reach: Reach) -> Result<Arc<Vec<Standing>>, Error> {
+        match self.standings.get() {
+            Some(known) => Ok(Arc::clone(known)),
+            None => {
+                let read = Arc::new(self.read_standings(reach)?);
+                Ok(Arc::clone(self.standings.get_or_init(|| read)))
+            }
+        }
+    }
+
+    /// As [`Self::standings`], where it was read before.
+    pub fn known_standings(&self) -> Option<Arc<Vec<Standing>>> {
+        self.standings.get().cloned()
     }
 
     /// As [`Self::standing`], where it was read before.

@@ -59,10 +59,12 @@ pub struct SourcePlan {
 }
 
 /// When an event could first be known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Availability {
     /// When it happened.
     None,
+    /// When it happened, as far as values go; when the log took it is noted beside, where it says so. No definition says this: it is what audits read a log by.
+    Noted,
     /// When the log took it.
     AppendTime,
     /// The value of an expression over the declared columns, a timestamp in µs.
@@ -73,6 +75,28 @@ impl SourcePlan {
     /// Whether events are known later than they happen, so that the two time modes differ.
     pub fn has_availability(&self) -> bool {
         !matches!(self.availability, Availability::None)
+    }
+
+    /// The same source, of whose events an audit knows when they could be known, as far as their log says it. Where `is_late_taken`, what came too late counts, too.
+    #[must_use]
+    pub fn noted(&self, is_late_taken: bool) -> SourcePlan {
+        let SourcePlan { name, schema, event_time, primary_key, version, availability, lateness, max_ahead, serving_lag, options, meaning } = self;
+        SourcePlan {
+            name: name.clone(),
+            schema: Arc::clone(schema),
+            event_time: *event_time,
+            primary_key: primary_key.clone(),
+            version: *version,
+            availability: match availability {
+                Availability::None => Availability::Noted,
+                declared => declared.clone(),
+            },
+            lateness: lateness.filter(|_| !is_late_taken),
+            max_ahead: *max_ahead,
+            serving_lag: *serving_lag,
+            options: options.clone(),
+            meaning: meaning.clone(),
+        }
     }
 }
 

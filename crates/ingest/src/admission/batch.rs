@@ -79,6 +79,8 @@ enum VersionKeys {
 enum Available {
     /// With the event.
     Always,
+    /// With the event; when the log took it is noted, where it says so.
+    Noted,
     AppendTime,
     /// NULL where the expression is, or failed.
     Column(ArrayRef),
@@ -163,6 +165,10 @@ impl<'a> Batch<'a> {
     pub(super) fn known_from(&self, row: usize, newest: i64) -> i64 {
         let available = match &self.columns.available {
             Available::Always => return i64::MIN,
+            Available::Noted => match self.append_time(row) {
+                Some(time) => time,
+                None => return i64::MIN,
+            },
             Available::Column(times) if times.is_valid(row) => times.as_primitive::<TimestampMicrosecondType>().value(row),
             Available::Column(_) => self.append_time(row).unwrap_or(newest),
             Available::AppendTime if self.is_tombstone(row) => self.append_time(row).unwrap_or(newest),
@@ -210,7 +216,7 @@ impl<'a> Batch<'a> {
                 return Err(Fault { reason: Reason::NoAvailability, detail });
             }
             Available::Column(times) => (times.as_primitive::<TimestampMicrosecondType>().value(row), "its availability"),
-            Available::Always | Available::AppendTime => match self.append_time(row) {
+            Available::Always | Available::Noted | Available::AppendTime => match self.append_time(row) {
                 Some(time) => (time, "its append time"),
                 None => (self.now().0, "the clock"),
             },
@@ -254,6 +260,7 @@ fn position_version(kind: Kind, row: u64) -> [u8; 9] {
 fn available(availability: &Availability, arrivals: &Arrivals<'_>) -> Result<Available, Error> {
     Ok(match availability {
         Availability::None => Available::Always,
+        Availability::Noted => Available::Noted,
         Availability::AppendTime => Available::AppendTime,
         Availability::Expression(expression) => {
             let values = expression.evaluate(arrivals.batch)?.values;

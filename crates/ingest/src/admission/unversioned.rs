@@ -67,7 +67,7 @@ pub(super) fn admit<'a>(
     index: &dyn KeyIndex,
     ledger: &mut Ledger,
 ) -> Result<(Changes<'a>, Vec<KeyWrite>), Error> {
-    let timed = matches!(admission.plan.availability, Availability::AppendTime);
+    let timed = matches!(admission.plan.availability, Availability::AppendTime | Availability::Noted);
     let slots = Slots::of(passed.rows.iter().map(|&row| batch.key(row as usize)));
     let mut known = look_up(admission, index, &slots.keys, timed)?;
     let encoder = batch.contents(admission)?;

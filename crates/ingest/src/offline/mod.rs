@@ -140,6 +140,11 @@ impl<'a> Replay<'a> {
         &self.state
     }
 
+    /// The same, once nothing more is to be read.
+    pub fn into_state(self) -> MemoryState {
+        self.state
+    }
+
     /// What is remembered of primary keys at the positions it stands at; nothing is forgotten of it.
     pub fn keys(&self) -> &MemoryKeyIndex {
         &self.keys

@@ -231,7 +231,7 @@ fn known_times(batch: &SourceBatch, source: &SourcePlan) -> Result<Vec<Option<i6
     };
     let mut known = micros(batch.batch.column(source.event_time));
     let available = match &source.availability {
-        Availability::None => return Ok(known),
+        Availability::None | Availability::Noted => return Ok(known),
         Availability::AppendTime => batch.append_time.as_ref().map_or_else(|| vec![None; known.len()], |times| times.iter().collect()),
         Availability::Expression(expression) => micros(&expression.evaluate(&batch.batch)?.values),
     };

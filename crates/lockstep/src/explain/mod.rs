@@ -191,7 +191,7 @@ fn input(catalog: &Catalog, view: &Transformation, branch: usize) -> Option<Inpu
 fn available(source: &SourcePlan) -> String {
     let lag = if source.serving_lag > 0 { format!(" + {}", length(source.serving_lag)) } else { String::new() };
     let at = match (&source.availability, &source.options.available_at) {
-        (Availability::None, _) => "when it happens".to_owned(),
+        (Availability::None | Availability::Noted, _) => "when it happens".to_owned(),
         (Availability::Expression(_), Some(AvailableAt::Expression { text, .. })) => format!("at {text}"),
         (Availability::Expression(expression), _) => format!("at {expression}"),
         (Availability::AppendTime, _) => "when the log takes it".to_owned(),

@@ -14,8 +14,8 @@ use lockstep_transform::catalog::Catalog;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Context;
 use super::verify::Time;
+use super::{Context, requested};
 use crate::ask;
 use crate::bytes::Rows;
 use crate::failure::Outcome;
@@ -35,7 +35,8 @@ Examples:
   lockstep get airport_load airport=EWR
   lockstep get airport_load airport=EWR --explain
   lockstep get delay_v1 origin=EWR dest=ORD carrier=UA --as-of 2013-03-01T12:00:00Z
-  lockstep get delay_v1 --from requests.ndjson --json";
+  lockstep get delay_v1 --from requests.ndjson --json
+  lockstep get --request 7f3a";
 
 /// Look up features of an entity
 ///
@@ -44,7 +45,8 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// A feature service or a feature view
-    pub name: String,
+    #[arg(required_unless_present = "request")]
+    pub name: Option<String>,
     /// What the request gives, as column=value
     #[arg(value_name = "COLUMN=VALUE", value_parser = assignment)]
     pub columns: Vec<(String, String)>,
@@ -60,6 +62,12 @@ pub struct Arguments {
     /// A directory to keep the answers in, for `lockstep verify --served`
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
+    /// Instead, the answer that a server gave to the request with this id, and what has changed since: from its feature log
+    #[arg(long, value_name = "ID", conflicts_with_all = ["name", "columns", "as_of", "time", "from", "keep", "explain"])]
+    pub request: Option<String>,
+    /// The directory of the feature log, instead of the store's own
+    #[arg(long, value_name = "DIR", requires = "request")]
+    pub log: Option<PathBuf>,
     /// Show what each value came from: per view and window, the tiles and single events
     #[arg(long)]
     pub explain: bool,
@@ -106,17 +114,22 @@ pub struct Feature {
 /// # Errors
 /// NotFound for an unknown name, Invalid for columns that the request does not have or values that are not of their type.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let Arguments { name, columns, as_of, time, from, keep, explain } = arguments;
+    let Arguments { name, columns, as_of, time, from, keep, request, log, explain } = arguments;
+    if let Some(request) = request {
+        return requested::run(context, request, log.as_deref());
+    }
+    // Without a request it is required.
+    let name = name.as_deref().unwrap_or_default();
     let given = match from {
         Some(from) => {
-            let Rows(none) = context.ask(&requests::Question { name: name.clone() })?;
+            let Rows(none) = context.ask(&requests::Question { name: name.to_owned() })?;
             let Requests { rows, moments } = requests::read(name, none.schema().fields(), from)?;
             Given::Rows { rows: Rows(rows), moments }
         }
         None => Given::Columns(columns.clone()),
     };
     let at = as_of.unwrap_or_else(|| SystemClock.now());
-    let question = Question { name: name.clone(), given, at, time: time.map(TimeMode::from), keep: keep.is_some(), explain: *explain };
+    let question = Question { name: name.to_owned(), given, at, time: time.map(TimeMode::from), keep: keep.is_some(), explain: *explain };
     let Answer { answers, kept } = context.ask(&question)?;
     for (file, dir) in kept.iter().zip(keep.iter().cycle()) {
         file.write(dir)?;

@@ -2,6 +2,7 @@
 
 pub mod applied_log;
 pub mod apply;
+pub mod audit;
 pub mod backfill;
 pub mod check;
 pub mod dead_letters;
@@ -14,6 +15,7 @@ pub mod init;
 pub mod plan;
 pub mod refusals;
 pub mod replay_dlq;
+pub mod requested;
 pub mod schema;
 pub mod serve;
 pub mod sql;

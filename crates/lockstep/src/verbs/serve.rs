@@ -13,6 +13,7 @@ use lockstep_ingest::pipeline::Progress as PipelineProgress;
 use lockstep_ingest::push::PushLog;
 use lockstep_model::{Clock, Error, EventTime, SystemClock};
 use lockstep_serve::admin::{Admin, Answer, Description, Progress};
+use lockstep_serve::feature_log::FeatureLog;
 use lockstep_serve::live::Live;
 use lockstep_serve::metrics::Metrics;
 use lockstep_serve::server::{Running, ServerOptions, Service, start};
@@ -22,6 +23,7 @@ use lockstep_transform::catalog::SourcePlan;
 use super::Context;
 use crate::ask;
 use crate::failure::{self, Outcome};
+use crate::feature_log::KeptLog;
 use crate::feed::{self, Topics};
 use crate::output::Output;
 use crate::owned::Owned;
@@ -68,7 +70,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let push = if arguments.no_ingest { None } else { Some(owned.project.push_log()?) };
     let lags = Arc::new(Lags::new(sources.iter().filter(|_| push.is_some()).cloned()));
     let live = Arc::new(Live::new(Arc::clone(&owned.store), Arc::new(SystemClock), Arc::clone(&lags), next_event())?);
-    let running = listen(&owned, &live, push.as_ref())?;
+    let log =
+        owned.project.config.serve.feature_log.as_ref().map(|config| KeptLog::start(config, owned.project.feature_log_dir(), Arc::new(SystemClock)));
+    let running = listen(&owned, &live, push.as_ref(), log.clone())?;
     let at = running.address();
     context.out.say(&format!("listening on {at}: gRPC, and JSON over HTTP"));
     warm(&live)?;
@@ -81,14 +85,18 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     watch(&live, &stop);
     context.out.say("ending: no more requests are taken");
     running.stop();
+    if let Some(log) = log {
+        log.finish();
+    }
     let ended = ingester.map_or(Ok(()), |ingester| ingester.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
     drop((live, owned));
     ended.map(|()| Outcome::Fine)
 }
 
-fn listen(owned: &Arc<Owned>, live: &Arc<Live>, push: Option<&Arc<PushLog>>) -> Result<Running> {
+fn listen(owned: &Arc<Owned>, live: &Arc<Live>, push: Option<&Arc<PushLog>>, log: Option<Arc<KeptLog>>) -> Result<Running> {
     let config = &owned.project.config;
-    let service = Arc::new(Service::new(Arc::clone(live), push.cloned().map(pushes), config.serve.limits(), Arc::new(Metrics::new())));
+    let service = Service::new(Arc::clone(live), push.cloned().map(pushes), config.serve.limits(), Arc::new(Metrics::new()));
+    let service = Arc::new(service.logging(log.map(|log| log as Arc<dyn FeatureLog>)));
     let asked = Arc::clone(owned);
     let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
         ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))

@@ -138,8 +138,7 @@ impl ask::Question for Question {
         let catalog = &*owned.catalog()?;
         let cut = OnlineStore::cut(&*owned.store);
         let targets = feed::targets(&*cut, catalog, true)?;
-        let files =
-            Files { base: owned.project.dir.clone(), stores: Stores::local(), kafka: brokers(owned, &*cut)?, push: Some(owned.project.push_dir()) };
+        let files = files(owned, &*cut)?;
         let options = |moments: &Moments| {
             let Moments { values, seed, time, oracle_rows } = *moments;
             VerifyOptions { values, seed, time, oracle_rows, files: files.clone() }
@@ -153,6 +152,14 @@ impl ask::Question for Question {
             }
         })
     }
+}
+
+/// Where the inputs of a store are.
+///
+/// # Errors
+/// Where the store cannot be read, or the settings do not say where brokers are that topics were read from.
+pub fn files(owned: &Owned, cut: &dyn CutRead) -> Result<Files> {
+    Ok(Files { base: owned.project.dir.clone(), stores: Stores::local(), kafka: brokers(owned, cut)?, push: Some(owned.project.push_dir()) })
 }
 
 /// How to speak to the brokers, where any topic was read.

@@ -23,7 +23,7 @@ use lockstep_transform::tiles::Shape;
 
 pub use compare::{same, same_at};
 pub use probes::Probe;
-pub use report::{Verified, ViewReport};
+pub use report::{Verified, ViewReport, shown};
 pub use selftest::{SelfTested, self_test};
 pub use served::{ServedReport, verify_served};
 

@@ -230,7 +230,7 @@ fn oracle_name(kind: Kind) -> &'static str {
 }
 
 /// A value as people read it.
-pub(super) fn shown(column: &ArrayRef, row: usize) -> String {
+pub fn shown(column: &ArrayRef, row: usize) -> String {
     let options = FormatOptions::new().with_null("NULL");
     ArrayFormatter::try_new(column, &options).map_or_else(|error| error.to_string(), |formatter| formatter.value(row).to_string())
 }

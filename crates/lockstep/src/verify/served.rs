@@ -1,22 +1,21 @@
 //! `verify --served`: answers that were kept, computed again from the inputs up to the positions they were read at.
 
 use anyhow::Result;
-use arrow::array::{Array, ArrayRef};
+use arrow::array::Array;
 use lockstep_ingest::offline::{Files, Replay};
 use lockstep_ingest::pipeline::Target;
-use lockstep_model::{Error, EventTime, StateRead};
+use lockstep_model::{Error, EventTime};
 use lockstep_serve::admin::Progress;
 use lockstep_store::CutRead;
 use lockstep_transform::catalog::Catalog;
-use lockstep_transform::next_event::ViewState;
-use lockstep_transform::tiles::Request;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::OTHER_SHAPE;
 use super::report::shown;
-use crate::kept::{Kept, texts};
+use crate::kept::Kept;
 use crate::output::{Paint, Report};
+use crate::recompute::{Again, Of, again};
 use crate::text::grouped;
 
 /// Differences told.
@@ -43,13 +42,6 @@ pub struct ServedReport {
     pub first: Vec<String>,
 }
 
-/// What an output came to again.
-struct Again {
-    columns: Vec<ArrayRef>,
-    statuses: Vec<Vec<String>>,
-    filled_by: Vec<Vec<String>>,
-}
-
 /// Computes every answer again, in their order, the inputs read once, from the earliest positions to the latest.
 ///
 /// # Errors
@@ -67,6 +59,9 @@ pub fn verify_served(
     let (mut range, mut read_at) = (None::<(i64, i64)>, None);
     for kept in all {
         progress(&format!("{} kept answers computed again", report.answers))?;
+        if kept.logged.is_some() {
+            return Err(Error::invalid("these are the files of a feature log · `lockstep audit --log DIR` audits them").into());
+        }
         for view in &kept.from.views {
             let at = targets.iter().position(|target| target.generation.generation == view.generation && target.view.view == view.view);
             let at = at.ok_or_else(|| {
@@ -95,48 +90,25 @@ pub fn verify_served(
 
 /// The answer to the same requests, from the state in memory.
 fn answer(catalog: &Catalog, targets: &[Target], replays: &[Option<Replay<'_>>], kept: &Kept) -> Result<Again, Error> {
-    let replay_of = |view: &str| -> Result<&Replay<'_>, Error> {
+    again(catalog, kept, kept.from.time, &|view| {
         let at = targets.iter().position(|target| target.view.view == view);
         let replay = at.and_then(|at| replays[at].as_ref());
-        replay.ok_or_else(|| Error::data(format!("the kept answers do not say where `{view}` stood")))
-    };
-    let name = &kept.from.name;
-    if let Some(service) = catalog.services.get(name) {
-        let replays = service.joins.iter().map(|join| replay_of(&join.transformation.view)).collect::<Result<Vec<_>, _>>()?;
-        let answer = if service.request_as.is_none() {
-            let states: Vec<&dyn StateRead> = replays.iter().map(|replay| replay.state() as &dyn StateRead).collect();
-            service.answer(&states, &kept.requests, &kept.moments, kept.from.time, None)?
-        } else {
-            let view = |replay: &&Replay<'_>| -> Vec<(u16, i64)> { replay.keys_before() };
-            let before: Vec<Vec<(u16, i64)>> = replays.iter().map(view).collect();
-            let views =
-                replays.iter().zip(&before).map(|(replay, keys_before)| ViewState { state: replay.state(), keys: replay.keys(), keys_before });
-            service.answer_events(&views.collect::<Vec<_>>(), &kept.requests, &kept.moments, kept.from.time, None)?
-        };
-        return Ok(Again { columns: answer.columns, statuses: texts(&answer.statuses), filled_by: texts(&answer.filled_by) });
-    }
-    let view = catalog.views.get(name).ok_or_else(|| Error::not_found(format!("`{name}`, which was asked, is defined no longer")))?;
-    let entities = view.entity_keys(kept.requests.columns())?;
-    let requests: Vec<Request<'_>> = kept.moments.iter().enumerate().map(|(row, &at)| Request { entity: entities.get(row), at }).collect();
-    let features = view.read_at(replay_of(name)?.state(), &requests, kept.from.time, None)?;
-    let none = vec![vec!["NONE".to_owned(); requests.len()]; features.columns.len()];
-    Ok(Again { columns: features.columns, statuses: texts(&features.statuses), filled_by: none })
+        let replay = replay.ok_or_else(|| Error::data(format!("the kept answers do not say where `{view}` stood")))?;
+        Ok(Of { state: replay.state(), keys: replay.keys(), keys_before: replay.keys_before() })
+    })
 }
 
 fn compare(report: &mut ServedReport, kept: &Kept, again: &Again) {
     report.answers += kept.moments.len() as u64;
     for (output, field) in kept.outputs.iter().enumerate() {
         let (served, computed) = (&kept.values[output], &again.columns[output]);
-        report.values += served.len() as u64;
-        report.valid += (served.len() - served.null_count()) as u64;
-        for row in 0..served.len() {
-            let same = super::same(&served.slice(row, 1), &computed.slice(row, 1))
-                && kept.statuses[output][row] == again.statuses[output][row]
-                && kept.filled_by[output][row] == again.filled_by[output][row];
-            if !same {
+        for row in (0..served.len()).filter(|&row| kept.was_asked(output, row)) {
+            report.values += 1;
+            report.valid += u64::from(served.is_valid(row));
+            if !again.is_as_kept(kept, output, row) {
                 report.differ += 1;
                 if report.first.len() < DIFFERENCES_MAX {
-                    let (was, is) = (&kept.statuses[output][row], &again.statuses[output][row]);
+                    let (was, is) = (kept.statuses[output].value(row), again.statuses[output].value(row));
                     report.first.push(format!(
                         "{} of request {} at {}: served {} {was}, again {} {is}",
                         field.name(),

@@ -2,6 +2,7 @@
 //!
 //! Transcripts are compared with `golden/NAME.txt`; `LOCKSTEP_BLESS=1` writes what is said, to be read in the diff.
 
+mod audit;
 mod errors;
 mod journey;
 mod json;

@@ -75,11 +75,15 @@ impl Project {
         project.run_all(&["init", "apply", "backfill"])
     }
 
+    /// A project whose definitions are still to be applied.
+    pub fn unapplied() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        Project { dir: root.path().to_owned(), _root: root }.run_all(&["init"])
+    }
+
     /// A project with so much history that it takes a while to verify.
     pub fn with_much_history() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let project = Project { dir: root.path().to_owned(), _root: root };
-        project.run(&["init"]).fine();
+        let project = Project::unapplied();
         let line = |i: u32| format!("{i},c{},shoes,DE,{}.5,2024-03-0{}T{:02}:{:02}:{:02}Z\n", i % 50, i % 97, 1 + i % 7, i % 23, i % 59, i % 57);
         let lines: String = (0..30_000).map(line).collect();
         fs::write(project.dir.join("data/payments.csv"), format!("payment_id,card,merchant,country,amount,paid_at\n{lines}")).unwrap();

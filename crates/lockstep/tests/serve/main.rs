@@ -5,6 +5,7 @@
 mod project;
 
 mod answers;
+mod feature_log;
 mod hostile;
 mod http;
 mod life;

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Metrics;
+use crate::feature_log::Figures;
 use crate::last_known_good::Kept;
 use crate::live::{Live, Reach, newest};
 use crate::server::Seen;
@@ -43,6 +44,16 @@ pub struct Reading {
     breakers: BreakerGauges,
     known_entities: Gauge,
     known_bytes: Gauge,
+    feature_log: FeatureLogGauges,
+}
+
+struct FeatureLogGauges {
+    logged: Gauge,
+    dropped: Gauge,
+    waiting: Gauge,
+    files: Gauge,
+    bytes: Gauge,
+    failing: Gauge,
 }
 
 struct BreakerGauges {
@@ -89,8 +100,26 @@ impl Reading {
         registry.register("last_known_good_entities", "Entities whose last features are kept, each once per view", known_entities.clone());
         let known_bytes = Gauge::default();
         registry.register("last_known_good_bytes", "What they take", known_bytes.clone());
-        let (store, breakers) = (StoreGauges::new(registry), BreakerGauges::new(registry));
-        Reading { lag, silence, behind, stopped, applied, freshness, definitions, store, breakers, known_entities, known_bytes }
+        let (store, breakers, feature_log) = (StoreGauges::new(registry), BreakerGauges::new(registry), FeatureLogGauges::new(registry));
+        Reading { lag, silence, behind, stopped, applied, freshness, definitions, store, breakers, known_entities, known_bytes, feature_log }
+    }
+}
+
+impl FeatureLogGauges {
+    fn new(registry: &mut Registry) -> FeatureLogGauges {
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(format!("feature_log_{name}"), help, gauge.clone());
+            gauge
+        };
+        FeatureLogGauges {
+            logged: gauge("logged", "Served vectors that were written to the feature log, since the server began"),
+            dropped: gauge("dropped", "Served vectors that the feature log had no room for, since the server began"),
+            waiting: gauge("waiting", "Served vectors that wait for their file"),
+            files: gauge("files", "Files of the feature log"),
+            bytes: gauge("bytes", "What they take"),
+            failing: gauge("failing", "Whether files of the feature log cannot be written"),
+        }
     }
 }
 
@@ -188,6 +217,17 @@ impl Metrics {
         }
         self.reading.known_entities.set(count(kept.entities as u64));
         self.reading.known_bytes.set(count(kept.bytes as u64));
+    }
+
+    /// Reads off how the feature log stands.
+    pub fn read_feature_log(&self, figures: &Figures) {
+        let gauges = &self.reading.feature_log;
+        gauges.logged.set(count(figures.logged));
+        gauges.dropped.set(count(figures.dropped));
+        gauges.waiting.set(count(figures.waiting));
+        gauges.files.set(count(figures.files));
+        gauges.bytes.set(count(figures.bytes));
+        gauges.failing.set(i64::from(figures.failing.is_some()));
     }
 
     fn read_store(&self, live: &Live) -> Result<(), Error> {

@@ -102,10 +102,12 @@ impl Grpc {
         let work = move |service: &Service, origin: Origin| {
             let asked = ask(service, &request, origin, false)?;
             let (answered, counts) = service.answer(&asked)?;
-            Ok((reply::encoded(&asked, &answered, request.metadata(), request.request_id.clone())?, counts))
+            let vectors = service.picked(&asked, (&asked.rows, &asked.moments), &answered, &request.request_id)?;
+            Ok((reply::encoded(&asked, &answered, request.metadata(), request.request_id.clone())?, counts, vectors))
         };
-        let (encoded, counts) = self.0.run(how, work).await?;
+        let (encoded, counts, vectors) = self.0.run(how, work).await?;
         counts.add();
+        self.0.given(vectors);
         Ok(encoded)
     }
 
@@ -154,8 +156,10 @@ fn part(service: &Service, asked: &Asked, first: usize, request: &GetFeaturesReq
     let (rows, moments) = (asked.rows.slice(first, count), &asked.moments[first..first + count]);
     let (answered, counts) = service.answer_rows(asked, &rows, moments)?;
     counts.add();
+    let vectors = service.picked(asked, (&rows, moments), &answered, &request.request_id)?;
     let mut response = reply::response(asked, answered, request.metadata(), request.request_id.clone())?;
     response.first_row = first as u32;
+    service.given(vectors);
     Ok(response)
 }
 

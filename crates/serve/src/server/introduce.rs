@@ -13,6 +13,7 @@ use super::reply::{read_state, wire_field};
 use super::service::{Origin, Service};
 use crate::Role;
 use crate::desk::{RoleRead, lag};
+use crate::feature_log::Figures;
 use crate::live::{State, newest};
 
 /// The names of views and services.
@@ -109,7 +110,13 @@ fn tell(service: &Service, origin: Origin) -> Result<proto::ServerStatus, Error>
         views,
         breakers: service.breakers().map(|(of, seen)| breaker(of, seen)).into(),
         last_known_good: service.kept().map(|kept| proto::LastKnownGoodStatus { entities: kept.entities as u64, bytes: kept.bytes as u64 }),
+        feature_log: service.logged().map(feature_log),
     })
+}
+
+fn feature_log(figures: Figures) -> proto::FeatureLogStatus {
+    let Figures { share, logged, dropped, waiting, files, bytes, failing } = figures;
+    proto::FeatureLogStatus { share, logged, dropped, waiting, files, bytes, failing: failing.unwrap_or_default() }
 }
 
 fn breaker(of: &str, seen: Seen) -> proto::BreakerStatus {

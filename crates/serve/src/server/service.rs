@@ -18,6 +18,7 @@ use super::failure::{About, Failure};
 use super::limits::Limits;
 use crate::Pushes;
 use crate::desk::{self, Answered, Question, Wanted};
+use crate::feature_log::{self, FeatureLog, Figures, Vectors};
 use crate::last_known_good::{Kept, LastKnownGood};
 use crate::live::{Live, Reach, State};
 use crate::metrics::{Counts, Metrics, Protocol};
@@ -54,6 +55,7 @@ pub struct Service {
     pub since: EventTime,
     log: RequestLog,
     known: Option<LastKnownGood>,
+    features: Option<Arc<dyn FeatureLog>>,
     reads: Arc<Breaker>,
     writes: Arc<Breaker>,
     small: Queue,
@@ -171,6 +173,7 @@ impl Service {
             since: live.now(),
             log: RequestLog::new(limits.slow),
             known: limits.last_known_good.map(|fallback| LastKnownGood::new(fallback.keep)),
+            features: None,
             reads: breaker(),
             writes: breaker(),
             small: Queue::new(READING_MAX[0], READING_MAX[1], "requests that read the disk"),
@@ -182,6 +185,40 @@ impl Service {
             metrics,
             pushes,
         }
+    }
+
+    /// With a log of what is served.
+    #[must_use]
+    pub fn logging(self, features: Option<Arc<dyn FeatureLog>>) -> Service {
+        Service { features, ..self }
+    }
+
+    /// What of an answer to some rows of a request is to be logged, once it is given.
+    ///
+    /// # Errors
+    /// Internal where the columns are not those that are declared.
+    pub fn picked(
+        &self,
+        asked: &Asked,
+        (rows, moments): (&RecordBatch, &[i64]),
+        answered: &Answered,
+        request_id: &str,
+    ) -> Result<Vec<Vectors>, Error> {
+        let Some(log) = &self.features else { return Ok(Vec::new()) };
+        let is_recalled = asked.origin == Origin::LastKnown;
+        feature_log::picked(&**log, (&asked.state, is_recalled), (&asked.wanted, rows, moments), answered, request_id)
+    }
+
+    /// Logs an answer that was given.
+    pub fn given(&self, vectors: Vec<Vectors>) {
+        if let Some(log) = &self.features {
+            vectors.into_iter().for_each(|vectors| log.take(vectors));
+        }
+    }
+
+    /// How the log of what is served stands; `None` where there is none.
+    pub fn logged(&self) -> Option<Figures> {
+        self.features.as_ref().map(|log| log.figures())
     }
 
     /// A request that begins.

@@ -115,7 +115,7 @@ impl<'a> Sweep<'a> {
         let plain = self.seen.iter().all(|seen| seen.known_from <= seen.time && seen.known_until == i64::MAX);
         self.find_inside(series.moments, plain);
         if plain {
-            let moments = Edges::new(&self.seen, series.moments.iter().copied());
+            let moments = Edges::at_each(&self.seen, series.moments.iter().copied());
             let newest = moments.map(|until| until.checked_sub(1).map(|at| self.seen[at as usize].time));
             self.newest.extend(newest);
         } else {
@@ -256,7 +256,7 @@ struct Edges(u32);
 
 impl Edges {
     /// For each moment, how many events there are up to it.
-    fn new(seen: &[Seen], moments: impl Iterator<Item = i64>) -> impl Iterator<Item = u32> {
+    fn at_each(seen: &[Seen], moments: impl Iterator<Item = i64>) -> impl Iterator<Item = u32> {
         let mut edge = Edges::default();
         moments.map(move |at| edge.up_to(seen, at))
     }

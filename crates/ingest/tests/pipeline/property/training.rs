@@ -68,7 +68,7 @@ fn training_sets_have_what_a_store_of_the_history_answers() {
 fn known_from(row: &Row, source: &SourcePlan) -> Option<i64> {
     let available = match &source.availability {
         Availability::None => return row.time,
-        Availability::AppendTime | Availability::Expression(_) => row.moment("seen")?,
+        Availability::AppendTime | Availability::Noted | Availability::Expression(_) => row.moment("seen")?,
     };
     Some(available + source.serving_lag)
 }

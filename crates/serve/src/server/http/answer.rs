@@ -169,6 +169,28 @@ pub struct Status {
     /// What is kept for when the store does not answer; absent where nothing is to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_known_good: Option<Kept>,
+    /// The log of what is served; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feature_log: Option<FeatureLog>,
+}
+
+/// How the log of what is served stands.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct FeatureLog {
+    /// The share of vectors that is logged.
+    share: f64,
+    /// Vectors that were written since the server began.
+    logged: u64,
+    /// Vectors that there was no room for.
+    dropped: u64,
+    /// Vectors that wait for their file.
+    waiting: u64,
+    /// Files that are kept.
+    files: u64,
+    bytes: u64,
+    /// Why files cannot be written, where they cannot.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    failing: String,
 }
 
 /// A breaker.
@@ -370,7 +392,15 @@ impl From<proto::ServerStatus> for Status {
             views: status.views.into_iter().map(Read::from).collect(),
             breakers: status.breakers.into_iter().map(Breaker::from).collect(),
             last_known_good: status.last_known_good.map(|kept| Kept { entities: kept.entities, bytes: kept.bytes }),
+            feature_log: status.feature_log.map(FeatureLog::from),
         }
+    }
+}
+
+impl From<proto::FeatureLogStatus> for FeatureLog {
+    fn from(log: proto::FeatureLogStatus) -> Self {
+        let proto::FeatureLogStatus { share, logged, dropped, waiting, files, bytes, failing } = log;
+        FeatureLog { share, logged, dropped, waiting, files, bytes, failing }
     }
 }
 

@@ -162,12 +162,14 @@ async fn answer(service: &Arc<Service>, call: &mut Call<'_>, deadline: Deadline,
         let asked = request.ask(service, origin, &moments)?;
         let (answered, counts) = service.answer(&asked)?;
         let request_id = request.request_id.clone().unwrap_or_default();
+        let vectors = service.picked(&asked, (&asked.rows, &asked.moments), &answered, &request_id)?;
         let response = answer::FeaturesResponse::from(reply::response(&asked, answered, Metadata::from(request.metadata), request_id)?);
         let body = serde_json::to_vec(&response).map_err(|error| Failure::new(Code::Internal, format!("write the answer: {error}")))?;
-        Ok((body, counts))
+        Ok((body, counts, vectors))
     };
-    let (body, counts) = service.run(how, work).await?;
+    let (body, counts, vectors) = service.run(how, work).await?;
     counts.add();
+    service.given(vectors);
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
@@ -196,6 +198,7 @@ async fn metrics(State(http): Shared, Extension(deadline): Extension<Deadline>) 
     };
     service.run(service.how_to_say(&deadline)?, read_off).await?;
     service.metrics.read_self(service.breakers(), service.kept().unwrap_or_default());
+    service.metrics.read_feature_log(&service.logged().unwrap_or_default());
     let text = service.metrics.text().map_err(|error| Failure::new(Code::Internal, format!("write the metrics: {error}")))?;
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }

@@ -1,0 +1,180 @@
+//! `get --request`: one answer that was logged, and what has changed since.
+
+use std::path::Path;
+
+use anyhow::Result;
+use arrow::array::Array;
+use lockstep_model::{Error, EventTime};
+use lockstep_serve::admin::Progress;
+use lockstep_store::OnlineStore;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::audit::Log;
+use super::get::{Feature, Got};
+use super::{Context, verify};
+use crate::ask;
+use crate::audit::{Audited, Difference, audit};
+use crate::failure::Outcome;
+use crate::kept::Kept;
+use crate::output::{Paint, Report};
+use crate::owned::Owned;
+use crate::verify::shown;
+
+/// Shows the answer to a request.
+///
+/// # Errors
+/// NotFound where it is not in the log.
+pub fn run(context: &Context, request_id: &str, log: Option<&Path>) -> Result<Outcome> {
+    let log = log.map(Log::read).transpose()?;
+    let requested = context.ask(&Question { request_id: request_id.to_owned(), log })?;
+    context.out.show(&requested)?;
+    Ok(Outcome::of(requested.vectors.iter().all(|vector| vector.replayed.is_empty())))
+}
+
+/// What the owner of the store is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// What its caller called the request.
+    pub request_id: String,
+    /// The log that the command line names; else the store's own.
+    pub log: Option<Log>,
+}
+
+/// A request that was answered and logged.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Requested {
+    /// What its caller called it.
+    pub request_id: String,
+    /// Its rows, in their order.
+    pub vectors: Vec<Vector>,
+}
+
+/// A row of it.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Vector {
+    /// Its place in the request.
+    pub row: u64,
+    /// When it was answered.
+    pub served_at: Option<String>,
+    /// The definitions that answered, by their number.
+    pub definitions: Option<u64>,
+    /// What was answered.
+    pub answer: Got,
+    /// Values that are others by now, at the same moment, and why.
+    pub changed: Vec<Difference>,
+    /// Values that are not what their own positions give: the log, or what served them, is wrong.
+    pub replayed: Vec<String>,
+    /// Why it cannot be computed again, where it cannot.
+    pub not_auditable: Vec<String>,
+}
+
+impl ask::Question for Question {
+    const VERB: &'static str = "get --request";
+    type Answer = Requested;
+
+    fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Requested> {
+        progress("looking for the request in the log")?;
+        let log = Log::of(self.log.as_ref(), owned)?;
+        let mut rows: Vec<Kept> = Vec::new();
+        // The newest first: what is asked about was mostly served lately, and a request is in one file.
+        for file in log.files.iter().rev() {
+            if file.has_request(&self.request_id)? {
+                let all = file.read()?;
+                let of_request = |kept: &Kept, row: &usize| kept.request_id(*row) == Some(self.request_id.as_str());
+                rows.extend(all.iter().flat_map(|kept| (0..kept.len()).filter(move |row| of_request(kept, row)).map(move |row| kept.row(row))));
+            }
+        }
+        if rows.is_empty() {
+            let expired = match log.expired.vectors {
+                0 => String::new(),
+                vectors => format!(", and {vectors} earlier vectors are past its retention"),
+            };
+            let advice = "a vector waits for its file for as long as `roll` says; with a `share` below 1 not every request is logged";
+            return Err(Error::not_found(format!("no request `{}` is in the feature log{expired} · {advice}", self.request_id)).into());
+        }
+        rows.sort_by_key(|kept| (kept.moments[0], kept.numbers[0]));
+        let cut = OnlineStore::cut(&*owned.store);
+        // Together, so that the inputs are read once.
+        let audited = audit(&*cut, &verify::files(owned, &*cut)?, &rows, true, progress)?;
+        let vectors = rows.iter().map(|kept| Vector::of(kept, &audited)).collect::<Result<_>>()?;
+        Ok(Requested { request_id: self.request_id.clone(), vectors })
+    }
+}
+
+impl Vector {
+    fn of(kept: &Kept, audited: &Audited) -> Result<Vector> {
+        let at = EventTime(kept.moments[0]).to_string();
+        let is_of = |difference: &&Difference| difference.name == kept.from.name && difference.row == kept.numbers[0] && difference.at == at;
+        let mut not_auditable: Vec<String> = audited.not_auditable.iter().map(|reason| reason.why.clone()).collect();
+        if kept.from.recalled {
+            not_auditable.push("the store did not answer, and the last known good was given: where that was read is not known".to_owned());
+        }
+        let (name, called) = (&kept.from.name, kept.called(0));
+        let is_replayed = |line: &&String| line.starts_with(&format!("{name}.")) && line.contains(&format!(" of {called} at {at}: "));
+        Ok(Vector {
+            row: kept.numbers[0],
+            served_at: kept.logged.as_ref().map(|logged| EventTime(logged.served_at[0]).to_string()),
+            definitions: kept.from.definitions,
+            answer: Got { name: name.clone(), at: at.clone(), time: kept.from.time, features: features(kept)?, explained: None },
+            changed: audited.hindsight.examples.iter().filter(is_of).cloned().collect(),
+            replayed: audited.replay.first.iter().filter(is_replayed).cloned().collect(),
+            not_auditable,
+        })
+    }
+}
+
+/// The features that were answered.
+fn features(kept: &Kept) -> Result<Vec<Feature>> {
+    let asked = (0..kept.outputs.len()).filter(|&output| kept.was_asked(output, 0));
+    asked
+        .map(|output| {
+            let event_times = kept.logged.as_ref().map(|logged| &logged.event_times[output]);
+            let event_time = event_times.filter(|times| times.is_valid(0)).map(|times| EventTime(times.value(0)).to_string());
+            let values = &kept.values[output];
+            Ok(Feature {
+                name: kept.outputs[output].name().clone(),
+                value: values.is_valid(0).then(|| shown(values, 0)),
+                status: word(kept.statuses[output].value(0))?,
+                filled_by: word(kept.filled_by[output].value(0))?,
+                event_time,
+            })
+        })
+        .collect()
+}
+
+/// A status or a fill by its name.
+fn word<T: DeserializeOwned>(name: &str) -> Result<T> {
+    let unknown = |_| Error::data(format!("the log says `{name}`, which is no status or fill of this release"));
+    Ok(serde_json::from_value(Value::String(name.to_owned())).map_err(unknown)?)
+}
+
+impl Report for Requested {
+    fn text(&self, paint: Paint) -> String {
+        self.vectors.iter().map(|vector| vector.text(paint)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Vector {
+    fn text(&self, paint: Paint) -> String {
+        let served_at = self.served_at.as_ref().map(|at| format!("served at {at}")).unwrap_or_default();
+        let definitions = self.definitions.map(|number| format!(" by definitions number {number}")).unwrap_or_default();
+        let mut text = format!("{}{}\n", self.answer.text(paint), paint.dim(format!("row {}, {served_at}{definitions}", self.row)));
+        for line in &self.replayed {
+            text += &format!("{} {line}\n", paint.red("differs:"));
+        }
+        for why in &self.not_auditable {
+            text += &format!("{} {why}\n", paint.yellow("not auditable:"));
+        }
+        for difference in &self.changed {
+            let now = difference.now.as_deref().unwrap_or("NULL");
+            text += &format!("{} {} is {now} {} by now: {}\n", paint.yellow("changed:"), difference.feature, difference.now_status, difference.why());
+        }
+        if self.changed.is_empty() && self.not_auditable.is_empty() && self.replayed.is_empty() {
+            text += "with all that is known by now, it is the same\n";
+        }
+        text
+    }
+}

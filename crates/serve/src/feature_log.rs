@@ -1,0 +1,187 @@
+//! The feature log: what was served, as whoever keeps it is told.
+//!
+//! A request is never held up for it. Which rows are to be logged is decided where they are answered, by their bytes alone; what is logged of them are the columns of the answer, which are
+//! shared and not copied, and it is handed over once the answer is on its way to its caller: what nobody was given is not logged.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use lockstep_model::{Error, FilledBy, Status, TimeMode};
+use lockstep_transform::catalog::Catalog;
+
+use crate::Role;
+use crate::desk::{Answered, Wanted};
+use crate::live::{Reach, Standing, State};
+
+/// Takes what was served. Neither call waits for anything.
+pub trait FeatureLog: Send + Sync {
+    /// Which rows of a request to a service or view are logged.
+    fn pick(&self, request: &Asked<'_>) -> Pick;
+
+    /// Takes vectors that were served; what there is no room for is dropped, and counted.
+    fn take(&self, vectors: Vectors);
+
+    /// How it stands.
+    fn figures(&self) -> Figures;
+}
+
+/// A request, as far as it decides what of it is logged.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What its caller calls it; empty where it has no name.
+    pub request_id: &'a str,
+    /// The service or view that is asked.
+    pub name: &'a str,
+    /// What it is asked with.
+    pub rows: &'a RecordBatch,
+    /// The moment of each row, µs.
+    pub moments: &'a [i64],
+}
+
+/// Which rows of a request are logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pick {
+    /// None.
+    None,
+    /// All of them.
+    All,
+    /// These, ascending.
+    Some(Vec<u32>),
+}
+
+/// Vectors of one service or view that were served together.
+#[derive(Debug)]
+pub struct Vectors {
+    /// What their caller calls the request; empty where it has no name.
+    pub request_id: String,
+    /// The service or view.
+    pub name: String,
+    /// The number of the definitions that answered.
+    pub definitions: u64,
+    /// The definitions.
+    pub catalog: Arc<Catalog>,
+    /// What was asked.
+    pub rows: RecordBatch,
+    /// The moment of each row, µs.
+    pub moments: Vec<i64>,
+    /// Which clock counted.
+    pub time: TimeMode,
+    /// Which of the rows are to be logged; never [`Pick::None`].
+    pub pick: Pick,
+    /// What was answered: some of the outputs, or all.
+    pub outputs: Vec<Output>,
+    /// The views that were read, in each role.
+    pub roles: Vec<Role>,
+    /// Where they stood.
+    pub stood: Stood,
+}
+
+/// An output that was answered, for all rows.
+#[derive(Debug)]
+pub struct Output {
+    /// Its place among the outputs of the service or view.
+    pub index: usize,
+    /// Its values.
+    pub values: ArrayRef,
+    /// Their statuses.
+    pub statuses: Vec<Status>,
+    /// What filled each.
+    pub filled_by: Arc<[FilledBy]>,
+    /// Time of the newest event behind each, µs.
+    pub event_times: Arc<[Option<i64>]>,
+}
+
+/// Where the logs stood that an answer was read at.
+#[derive(Debug)]
+pub enum Stood {
+    /// Known already.
+    At(Arc<Vec<Standing>>),
+    /// To be read off the state, which may have to ask the disk.
+    In(Arc<State>),
+    /// Nowhere: the store did not answer, and the last known good was given.
+    Recalled,
+}
+
+impl Stood {
+    /// Where each view stood; may wait for the disk. `None` where the last known good was given.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn find(self) -> Result<Option<Arc<Vec<Standing>>>, Error> {
+        match self {
+            Stood::At(standings) => Ok(Some(standings)),
+            Stood::In(state) => state.standings(Reach::Disk).map(Some),
+            Stood::Recalled => Ok(None),
+        }
+    }
+}
+
+/// How a feature log stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Figures {
+    /// The share of vectors that is logged.
+    pub share: f64,
+    /// Vectors that are in files, of this run.
+    pub logged: u64,
+    /// Vectors that were to be logged, and there was no room for them.
+    pub dropped: u64,
+    /// Vectors that wait for their file.
+    pub waiting: u64,
+    /// Files that are kept.
+    pub files: u64,
+    /// What they take.
+    pub bytes: u64,
+    /// Why files cannot be written, where they cannot.
+    pub failing: Option<String>,
+}
+
+/// What of an answer is logged, service by service or view by view.
+///
+/// # Errors
+/// Internal where the columns are not those that are declared.
+pub(crate) fn picked(
+    log: &dyn FeatureLog,
+    (state, is_recalled): (&Arc<State>, bool),
+    (wanted, rows, moments): (&Wanted, &RecordBatch, &[i64]),
+    answered: &Answered,
+    request_id: &str,
+) -> Result<Vec<Vectors>, Error> {
+    let mut all = Vec::new();
+    let only_part = wanted.parts().len() == 1;
+    for (number, part) in wanted.parts().iter().enumerate() {
+        let rows = part.rows(rows)?;
+        let pick = log.pick(&Asked { request_id, name: &part.name, rows: &rows, moments });
+        if pick == Pick::None {
+            continue;
+        }
+        // Parts beside others are views, each of which is read once.
+        let reads = if only_part { answered.reads.as_slice() } else { answered.reads.get(number..=number).unwrap_or_default() };
+        let outputs = wanted.outputs().iter().zip(&answered.features).filter(|(output, _)| output.part == number);
+        all.push(Vectors {
+            request_id: request_id.to_owned(),
+            name: part.name.clone(),
+            definitions: state.version,
+            catalog: Arc::clone(state.catalog()),
+            rows: rows.into_owned(),
+            moments: moments.to_vec(),
+            time: answered.time,
+            pick,
+            outputs: outputs
+                .map(|(output, feature)| Output {
+                    index: output.index,
+                    values: Arc::clone(&feature.values),
+                    statuses: feature.statuses.clone(),
+                    filled_by: Arc::clone(&feature.filled_by),
+                    event_times: Arc::clone(&feature.event_times),
+                })
+                .collect(),
+            roles: reads.iter().map(|read| read.role.clone()).collect(),
+            stood: match state.known_standings() {
+                _ if is_recalled => Stood::Recalled,
+                Some(standings) => Stood::At(standings),
+                None => Stood::In(Arc::clone(state)),
+            },
+        });
+    }
+    Ok(all)
+}
