@@ -123,6 +123,13 @@ fn from_disk(file: &File) -> Result<Vec<RecordBatch>, Error> {
     reader.collect::<Result<_, _>>().map_err(failed)
 }
 
+/// How passes over the inputs ended.
+enum Passed {
+    Whole(Vec<KeyShare>),
+    Stopped,
+    TooLarge,
+}
+
 /// How long the units of a read took.
 #[derive(Debug, Clone, Default)]
 pub struct UnitTimes(pub Vec<u64>);
@@ -176,31 +183,46 @@ impl Histories {
         spill_dir: Option<&Path>,
         observe: &mut Observer<'_>,
     ) -> Result<Option<Vec<KeyShare>>, Error> {
+        let most = if spill_dir.is_some() { PASSES_MAX } else { 1 };
         let mut passes = 1;
-        'passes: loop {
-            let mut shares = Vec::new();
-            for pass in 0..passes {
-                // One half is for keys, the other for what is staged.
-                let spilling =
-                    spill_dir.map(|dir| Spilling { dir: dir.to_owned(), share_bytes: options.memory_bytes / 2 / self.threads, pass: (pass, passes) });
-                match History::read(files, catalog, targets, options, options.memory_bytes, spilling.as_ref(), observe)? {
-                    Staged::Whole(history) => shares.extend(self.take(targets, history, pass == 0)),
-                    Staged::Stopped { .. } => return Ok(None),
-                    Staged::TooLarge if spill_dir.is_some() && passes < PASSES_MAX => {
-                        passes *= 2;
-                        (self.rows, self.positions, self.tally, self.dead_letters) = (0, BTreeMap::new(), Tally::new(), Vec::new());
-                        continue 'passes;
-                    }
-                    Staged::TooLarge => {
-                        return Err(Error::invalid(format!(
-                            "the histories take more than {} MiB of memory · raise memory.train in lockstep.toml, or name fewer files",
-                            options.memory_bytes >> 20
-                        )));
-                    }
-                }
+        while passes <= most {
+            (self.rows, self.positions, self.tally, self.dead_letters) = (0, BTreeMap::new(), Tally::new(), Vec::new());
+            match self.stage_in(passes, files, catalog, targets, options, spill_dir, observe)? {
+                Passed::Whole(shares) => return Ok(Some(shares)),
+                Passed::Stopped => return Ok(None),
+                Passed::TooLarge => passes *= 2,
             }
-            return Ok(Some(shares));
         }
+        Err(Error::invalid(format!(
+            "the histories take more than {} MiB of memory · raise memory.train in lockstep.toml, or name fewer files",
+            options.memory_bytes >> 20
+        )))
+    }
+
+    /// As [`Self::stage`], in so many passes.
+    #[allow(clippy::too_many_arguments, reason = "what is read, for what, and within what")]
+    fn stage_in(
+        &mut self,
+        passes: usize,
+        files: &[HistoryFile],
+        catalog: &Catalog,
+        targets: &[Target],
+        options: &BackfillOptions,
+        spill_dir: Option<&Path>,
+        observe: &mut Observer<'_>,
+    ) -> Result<Passed, Error> {
+        let mut shares = Vec::new();
+        for pass in 0..passes {
+            // One half is for keys, the other for what is staged.
+            let share_bytes = options.memory_bytes / 2 / self.threads;
+            let spilling = spill_dir.map(|dir| Spilling { dir: dir.to_owned(), share_bytes, pass: (pass, passes) });
+            match History::read(files, catalog, targets, options, options.memory_bytes, spilling.as_ref(), observe)? {
+                Staged::Whole(history) => shares.extend(self.take(targets, history, pass == 0)),
+                Staged::Stopped { .. } => return Ok(Passed::Stopped),
+                Staged::TooLarge => return Ok(Passed::TooLarge),
+            }
+        }
+        Ok(Passed::Whole(shares))
     }
 
     /// Takes what a pass came to: its rows, positions and ledgers of the inputs from the first, of its keys from each.

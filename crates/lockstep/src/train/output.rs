@@ -143,12 +143,13 @@ impl Directory {
     /// # Errors
     /// Invalid where something is there and is not to be replaced.
     pub fn check(out: &Path, replace: bool) -> Result<()> {
-        if out.exists() && !replace {
-            let what = if out.join(MANIFEST).is_file() { "a training set" } else { "something" };
-            return Err(Error::invalid(format!("there is {what} at {} · name another directory, or replace it with --replace", out.display())).into());
+        let (shown, is_set) = (out.display(), out.join(MANIFEST).is_file());
+        if is_set && !replace {
+            return Err(Error::invalid(format!("there is a training set at {shown} · name another directory, or replace it with --replace")).into());
         }
-        if out.is_file() || (out.is_dir() && !out.join(MANIFEST).is_file() && fs::read_dir(out)?.next().is_some()) {
-            return Err(Error::invalid(format!("{} is no training set, and is not replaced · name another directory", out.display())).into());
+        let is_empty = !out.exists() || (out.is_dir() && fs::read_dir(out)?.next().is_none());
+        if !is_set && !is_empty {
+            return Err(Error::invalid(format!("there is something at {shown} that is no training set · name another directory")).into());
         }
         Ok(())
     }

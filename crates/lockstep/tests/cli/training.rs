@@ -200,7 +200,7 @@ fn what_is_wrong_with_a_spine_is_said() {
     let said = place.run(&["train", "fraud_v1", "--spine", "empty.csv", "--timestamp", "request_time", "--out", "empty"]);
     assert_eq!(fine(said).stderr, "");
     let empty = rows(&place.path("empty"));
-    assert_eq!((empty.num_rows(), empty.num_columns()), (0, 9));
+    assert_eq!((empty.num_rows(), empty.num_columns()), (0, 10));
     place.check("training_bad_spines");
 }
 
