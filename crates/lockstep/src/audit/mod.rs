@@ -194,9 +194,8 @@ impl<'a> Audit<'a> {
             let explained = explain(version, &one, &of_today, &served)?;
             for output in differ {
                 let causes = explained.causes(&one, output, replayed.is_as_kept(kept, output, row));
-                self.report.differs(kept, row, output, &known, &causes, &|cause| {
-                    explained.entities.iter().flat_map(|(_, found)| found.times(cause)).collect()
-                });
+                self.report
+                    .differs(kept, row, output, &known, &causes, &|cause| explained.entities.values().flat_map(|found| found.times(cause)).collect());
             }
         }
         self.report.looked_back(kept);

@@ -64,7 +64,7 @@ impl Answered {
         Answered {
             columns: types.iter().map(new_empty_array).collect(),
             statuses: vec![Vec::new(); types.len()],
-            filled_by: vec![Arc::new([]); types.len()],
+            filled_by: types.iter().map(|_| Arc::from([])).collect(),
             own: Own { counted: Vec::new(), key: Vec::new() },
             units: Vec::new(),
         }
