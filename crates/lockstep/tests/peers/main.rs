@@ -2,7 +2,7 @@
 //! value is ours.
 //!
 //! They lie beside a checkout, in `../shared/data/peers`, and are not part of it. Where they are absent the tests say so and pass, unless
-//! `LOCKSTEP_REQUIRE_PEERS` is set.
+//! `LOCKSTEP_REQUIRE_PEERS` is set. `LOCKSTEP_PEERS_EXPLAIN` shows of what does not agree what was made of it.
 
 #[path = "../owner/support.rs"]
 #[allow(dead_code, reason = "shared with the tests of owners")]
