@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
+use serde_yaml_ng::Value as Yaml;
 
 /// One statement over some tables, and what is to come of it.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl Type {
 
 /// The cases of a file, each variant of one by itself.
 pub fn read(yaml: &str) -> Vec<Case> {
-    let file: Value = serde_saphyr::from_str(yaml).unwrap();
+    let file = json(serde_yaml_ng::from_str(yaml).unwrap());
     let mut seen: HashMap<String, u32> = HashMap::new();
     let mut cases = Vec::new();
     for case in file["cases"].as_array().unwrap() {
@@ -117,6 +118,19 @@ pub fn read(yaml: &str) -> Vec<Case> {
         }
     }
     cases
+}
+
+/// YAML has keys that are numbers, and tags.
+fn json(yaml: Yaml) -> Value {
+    match yaml {
+        Yaml::Null => Value::Null,
+        Yaml::Bool(value) => value.into(),
+        Yaml::Number(number) => serde_json::to_value(number).unwrap(),
+        Yaml::String(text) => text.into(),
+        Yaml::Sequence(items) => items.into_iter().map(json).collect(),
+        Yaml::Mapping(items) => items.into_iter().map(|(key, value)| (text(&json(key)), json(value))).collect(),
+        Yaml::Tagged(tagged) => json(tagged.value),
+    }
 }
 
 fn variant(case: &Value, id: String, sql: impl Fn(String) -> String, number: Option<usize>) -> Case {
