@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
 
 /// A dependency, and the crates that may import it.
 const HEAVY: [(&str, &[&str]); 4] = [
-    ("datafusion", &["lockstep-transform"]),
+    ("datafusion", &["lockstep-transform", "lockstep"]),
     ("rocksdb", &["lockstep-store"]),
     ("clap", &["lockstep"]),
     ("rdkafka", &["lockstep-ingest", "lockstep-testkit"]),

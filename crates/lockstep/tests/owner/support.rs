@@ -81,6 +81,19 @@ impl Project {
         Project { dir: root.path().to_owned(), _root: root }.run_all(&["init"])
     }
 
+    /// A project of these files alone, applied and backfilled.
+    #[allow(dead_code, reason = "other systems' cases are such projects")]
+    pub fn of(files: &[(String, String)]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let project = Project { dir: root.path().to_owned(), _root: root };
+        project.run_all(&["apply", "backfill"])
+    }
+
     /// A project with so much history that it takes a while to verify.
     pub fn with_much_history() -> Self {
         let project = Project::unapplied();
