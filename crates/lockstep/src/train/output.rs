@@ -198,14 +198,16 @@ impl Directory {
         }
         fs::remove_file(self.partial.join(JOB))?;
         sync_dir(&self.partial)?;
-        let old = self.out.with_extension("replaced");
-        if self.out.exists() {
-            fs::rename(&self.out, &old).with_context(|| format!("move {} away", self.out.display()))?;
+        let name = self.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Only what was moved there is removed from there.
+        let old = self.out.exists().then(|| self.out.with_file_name(format!("{name}.replaced")));
+        if let Some(old) = &old {
+            fs::rename(&self.out, old).with_context(|| format!("move {} away to {}", self.out.display(), old.display()))?;
         }
         fs::rename(&self.partial, &self.out).with_context(|| format!("give {} its name", self.out.display()))?;
         sync_dir(self.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
-        if old.exists() {
-            fs::remove_dir_all(&old).with_context(|| format!("remove {}", old.display()))?;
+        if let Some(old) = &old {
+            fs::remove_dir_all(old).with_context(|| format!("remove {}", old.display()))?;
         }
         Ok(())
     }
