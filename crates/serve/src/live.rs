@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use lockstep_model::position::history_path;
 use lockstep_model::{Clock, Error, EventTime, Generation, PartitionId, Position};
-use lockstep_store::{CutRead, Definitions, Figures, NotInMemory, OnlineStore, SharedCut, SharedRead, Store};
+use lockstep_store::{CutRead, Definitions, Figures, NewRelease, NotInMemory, OnlineStore, SharedCut, SharedRead, Store};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, SourceFile};
 use lockstep_transform::next_event::NextEvent;
@@ -15,8 +15,8 @@ use lockstep_transform::next_event::NextEvent;
 use crate::desk::Wanted;
 use crate::{Lags, Served};
 
-/// Sets of earlier definitions that are kept compiled.
-const PINNED_MAX: usize = 4;
+/// Sets of definitions that are kept compiled beside those that serve.
+const COMPILED_MAX: usize = 4;
 
 /// How long a state may be used while a newer one is being read, µs.
 const OLDER_STATE_FOR: i64 = 1_000_000;
@@ -39,14 +39,15 @@ pub struct Live {
     clock: Arc<dyn Clock>,
     lags: Arc<Lags>,
     next: Arc<dyn NextEvent>,
-    serving: ArcSwap<Compiled>,
+    serving: ArcSwap<Serving>,
     state: ArcSwap<State>,
     /// Held by who takes the next cut. Nobody waits for it: the cut before is as good for a moment.
     refreshing: Mutex<()>,
     /// Since when, µs; 0 where nobody does.
     refreshing_since: AtomicI64,
     layer: Box<Layer>,
-    pinned: Mutex<Vec<Arc<Compiled>>>,
+    /// Those asked for last come first.
+    compiled: Mutex<Vec<Arc<Compiled>>>,
 }
 
 /// A set of definitions that was applied, compiled.
@@ -60,6 +61,23 @@ pub struct Compiled {
     wanted: Arc<HashMap<String, Arc<Wanted>>>,
 }
 
+/// What serves: a set of definitions, and where a release said so, that release with the generations it named.
+#[derive(Debug)]
+struct Serving {
+    compiled: Arc<Compiled>,
+    release: Option<ReleaseAt>,
+    generations: Option<Vec<Generation>>,
+}
+
+/// A release, and when it came to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReleaseAt {
+    /// The release.
+    pub release: u32,
+    /// How often the pointer to what serves had been moved.
+    pub epoch: u64,
+}
+
 /// The store at one moment, as one set of definitions reads it.
 pub struct State {
     cut: Box<dyn SharedRead>,
@@ -67,6 +85,8 @@ pub struct State {
     pub served: Served,
     /// The number of the definitions.
     pub version: u64,
+    /// The release that it is; `None` where none was promoted, and for definitions that were pinned.
+    pub release: Option<ReleaseAt>,
     wanted: Arc<HashMap<String, Arc<Wanted>>>,
     sequence: u64,
     standings: OnceLock<Arc<Vec<Standing>>>,
@@ -96,8 +116,8 @@ impl std::fmt::Debug for State {
 }
 
 impl Live {
-    /// A store, read by the newest definitions all of whose views are published; by those applied last where there are none. `next` decides what a request comes to
-    /// that is an event.
+    /// A store, read as its release says; where none was promoted, by the newest definitions all of whose views are published, and by those applied last where there
+    /// are none. `next` decides what a request comes to that is an event.
     ///
     /// # Errors
     /// NotFound where no definitions were applied; Invalid where this release has something against them.
@@ -111,11 +131,12 @@ impl Live {
     /// # Errors
     /// As [`Self::new`].
     pub fn under(layer: Box<Layer>, store: Arc<Store>, clock: Arc<dyn Clock>, lags: Arc<Lags>, next: Arc<dyn NextEvent>) -> Result<Live, Error> {
-        let serving = Arc::new(serving(&store, &next)?);
+        let compiled = Mutex::default();
+        let serving = Serving::choose(&store, &|definitions| compiled_set(&compiled, definitions, &next))?;
         let state = State::new(&store, &layer, &serving, Reach::Disk)?;
-        let (serving, state) = (ArcSwap::new(serving), ArcSwap::from_pointee(state));
-        let (refreshing, pinned) = (Mutex::default(), Mutex::default());
-        Ok(Live { store, clock, lags, next, serving, state, refreshing, refreshing_since: AtomicI64::new(0), layer, pinned })
+        let (serving, state) = (ArcSwap::from_pointee(serving), ArcSwap::from_pointee(state));
+        let (refreshing, refreshing_since) = (Mutex::default(), AtomicI64::new(0));
+        Ok(Live { store, clock, lags, next, serving, state, refreshing, refreshing_since, layer, compiled })
     }
 
     /// The clock that says what time it is.
@@ -143,7 +164,12 @@ impl Live {
 
     /// The definitions that serve.
     pub fn definitions(&self) -> Arc<Compiled> {
-        self.serving.load_full()
+        Arc::clone(&self.serving.load().compiled)
+    }
+
+    /// The release that serves; `None` where none was promoted yet.
+    pub fn release(&self) -> Option<ReleaseAt> {
+        self.serving.load().release
     }
 
     /// The newest state, or one from a moment ago where another request is taking that.
@@ -183,22 +209,42 @@ impl Live {
         self.state.load_full()
     }
 
-    /// Takes up what has changed while nobody asked: a cut that is kept for long keeps on the disk what was replaced since, and definitions may have been applied.
-    /// To be called every second or so, where it may take the time that compiling takes.
+    /// Takes up what has changed while nobody asked: a cut that is kept for long keeps on the disk what was replaced since, definitions may have been applied, and the
+    /// pointer to what serves may have moved. To be called every second or so, and right after the pointer was moved. It may take the time that compiling takes.
     ///
     /// # Errors
     /// As [`Self::new`].
     pub fn refresh(&self) -> Result<(), Error> {
-        if self.store.definitions_version() != self.serving.load().version {
-            let next = serving(&self.store, &self.next)?;
-            if next.version != self.serving.load().version {
-                tracing::info!(definitions = next.version, "other definitions serve");
+        if self.may_be_another() {
+            // Held from before the pointer is read, so that of two who refresh at once none puts back what the other has replaced.
+            let _refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = Serving::choose(&self.store, &|definitions| compiled_set(&self.compiled, definitions, &self.next))?;
+            let serving = self.serving.load();
+            if next.compiled.version != serving.compiled.version || next.release != serving.release {
+                tracing::info!(definitions = next.compiled.version, release = next.release.map(|at| at.release), "something else serves");
+                // The state first: whoever takes the next one from what serves finds both.
+                self.state.store(Arc::new(State::new(&self.store, &self.layer, &next, Reach::Disk)?));
                 self.serving.store(Arc::new(next));
-                let _refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
-                self.state.store(Arc::new(State::new(&self.store, &self.layer, &self.serving.load(), Reach::Disk)?));
             }
         }
         self.state(Reach::Disk).map(|_| ())
+    }
+
+    /// Whether something else may have to serve by now.
+    fn may_be_another(&self) -> bool {
+        let serving = self.serving.load();
+        match serving.release {
+            Some(at) => at.epoch != self.store.release_epoch(),
+            None => self.store.release_epoch() > 0 || self.store.definitions_version() != serving.compiled.version,
+        }
+    }
+
+    /// Compiles a set of definitions that is about to serve, so that [`Self::refresh`] takes it up at once.
+    ///
+    /// # Errors
+    /// NotFound where no such set was applied; Invalid where this release has something against it.
+    pub fn prepare(&self, definitions: u64) -> Result<(), Error> {
+        self.definitions_numbered(definitions).map(|_| ())
     }
 
     /// The newest state as an earlier set of definitions reads it.
@@ -210,46 +256,62 @@ impl Live {
         if state.version == version {
             return Ok(state);
         }
-        let known = self.pinned_sets().iter().find(|compiled| compiled.version == version).cloned();
-        let compiled = match known {
-            Some(compiled) => compiled,
-            None => {
-                let compiled = Arc::new(self.compile(version)?);
-                let mut pinned = self.pinned_sets();
-                pinned.truncate(PINNED_MAX - 1);
-                pinned.insert(0, Arc::clone(&compiled));
-                compiled
-            }
-        };
-        Ok(Arc::new(State::new(&self.store, &self.layer, &compiled, Reach::Disk)?))
+        let compiled = self.definitions_numbered(version)?;
+        let pinned = Serving { compiled, release: None, generations: None };
+        Ok(Arc::new(State::new(&self.store, &self.layer, &pinned, Reach::Disk)?))
     }
 
-    fn compile(&self, version: u64) -> Result<Compiled, Error> {
+    fn definitions_numbered(&self, version: u64) -> Result<Arc<Compiled>, Error> {
         let all = OnlineStore::cut(&*self.store).definitions_history()?;
         let found = all.iter().find(|definitions| definitions.version == version);
         let latest = all.last().map_or(0, |definitions| definitions.version);
         let unknown = || Error::not_found(format!("no definitions number {version} were applied · the newest are number {latest}"));
-        compiled(found.ok_or_else(unknown)?, &self.next)
-    }
-
-    fn pinned_sets(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Compiled>>> {
-        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+        compiled_set(&self.compiled, found.ok_or_else(unknown)?, &self.next)
     }
 }
 
-/// The definitions to serve.
-fn serving(store: &Store, next: &Arc<dyn NextEvent>) -> Result<Compiled, Error> {
-    let cut = store.cut();
-    let history = cut.definitions_history()?;
-    let latest = history.last().ok_or_else(|| Error::not_found("no definitions were applied to this store · run `lockstep apply`"))?;
-    for definitions in history.iter().rev() {
-        let compiled = compiled(definitions, next)?;
-        let served = Served::new(Arc::clone(&compiled.catalog), &cut)?;
-        if compiled.catalog.views.keys().all(|view| served.generation(view).is_some()) {
-            return Ok(compiled);
+impl Serving {
+    /// What is to serve; `compile` compiles a set of definitions.
+    fn choose(store: &Store, compile: &dyn Fn(&Definitions) -> Result<Arc<Compiled>, Error>) -> Result<Serving, Error> {
+        let cut = store.cut();
+        let history = cut.definitions_history()?;
+        let latest = history.last().ok_or_else(|| Error::not_found("no definitions were applied to this store · run `lockstep apply`"))?;
+        if let Some((release, switch)) = cut.serving()? {
+            let NewRelease { definitions, generations, .. } = release.new;
+            let found = history.iter().find(|known| known.version == definitions);
+            let gone = || Error::data(format!("release {} is of definitions number {definitions}, which the store does not have", release.release));
+            let at = ReleaseAt { release: release.release, epoch: switch.epoch };
+            return Ok(Serving { compiled: compile(found.ok_or_else(gone)?)?, release: Some(at), generations: Some(generations) });
         }
+        let by = |compiled| Serving { compiled, release: None, generations: None };
+        for definitions in history.iter().rev() {
+            let serving = by(compile(definitions)?);
+            let served = serving.served(&cut)?;
+            if served.catalog().views.keys().all(|view| served.generation(view).is_some()) {
+                return Ok(serving);
+            }
+        }
+        compile(latest).map(by)
     }
-    compiled(latest, next)
+
+    /// Its views, with their generations.
+    fn served(&self, cut: &dyn CutRead) -> Result<Served, Error> {
+        Served::among(Arc::clone(&self.compiled.catalog), cut, self.generations.as_deref())
+    }
+}
+
+/// A set of definitions, compiled where it was not lately.
+fn compiled_set(known: &Mutex<Vec<Arc<Compiled>>>, definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Arc<Compiled>, Error> {
+    let sets = || known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(compiled) = sets().iter().find(|compiled| compiled.version == definitions.version) {
+        return Ok(Arc::clone(compiled));
+    }
+    // Not under the lock, since it takes a while.
+    let compiled = Arc::new(compiled(definitions, next)?);
+    let mut sets = sets();
+    sets.truncate(COMPILED_MAX - 1);
+    sets.insert(0, Arc::clone(&compiled));
+    Ok(compiled)
 }
 
 fn compiled(definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Compiled, Error> {
@@ -274,12 +336,14 @@ impl Reach {
 }
 
 impl State {
-    fn new(store: &Arc<Store>, layer: &Layer, compiled: &Compiled, reach: Reach) -> Result<State, Error> {
+    fn new(store: &Arc<Store>, layer: &Layer, serving: &Serving, reach: Reach) -> Result<State, Error> {
         // Before the cut: a commit that comes between the two is in the cut, and makes the next request look again, which is harmless.
         let sequence = store.sequence();
         let cut = layer(SharedCut::new(store));
-        let served = Served::new(Arc::clone(&compiled.catalog), reach.of(&*cut))?;
-        Ok(State { cut, served, version: compiled.version, wanted: Arc::clone(&compiled.wanted), sequence, standings: OnceLock::new() })
+        let served = serving.served(reach.of(&*cut))?;
+        let Serving { compiled, release, .. } = serving;
+        let wanted = Arc::clone(&compiled.wanted);
+        Ok(State { cut, served, version: compiled.version, release: *release, wanted, sequence, standings: OnceLock::new() })
     }
 
     /// What is read.

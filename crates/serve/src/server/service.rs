@@ -126,6 +126,8 @@ pub struct Head<'a> {
     pub features: &'a [String],
     /// The definitions to answer by; those that serve where absent.
     pub definitions: Option<u64>,
+    /// How often the pointer to what serves must have been moved at least.
+    pub min_epoch: Option<u64>,
     /// The moments given, µs.
     pub as_of: &'a [i64],
     /// The clock that is to count.
@@ -263,6 +265,7 @@ impl Service {
             (None, None) => self.live.last_state(),
             (Some(version), _) => self.live.pinned(version)?,
         };
+        check_epoch(&state, head)?;
         let wanted = state.wanted(head.name, head.features)?;
         let rows = rows(&wanted)?;
         self.limits.check_rows(rows.num_rows(), head.streamed)?;
@@ -414,6 +417,17 @@ impl Service {
     pub fn kept(&self) -> Option<Kept> {
         self.known.as_ref().map(LastKnownGood::kept)
     }
+}
+
+/// Refuses to answer by what serves where that is older than its caller has seen.
+fn check_epoch(state: &State, head: &Head<'_>) -> Result<(), Failure> {
+    let (Some(least), None) = (head.min_epoch, head.definitions) else { return Ok(()) };
+    let epoch = state.release.map_or(0, |at| at.epoch);
+    if epoch >= least {
+        return Ok(());
+    }
+    let message = format!("what serves here has epoch {epoch}, and epoch {least} is asked for at least · try again in a moment, or another server");
+    Err(Failure::new(Code::Unavailable, message))
 }
 
 fn not_asked() -> Failure {
