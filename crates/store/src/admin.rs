@@ -9,7 +9,8 @@ use crate::book::{Book, Entry};
 use crate::layout::{self, Tag};
 use crate::store::Durability;
 use crate::{
-    Commit, CrashPoint, CutRead, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, OnlineStore, Store, definitions, outbox,
+    Commit, CrashPoint, CutRead, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, NewRelease, NewSwitch, OnlineStore, Release, Store,
+    Switch, definitions, format, outbox, release,
 };
 
 impl OnlineStore for Store {
@@ -76,6 +77,7 @@ impl OnlineStore for Store {
     fn drop_generation(&self, generation: Generation) -> Result<(), Error> {
         let now = self.options.clock.now();
         self.update(Durability::Forced, |book, batch| {
+            release::refuse_serving(book, generation)?;
             let entry = book.entry_mut(generation)?;
             entry.info.dropped_at = Some(now);
             batch.delete_generation(generation);
@@ -106,6 +108,26 @@ impl OnlineStore for Store {
             batch.put_record(layout::definitions_key(definitions.version), &definitions)?;
             Ok(definitions)
         })
+    }
+
+    fn promote(&self, expected: u64, release: NewRelease, switch: NewSwitch) -> Result<(Release, Switch), Error> {
+        self.crash().hit(CrashPoint::PromoteBefore);
+        let now = self.options.clock.now();
+        let promoted = self.update(Durability::Forced, |book, batch| {
+            let promoted = release::promote(book, batch, expected, release, switch, now)?;
+            format::raise(&self.dir)?;
+            Ok(promoted)
+        })?;
+        self.crash().hit(CrashPoint::PromoteAfter);
+        Ok(promoted)
+    }
+
+    fn roll_back(&self, expected: u64, to: u32, switch: NewSwitch) -> Result<Switch, Error> {
+        self.crash().hit(CrashPoint::RollBackBefore);
+        let now = self.options.clock.now();
+        let rolled_back = self.update(Durability::Forced, |book, batch| release::roll_back(book, batch, expected, to, switch, now))?;
+        self.crash().hit(CrashPoint::RollBackAfter);
+        Ok(rolled_back)
     }
 }
 

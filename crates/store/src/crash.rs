@@ -30,6 +30,14 @@ pub enum CrashPoint {
     PublishBefore,
     /// A generation is published, and nobody has been told.
     PublishAfter,
+    /// A release is about to be promoted.
+    PromoteBefore,
+    /// A release is promoted, and nobody has been told.
+    PromoteAfter,
+    /// A release is about to be rolled back to.
+    RollBackBefore,
+    /// A release serves again, and nobody has been told.
+    RollBackAfter,
     /// A checkpoint is about to be made.
     CheckpointBefore,
     /// A checkpoint is made but does not have its name yet.
@@ -54,7 +62,7 @@ pub enum CrashPoint {
 
 impl CrashPoint {
     /// Every point with the name a plan calls it by.
-    pub const NAMES: [(&'static str, CrashPoint); 21] = [
+    pub const NAMES: [(&'static str, CrashPoint); 25] = [
         ("commit.before", CrashPoint::CommitBefore),
         ("commit.inside", CrashPoint::CommitInside),
         ("commit.after", CrashPoint::CommitAfter),
@@ -66,6 +74,10 @@ impl CrashPoint {
         ("sst.after_ingest", CrashPoint::SstAfterIngest),
         ("publish.before", CrashPoint::PublishBefore),
         ("publish.after", CrashPoint::PublishAfter),
+        ("promote.before", CrashPoint::PromoteBefore),
+        ("promote.after", CrashPoint::PromoteAfter),
+        ("rollback.before", CrashPoint::RollBackBefore),
+        ("rollback.after", CrashPoint::RollBackAfter),
         ("checkpoint.before", CrashPoint::CheckpointBefore),
         ("checkpoint.inside", CrashPoint::CheckpointInside),
         ("checkpoint.after", CrashPoint::CheckpointAfter),

@@ -12,8 +12,9 @@ use crate::expiry::Pin;
 use crate::layout::{self, Tag};
 use crate::outbox::{QueueRecord, ReachedRecord};
 use crate::record::{self, PositionRecord};
+use crate::release::Releases;
 use crate::store::{Families, Store};
-use crate::{Counters, CutRead, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NotInMemory, Queue, Refusal};
+use crate::{Counters, CutRead, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NotInMemory, Queue, Refusal, Release, Switch};
 
 /// The whole store at one moment: a snapshot across all families. While it lives, nothing that it can read goes by expiry; keep
 /// it for a request or a scan, not for longer, since what is superseded stays on the disk with it.
@@ -83,7 +84,9 @@ impl<'a> Cut<'a> {
     pub(crate) fn book(&self) -> Result<Book, Error> {
         let epoch = self.record::<Epoch>("the epoch", &Tag::Epoch.alone())?.unwrap_or_default();
         let definitions = self.definitions()?.map_or(0, |latest| latest.version);
-        let mut book = Book { epoch, definitions, queues: self.queues()?, ..Book::default() };
+        let switch = self.last("a switch", Tag::Switch)?;
+        let releases = Arc::new(Releases { made: self.releases()?, switch });
+        let mut book = Book { epoch, definitions, releases, queues: self.queues()?, ..Book::default() };
         for info in self.records::<GenerationInfo>("a generation", &Tag::Generation.alone())? {
             let generation = info.generation;
             let rules = Arc::make_mut(&mut book.rules);
@@ -145,6 +148,15 @@ impl<'a> Cut<'a> {
             Ok(())
         })?;
         Ok(records)
+    }
+
+    /// The last of the records with this tag.
+    fn last<T: DeserializeOwned>(&self, what: &str, tag: Tag) -> Result<Option<T>, Error> {
+        let mut rows = self.iterate(self.families.meta, &tag.alone());
+        rows.seek_to_last();
+        let last = rows.value().map(|bytes| record::decode(what, bytes)).transpose()?;
+        self.check(&rows)?;
+        Ok(last)
     }
 
     fn iterate(&self, family: &ColumnFamily, prefix: &[u8]) -> DBRawIterator<'_> {
@@ -312,15 +324,26 @@ impl CutRead for Cut<'_> {
     }
 
     fn definitions(&self) -> Result<Option<Definitions>, Error> {
-        let mut rows = self.iterate(self.families.meta, &Tag::Definitions.alone());
-        rows.seek_to_last();
-        let latest = rows.value().map(|bytes| record::decode("the definitions", bytes)).transpose()?;
-        self.check(&rows)?;
-        Ok(latest)
+        self.last("the definitions", Tag::Definitions)
     }
 
     fn definitions_history(&self) -> Result<Vec<Definitions>, Error> {
         self.records("the definitions", &Tag::Definitions.alone())
+    }
+
+    fn releases(&self) -> Result<Vec<Release>, Error> {
+        self.records("a release", &Tag::Release.alone())
+    }
+
+    fn switches(&self) -> Result<Vec<Switch>, Error> {
+        self.records("a switch", &Tag::Switch.alone())
+    }
+
+    fn serving(&self) -> Result<Option<(Release, Switch)>, Error> {
+        let Some(switch) = self.last::<Switch>("a switch", Tag::Switch)? else { return Ok(None) };
+        let release = self.record::<Release>("a release", &layout::release_key(switch.release))?;
+        let release = release.ok_or_else(|| record::undecodable("a switch", "the release that it names is not there"))?;
+        Ok(Some((release, switch)))
     }
 }
 

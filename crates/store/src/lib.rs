@@ -50,6 +50,7 @@ mod options;
 mod outbox;
 mod owner;
 mod record;
+mod release;
 #[allow(unsafe_code, reason = "written by a macro of self_cell, whose soundness is its purpose")]
 mod shared;
 mod store;
@@ -68,5 +69,6 @@ pub use key_entry::KeyEntryHeader;
 pub use online::{CutRead, OnlineStore};
 pub use options::{StoreOptions, SyncPolicy};
 pub use owner::{Owner, Taken, read_owner};
+pub use release::{NewRelease, NewSwitch, Release, Switch, SwitchKind};
 pub use shared::{NotInMemory, SharedCut, SharedRead};
 pub use store::{Claim, Store};

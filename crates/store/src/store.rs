@@ -120,6 +120,11 @@ impl Store {
         self.book().definitions
     }
 
+    /// The epoch of the last switch of the release that serves, 0 for none.
+    pub fn serving_epoch(&self) -> u64 {
+        self.book().releases.epoch()
+    }
+
     /// A view of the whole store at one moment.
     pub fn cut(&self) -> Cut<'_> {
         Cut::new(self)
@@ -141,7 +146,8 @@ impl Store {
         let partial = partial_of(dir);
         remove_dir(&partial).and_then(|()| fs::create_dir_all(&partial)).map_err(failed)?;
         self.checkpoint_database(&partial.join(DATABASE))?;
-        format::mark(&partial)?;
+        // Read after the checkpoint: a format is raised before what needs it is written.
+        format::copy(&self.dir, &partial)?;
         self.options.crash.hit(CrashPoint::CheckpointInside);
         fs::rename(&partial, dir).and_then(|()| sync_parent(dir)).map_err(failed)?;
         self.options.crash.hit(CrashPoint::CheckpointAfter);

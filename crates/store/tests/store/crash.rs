@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use lockstep_model::{ErrorKind, Generation};
-use lockstep_store::{Commit, CrashPlan, CutRead, OnlineStore, Store, StoreOptions};
+use lockstep_store::{Commit, CrashPlan, CutRead, OnlineStore, Store, StoreOptions, SwitchKind};
 
-use crate::bulk;
+use crate::{bulk, releases};
 use crate::support::{self, all_state, numbered, numbered_up_to};
 
 const GENERATION: Generation = Generation(1);
@@ -36,6 +36,12 @@ fn child() {
         "commits" => commits(&store),
         "bulk" => drop(bulk::load_missing(&store, GENERATION)),
         "publish" => store.publish(vec![numbered(GENERATION, store.epoch(), 1)]).unwrap(),
+        "promote" => drop(releases::promote(&store, 2)),
+        "rollback" => {
+            releases::promote(&store, 2);
+            releases::promote(&store, 3);
+            store.roll_back(2, 1, releases::by_hand(SwitchKind::RollBack)).unwrap();
+        }
         "checkpoint" => {
             commits(&store);
             store.checkpoint(&Path::new(&dir).with_extension("copy")).unwrap();
@@ -112,6 +118,25 @@ fn a_generation_is_published_with_its_positions_or_not_at_all() {
         let cut = store.cut();
         assert_eq!(cut.generation(GENERATION).unwrap().published(), published, "{plan}");
         assert_eq!(numbered_up_to(&cut, GENERATION), u64::from(published), "{plan}");
+    }
+}
+
+#[test]
+fn the_pointer_has_moved_or_it_has_not() {
+    let plans = [
+        ("promote", "promote.before", (0, None)),
+        ("promote", "promote.after", (1, Some(1))),
+        ("rollback", "rollback.before", (2, Some(2))),
+        ("rollback", "rollback.after", (3, Some(1))),
+    ];
+    for (scenario, plan, left) in plans {
+        let dir = tempfile::tempdir().unwrap();
+        crash(dir.path(), scenario, plan);
+        let store = support::open(dir.path());
+        let serving = store.cut().serving().unwrap().map(|(release, _)| release.release);
+        assert_eq!((store.serving_epoch(), serving), left, "{plan}");
+        releases::promote(&store, 4);
+        assert_eq!(store.serving_epoch(), left.0 + 1, "{plan}: and goes on from there");
     }
 }
 

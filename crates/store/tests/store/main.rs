@@ -9,5 +9,6 @@ mod memory;
 mod model;
 mod opening;
 mod outbox;
+mod releases;
 mod speed;
 mod support;
