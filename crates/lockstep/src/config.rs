@@ -13,6 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use crate::kafka::KafkaConfig;
+use crate::release::ReleasesConfig;
 use crate::serving::ServeConfig;
 use crate::text::nearest;
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub serve: ServeConfig,
     /// What is pushed, and kept in the store's directory.
     pub push: PushConfig,
+    /// How releases come to serve, and what takes them back.
+    pub releases: ReleasesConfig,
 }
 
 /// What is pushed.
@@ -80,6 +83,7 @@ impl Default for Config {
             kafka: KafkaConfig::default(),
             serve: ServeConfig::default(),
             push: PushConfig::default(),
+            releases: ReleasesConfig::default(),
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use anyhow::Result;
 use lockstep_ingest::pipeline::Target;
-use lockstep_model::{Clock, Generation, PartitionId, SystemClock};
+use lockstep_model::{Clock, Error, Generation, PartitionId, SystemClock};
+use lockstep_serve::Served;
 use lockstep_serve::admin::{Description, Progress, Server};
-use lockstep_store::{Claim, OnlineStore, Store, Taken};
+use lockstep_serve::live::Live;
+use lockstep_store::{Claim, CutRead, Definitions, OnlineStore, Store, Taken};
 use lockstep_transform::catalog::Catalog;
 
 use crate::ask;
@@ -22,13 +24,18 @@ pub struct Owned {
     pub project: Project,
     /// Its store.
     pub store: Arc<Store>,
-    /// The applied definitions compiled last, and their version.
-    compiled: Mutex<Option<(u64, Arc<Catalog>)>>,
+    /// Applied definitions that were compiled, by version: those asked for last come first.
+    compiled: Mutex<Vec<(u64, Arc<Catalog>)>>,
     /// What [`Self::change`] guards.
     fed: Mutex<BTreeSet<Generation>>,
     /// Where the partitions end that this process follows.
     ends: Mutex<BTreeMap<PartitionId, u64>>,
+    /// Who serves from the store, where this process does.
+    live: OnceLock<Weak<Live>>,
 }
+
+/// Sets of definitions that are kept compiled.
+const COMPILED_MAX: usize = 4;
 
 impl Owned {
     /// The definitions that were applied to the store last, compiled.
@@ -44,17 +51,63 @@ impl Owned {
     /// # Errors
     /// [`Wrong`] where this release has something against the definitions.
     pub fn applied(&self) -> Result<Option<Arc<Catalog>>> {
-        let Some(applied) = OnlineStore::cut(&*self.store).definitions()? else { return Ok(None) };
+        OnlineStore::cut(&*self.store).definitions()?.map(|applied| self.compiled(&applied)).transpose()
+    }
+
+    /// The definitions of a number, compiled.
+    ///
+    /// # Errors
+    /// NotFound where no such set was applied; as [`Self::applied`].
+    pub fn definitions(&self, number: u64) -> Result<Arc<Catalog>> {
+        let all = OnlineStore::cut(&*self.store).definitions_history()?;
+        let newest = all.last().ok_or_else(|| self.project.nothing_applied())?.version;
+        let found = all.iter().find(|definitions| definitions.version == number);
+        let unknown = || Error::not_found(format!("no definitions number {number} were applied · the newest are number {newest}"));
+        self.compiled(found.ok_or_else(unknown)?)
+    }
+
+    /// The definitions that answer, with the generations that they read: those of the release that serves; where none was promoted, the definitions that were applied last.
+    ///
+    /// # Errors
+    /// As [`Self::catalog`].
+    pub fn answering(&self, cut: &dyn CutRead) -> Result<Served> {
+        match cut.serving()? {
+            Some((release, _)) => Ok(Served::among(self.definitions(release.new.definitions)?, cut, Some(&release.new.generations))?),
+            None => Ok(Served::new(self.catalog()?, cut)?),
+        }
+    }
+
+    fn compiled(&self, definitions: &Definitions) -> Result<Arc<Catalog>> {
         // Kept while it compiles, so that many questions at once compile once.
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((version, catalog)) = &*compiled
-            && *version == applied.version
-        {
-            return Ok(Some(Arc::clone(catalog)));
+        if let Some((_, catalog)) = compiled.iter().find(|(version, _)| *version == definitions.version) {
+            return Ok(Arc::clone(catalog));
         }
-        let catalog = Arc::new(compile(&sources_of_texts(&applied.applied.texts)).map_err(Wrong)?);
-        *compiled = Some((applied.version, Arc::clone(&catalog)));
-        Ok(Some(catalog))
+        let catalog = Arc::new(compile(&sources_of_texts(&definitions.applied.texts)).map_err(Wrong)?);
+        compiled.truncate(COMPILED_MAX - 1);
+        compiled.insert(0, (definitions.version, Arc::clone(&catalog)));
+        Ok(catalog)
+    }
+
+    /// Says who serves from the store in this process, and is to be told when something else is to serve.
+    pub fn serves(&self, live: &Arc<Live>) {
+        // There is one server in a process.
+        let _ = self.live.set(Arc::downgrade(live));
+    }
+
+    /// Has whoever serves from the store make ready for a set of definitions, so that switching to it takes no time.
+    ///
+    /// # Errors
+    /// Where this release has something against them.
+    pub fn prepare(&self, definitions: u64) -> Result<()> {
+        Ok(self.live.get().and_then(Weak::upgrade).map_or(Ok(()), |live| live.prepare(definitions))?)
+    }
+
+    /// Tells whoever serves from the store that something else is to serve. Where it cannot take that up, it tries again every second.
+    pub fn switched(&self) {
+        if let Some(Err(error)) = self.live.get().and_then(Weak::upgrade).map(|live| live.refresh()) {
+            tracing::error!(%error, "take up what is to serve");
+        }
     }
 
     /// Keeps other changes of definitions and generations away until it is dropped, and says which generations this process feeds: they are not to be dropped.
@@ -100,8 +153,8 @@ impl Held {
     }
 
     fn new(project: Project, store: Store, verb: &str) -> Held {
-        let (compiled, fed, ends) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let owned = Arc::new(Owned { project, store: Arc::new(store), compiled, fed, ends });
+        let (compiled, fed, ends, live) = (Mutex::default(), Mutex::default(), Mutex::default(), OnceLock::new());
+        let owned = Arc::new(Owned { project, store: Arc::new(store), compiled, fed, ends, live });
         let asked = Arc::clone(&owned);
         let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
             ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))

@@ -74,7 +74,7 @@ impl ask::Question for Question {
     type Answer = Rows;
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Rows> {
-        let columns = columns(&*owned.catalog()?, &self.name)?;
+        let columns = columns(owned.answering(&*OnlineStore::cut(&*owned.store))?.catalog(), &self.name)?;
         Ok(Rows(RecordBatch::new_empty(Arc::new(Schema::new(columns)))))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
-use lockstep_model::position::history_path;
+use lockstep_model::position::watermark;
 use lockstep_model::{Clock, Error, EventTime, Generation, PartitionId, Position};
 use lockstep_store::{CutRead, Definitions, Figures, NewRelease, NotInMemory, OnlineStore, SharedCut, SharedRead, Store};
 use lockstep_transform::catalog::Catalog;
@@ -234,8 +234,8 @@ impl Live {
     fn may_be_another(&self) -> bool {
         let serving = self.serving.load();
         match serving.release {
-            Some(at) => at.epoch != self.store.release_epoch(),
-            None => self.store.release_epoch() > 0 || self.store.definitions_version() != serving.compiled.version,
+            Some(at) => at.epoch != self.store.serving_epoch(),
+            None => self.store.serving_epoch() > 0 || self.store.definitions_version() != serving.compiled.version,
         }
     }
 
@@ -416,12 +416,6 @@ impl State {
         }
         Ok(standings)
     }
-}
-
-/// The least of the newest event times of a source's logs.
-fn watermark(positions: &[(PartitionId, Position)], source: &str) -> Option<i64> {
-    let logs = positions.iter().filter(|(id, _)| id.source == source && history_path(&id.partition).is_none());
-    logs.filter_map(|(_, position)| position.event_time_max()).min()
 }
 
 /// The newest event time of a source in any view that serves, µs, as far as the standing of views was read.
