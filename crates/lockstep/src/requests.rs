@@ -11,6 +11,7 @@ use lockstep_ingest::source::zone::Zone;
 use lockstep_ingest::source::{Format, ReadRequest, SourceReader, SourceSchema, Stores, locate};
 use lockstep_model::{Error, EventTime};
 use lockstep_serve::admin::Progress;
+use lockstep_store::OnlineStore;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::sql_name;
 use serde::{Deserialize, Serialize};

@@ -9,8 +9,8 @@ use crate::book::{Book, Entry};
 use crate::layout::{self, Tag};
 use crate::store::Durability;
 use crate::{
-    Commit, CrashPoint, CutRead, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, NewRelease, NewSwitch, OnlineStore, Release, Store,
-    Switch, definitions, format, outbox, release,
+    Commit, CrashPoint, CutRead, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, NewRelease, NewSwitch, OnlineStore,
+    Release, Store, Switch, definitions, format, outbox, release,
 };
 
 impl OnlineStore for Store {

@@ -161,12 +161,16 @@ pub fn validate(
                 sample: limits.sample.get(),
             };
             let measured = measure(cut, of(&candidate, view, info.generation), &told("the candidate"))?;
-            let before = before.map(|(side, view, info)| Ok((measure(cut, of(&side, view, info.generation), &told("what serves"))?, side, view, info)));
+            let before =
+                before.map(|(side, view, info)| Ok((measure(cut, of(&side, view, info.generation), &told("what serves"))?, side, view, info)));
             let before = before.transpose()?;
             (validated.entities, validated.sampled) = (measured.entities, measured.sampled);
             validated.checks = absolute(&measured, limits);
             if let Some((before, side, serving_view, serving_info)) = before {
-                let ends = [watermark_of(cut, candidate.catalog, view, info.generation)?, watermark_of(cut, side.catalog, serving_view, serving_info.generation)?];
+                let ends = [
+                    watermark_of(cut, candidate.catalog, view, info.generation)?,
+                    watermark_of(cut, side.catalog, serving_view, serving_info.generation)?,
+                ];
                 validated.checks.extend(relative(&measured, &before, ends, limits)?);
             }
         }
@@ -213,10 +217,8 @@ fn absolute(measured: &Measured, limits: &ValidateConfig) -> Vec<Check> {
 #[allow(clippy::cast_precision_loss, reason = "counts for people and limits")]
 fn relative(measured: &Measured, before: &Measured, ends: [Option<i64>; 2], limits: &ValidateConfig) -> Result<Vec<Check>> {
     let fall = if before.entities == 0 { 0.0 } else { 1.0 - measured.entities as f64 / before.entities as f64 };
-    let mut checks = vec![Check {
-        serving: Some(before.entities as f64),
-        ..at_most(What::EntitiesFall, None, fall, None, limits.entities_fall_max.0)
-    }];
+    let mut checks =
+        vec![Check { serving: Some(before.entities as f64), ..at_most(What::EntitiesFall, None, fall, None, limits.entities_fall_max.0) }];
     if let [end, Some(serving)] = ends {
         // A candidate that has read no log yet is behind by all that there is.
         let behind = end.map_or(f64::MAX, |end| serving.saturating_sub(end) as f64 / 1e6);
@@ -268,9 +270,16 @@ impl ValidatedView {
         };
         let mut text = format!("  {} version {version}{beside}: {of}{looked} · {outcome}\n", paint.bold(view));
         if !failed.is_empty() {
-            let mut table = Table::new(&[("feature", Align::Left), ("check", Align::Left), ("is", Align::Right), ("serving", Align::Right), ("limit", Align::Right)]);
+            let mut table = Table::new(&[
+                ("feature", Align::Left),
+                ("check", Align::Left),
+                ("is", Align::Right),
+                ("serving", Align::Right),
+                ("limit", Align::Right),
+            ]);
             for check in failed {
-                let serving = check.serving.map(|serving| if check.what == What::EntitiesFall { grouped(serving as u64) } else { check.what.shown(serving) });
+                let serving =
+                    check.serving.map(|serving| if check.what == What::EntitiesFall { grouped(serving as u64) } else { check.what.shown(serving) });
                 table.row([
                     Cell::from(check.feature.clone().unwrap_or_default()),
                     check.what.text().into(),

@@ -81,7 +81,8 @@ impl WatchConfig {
             ];
             limits.into_iter().find_map(|(count, limit, what)| {
                 let (share, limit) = (count as f64 / since.values as f64, limit?.0);
-                let said = || format!("{:.2} % of {} values of `{name}` {what}, and at most {:.2} % may be", share * 100.0, since.values, limit * 100.0);
+                let said =
+                    || format!("{:.2} % of {} values of `{name}` {what}, and at most {:.2} % may be", share * 100.0, since.values, limit * 100.0);
                 (share > limit).then(said)
             })
         })

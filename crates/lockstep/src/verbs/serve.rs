@@ -96,13 +96,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     ended.map(|()| Outcome::Fine)
 }
 
-fn listen(
-    owned: &Arc<Owned>,
-    live: &Arc<Live>,
-    push: Option<&Arc<PushLog>>,
-    log: Option<Arc<KeptLog>>,
-    metrics: &Arc<Metrics>,
-) -> Result<Running> {
+fn listen(owned: &Arc<Owned>, live: &Arc<Live>, push: Option<&Arc<PushLog>>, log: Option<Arc<KeptLog>>, metrics: &Arc<Metrics>) -> Result<Running> {
     let config = &owned.project.config;
     let service = Service::new(Arc::clone(live), push.cloned().map(pushes), config.serve.limits(), Arc::clone(metrics));
     let service = Arc::new(service.logging(log.map(|log| log as Arc<dyn FeatureLog>)));

@@ -49,8 +49,7 @@ impl ask::Question for Question {
         let cut = OnlineStore::cut(&*owned.store);
         let releases = cut.releases()?;
         let of = |number: u32| releases.iter().find(|release| release.release == number);
-        let switches: Vec<Switched> =
-            cut.switches()?.iter().filter_map(|switch| Some(Switched::new(switch, of(switch.release)?))).collect();
+        let switches: Vec<Switched> = cut.switches()?.iter().filter_map(|switch| Some(Switched::new(switch, of(switch.release)?))).collect();
         Ok(Releases { serving: switches.last().map(|switch| switch.release), switches })
     }
 }
@@ -58,9 +57,17 @@ impl ask::Question for Question {
 impl Report for Releases {
     fn text(&self, paint: Paint) -> String {
         if self.switches.is_empty() {
-            return "no release was promoted yet: the newest definitions serve once their views are filled · `lockstep release promote` begins\n".to_owned();
+            return "no release was promoted yet: the newest definitions serve once their views are filled · `lockstep release promote` begins\n"
+                .to_owned();
         }
-        let mut table = Table::new(&[("epoch", Align::Right), ("at", Align::Left), ("release", Align::Right), ("definitions", Align::Right), ("", Align::Left), ("", Align::Left)]);
+        let mut table = Table::new(&[
+            ("epoch", Align::Right),
+            ("at", Align::Left),
+            ("release", Align::Right),
+            ("definitions", Align::Right),
+            ("", Align::Left),
+            ("", Align::Left),
+        ]);
         for (number, switch) in self.switches.iter().enumerate() {
             let what = match (number + 1 == self.switches.len(), switch.kind.as_str()) {
                 (true, _) => Cell::painted("serves", |paint, text| paint.green(text)),

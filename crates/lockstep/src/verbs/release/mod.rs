@@ -129,7 +129,9 @@ fn release_numbered(cut: &dyn CutRead, number: u32) -> Result<Release> {
     let all = cut.releases()?;
     let known: Vec<String> = all.iter().map(|release| release.release.to_string()).collect();
     let known = if known.is_empty() { "none was promoted yet".to_owned() } else { format!("there are: {}", known.join(", ")) };
-    all.into_iter().find(|release| release.release == number).ok_or_else(|| Error::not_found(format!("the store has no release {number} · {known}")).into())
+    all.into_iter()
+        .find(|release| release.release == number)
+        .ok_or_else(|| Error::not_found(format!("the store has no release {number} · {known}")).into())
 }
 
 /// The generations of a release, as far as they were not dropped.

@@ -179,7 +179,8 @@ impl Candidate {
         let same = |info: &GenerationInfo| release.new.generations.contains(&info.generation);
         if release.new.definitions == self.definitions && self.generations.iter().all(same) {
             let number = release.release;
-            let message = format!("definitions number {} serve already, as release {number} · apply others first, or name those to promote", self.definitions);
+            let message =
+                format!("definitions number {} serve already, as release {number} · apply others first, or name those to promote", self.definitions);
             return Err(Error::invalid(message).into());
         }
         Ok(())

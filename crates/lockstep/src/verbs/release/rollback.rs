@@ -109,13 +109,8 @@ pub fn roll_back(owned: &Owned, question: &Question) -> Result<RolledBack> {
     }
     drop(cut);
     owned.prepare(release.new.definitions)?;
-    let new = NewSwitch {
-        kind: SwitchKind::RollBack,
-        forced: behind > limit,
-        by: by.clone(),
-        reason: reason.clone(),
-        automatic: automatic_of.is_some(),
-    };
+    let new =
+        NewSwitch { kind: SwitchKind::RollBack, forced: behind > limit, by: by.clone(), reason: reason.clone(), automatic: automatic_of.is_some() };
     let switch = owned.store.roll_back(switch.epoch, to, new)?;
     owned.switched();
     Ok(RolledBack(Switched::new(&switch, &release)))

@@ -102,7 +102,12 @@ impl ask::Question for Question {
             fingerprint: definitions.map(|definitions| definitions.applied.fingerprint.to_string()).unwrap_or_default(),
             views: generations_of(&*cut, &release)?.into_iter().map(view).collect(),
             validation: release.new.validation.clone().map(serde_json::from_value).transpose()?,
-            switches: cut.switches()?.iter().filter(|switch| switch.release == release.release).map(|switch| Switched::new(switch, &release)).collect(),
+            switches: cut
+                .switches()?
+                .iter()
+                .filter(|switch| switch.release == release.release)
+                .map(|switch| Switched::new(switch, &release))
+                .collect(),
         })
     }
 }
@@ -111,7 +116,11 @@ impl Report for Shown {
     fn text(&self, paint: Paint) -> String {
         let Shown { release, made_at, serves, definitions, fingerprint, views, validation, switches } = self;
         let serves = if *serves { paint.green(", serves") } else { String::new() };
-        let mut text = format!("{} {release}{serves}: definitions number {definitions}, {}, made {made_at}\n", paint.bold("release"), &fingerprint[..fingerprint.len().min(12)]);
+        let mut text = format!(
+            "{} {release}{serves}: definitions number {definitions}, {}, made {made_at}\n",
+            paint.bold("release"),
+            &fingerprint[..fingerprint.len().min(12)]
+        );
         for ReleasedView { view, version, generation, .. } in views {
             let _ = writeln!(text, "  {view} version {version}, generation {generation}");
         }
