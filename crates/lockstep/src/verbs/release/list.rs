@@ -62,11 +62,11 @@ impl Report for Releases {
         }
         let mut table = Table::new(&[
             ("epoch", Align::Right),
-            ("at", Align::Left),
             ("release", Align::Right),
             ("definitions", Align::Right),
             ("", Align::Left),
-            ("", Align::Left),
+            ("why", Align::Left),
+            ("since", Align::Left),
         ]);
         for (number, switch) in self.switches.iter().enumerate() {
             let what = match (number + 1 == self.switches.len(), switch.kind.as_str()) {
@@ -76,11 +76,11 @@ impl Report for Releases {
             };
             table.row([
                 switch.epoch.to_string().into(),
-                switch.at.as_str().into(),
                 switch.release.to_string().into(),
                 switch.definitions.to_string().into(),
                 what,
                 switch.why().into(),
+                switch.at.as_str().into(),
             ]);
         }
         table.render(paint)
