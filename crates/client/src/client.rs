@@ -223,6 +223,13 @@ impl Request {
         self
     }
 
+    /// From the snapshot of this name, at its moment or an earlier one.
+    #[must_use]
+    pub fn snapshot(mut self, name: impl Into<String>) -> Request {
+        self.request.snapshot = name.into();
+        self
+    }
+
     /// How long the answer may take; the server drops it unread after that.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Request {

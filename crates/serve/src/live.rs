@@ -1,13 +1,14 @@
 //! What a server answers from: the definitions that serve, and the newest state of the store.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use lockstep_model::position::watermark;
 use lockstep_model::{Clock, Error, EventTime, Generation, PartitionId, Position};
-use lockstep_store::{CutRead, Definitions, Figures, NewRelease, NotInMemory, OnlineStore, SharedCut, SharedRead, Store};
+use lockstep_store::{CutRead, Definitions, Figures, NewRelease, NotInMemory, OnlineStore, SharedCut, SharedRead, Snapshot, Store, StoreOptions};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, SourceFile};
 use lockstep_transform::next_event::NextEvent;
@@ -15,6 +16,9 @@ use lockstep_transform::next_event::NextEvent;
 use crate::desk::Wanted;
 use crate::{Lags, Served};
 
+/// Snapshots that are kept open, and the memory of each for what is read of it.
+const SNAPSHOTS_MAX: usize = 4;
+const SNAPSHOT_CACHE_BYTES: usize = 64 << 20;
 /// Sets of definitions that are kept compiled beside those that serve.
 const COMPILED_MAX: usize = 4;
 
@@ -48,6 +52,8 @@ pub struct Live {
     layer: Box<Layer>,
     /// Those asked for last come first.
     compiled: Mutex<Vec<Arc<Compiled>>>,
+    /// Snapshots that were asked for, those asked for last first.
+    snapshots: Mutex<Vec<Arc<State>>>,
 }
 
 /// A set of definitions that was applied, compiled.
@@ -87,9 +93,39 @@ pub struct State {
     pub version: u64,
     /// The release that it is; `None` where none was promoted, and for definitions that were pinned.
     pub release: Option<ReleaseAt>,
+    /// The snapshot that it is; `None` for what is live.
+    pub snapshot: Option<PinnedAt>,
     wanted: Arc<HashMap<String, Arc<Wanted>>>,
     sequence: u64,
     standings: OnceLock<Arc<Vec<Standing>>>,
+}
+
+/// A snapshot that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinnedAt {
+    /// Its name.
+    pub name: String,
+    /// The moment up to which it answers.
+    pub moment: EventTime,
+    /// Which directory it is: another snapshot may come to have the name.
+    made: (u64, Option<std::time::SystemTime>),
+}
+
+impl PinnedAt {
+    /// Refuses moments that come after it.
+    ///
+    /// # Errors
+    /// OutOfRange.
+    pub fn check(&self, moments: &[i64]) -> Result<(), Error> {
+        let PinnedAt { name, moment, .. } = self;
+        match moments.iter().max() {
+            Some(&latest) if latest > moment.0 => Err(Error::out_of_range(format!(
+                "snapshot `{name}` can be read up to {moment}, and {} is after that · ask for an earlier moment, or for what is live",
+                EventTime(latest)
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// How far one generation has come.
@@ -136,7 +172,8 @@ impl Live {
         let state = State::new(&store, &layer, &serving, Reach::Disk)?;
         let (serving, state) = (ArcSwap::from_pointee(serving), ArcSwap::from_pointee(state));
         let (refreshing, refreshing_since) = (Mutex::default(), AtomicI64::new(0));
-        Ok(Live { store, clock, lags, next, serving, state, refreshing, refreshing_since, layer, compiled })
+        let snapshots = Mutex::default();
+        Ok(Live { store, clock, lags, next, serving, state, refreshing, refreshing_since, layer, compiled, snapshots })
     }
 
     /// The clock that says what time it is.
@@ -261,6 +298,35 @@ impl Live {
         Ok(Arc::new(State::new(&self.store, &self.layer, &pinned, Reach::Disk)?))
     }
 
+    /// A snapshot of the store, read by its own definitions. It is opened where it was not lately, which reads every byte of it once.
+    ///
+    /// # Errors
+    /// NotFound where there is none of the name; Data where it is damaged; Invalid where this release has something against its definitions.
+    pub fn snapshot(&self, name: &str) -> Result<Arc<State>, Error> {
+        let open = || self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = self.store.snapshots().find(name)?;
+        let made = std::fs::metadata(&dir).map(|dir| (dir.ino(), dir.modified().ok())).unwrap_or_default();
+        let is_it = |state: &&Arc<State>| state.snapshot.as_ref().is_some_and(|snapshot| snapshot.name == name && snapshot.made == made);
+        if let Some(known) = open().iter().find(is_it) {
+            return Ok(Arc::clone(known));
+        }
+        let snapshot = Arc::new(Snapshot::open(dir, &StoreOptions { block_cache_bytes: SNAPSHOT_CACHE_BYTES, ..StoreOptions::new("serve") })?);
+        let manifest = snapshot.manifest();
+        let number = manifest.definitions.as_ref().map_or(0, |definitions| definitions.version);
+        let all = snapshot.cut().definitions_history()?;
+        let found = all.iter().find(|definitions| definitions.version == number);
+        let without = || Error::data(format!("snapshot `{name}` is of definitions number {number}, which it does not have"));
+        let compiled = compiled_set(&self.compiled, found.ok_or_else(without)?, &self.next)?;
+        let generations = Some(manifest.generations.iter().map(|known| known.generation).collect());
+        let at = PinnedAt { name: name.to_owned(), moment: manifest.moment, made };
+        let serving = Serving { compiled, release: None, generations };
+        let state = Arc::new(State::of_snapshot(&snapshot, at, &serving)?);
+        let mut open = open();
+        open.truncate(SNAPSHOTS_MAX - 1);
+        open.insert(0, Arc::clone(&state));
+        Ok(state)
+    }
+
     fn definitions_numbered(&self, version: u64) -> Result<Arc<Compiled>, Error> {
         let all = OnlineStore::cut(&*self.store).definitions_history()?;
         let found = all.iter().find(|definitions| definitions.version == version);
@@ -343,7 +409,17 @@ impl State {
         let served = serving.served(reach.of(&*cut))?;
         let Serving { compiled, release, .. } = serving;
         let wanted = Arc::clone(&compiled.wanted);
-        Ok(State { cut, served, version: compiled.version, release: *release, wanted, sequence, standings: OnceLock::new() })
+        let (version, release, standings) = (compiled.version, *release, OnceLock::new());
+        Ok(State { cut, served, version, release, snapshot: None, wanted, sequence, standings })
+    }
+
+    fn of_snapshot(snapshot: &Arc<Snapshot>, at: PinnedAt, serving: &Serving) -> Result<State, Error> {
+        let cut: Box<dyn SharedRead> = Box::new(SharedCut::of_snapshot(snapshot));
+        let served = serving.served(cut.whole())?;
+        let Serving { compiled, release, .. } = serving;
+        let wanted = Arc::clone(&compiled.wanted);
+        let (version, release, standings) = (compiled.version, *release, OnceLock::new());
+        Ok(State { cut, served, version, release, snapshot: Some(at), wanted, sequence: 0, standings })
     }
 
     /// What is read.

@@ -115,7 +115,7 @@ impl OnlineStore for Store {
         let now = self.options.clock.now();
         let promoted = self.update(Durability::Forced, |book, batch| {
             let promoted = release::promote(book, batch, expected, release, switch, now)?;
-            format::raise(&self.dir)?;
+            format::raise(self.dir())?;
             Ok(promoted)
         })?;
         self.crash().hit(CrashPoint::PromoteAfter);
@@ -135,12 +135,12 @@ impl Store {
     /// Removes files that hold nothing but a dropped generation. This looks at no snapshot: while a cut from before the drop is
     /// alive, the space is left to compaction.
     fn delete_files(&self, generation: Generation) -> Result<(), Error> {
-        if self.expiry.has_older_pins() {
+        if self.database.expiry.has_older_pins() {
             return Ok(());
         }
         let (from, to) = generation_range(generation);
-        self.families().of_generations().into_iter().try_for_each(|family| {
-            self.db.delete_file_in_range_cf(family, &from, &to).map_err(|error| self.explain("remove the files of a dropped generation", error))
+        self.database.families().of_generations().into_iter().try_for_each(|family| {
+            self.database.db.delete_file_in_range_cf(family, &from, &to).map_err(|error| self.database.explain("remove the files of a dropped generation", error))
         })
     }
 }

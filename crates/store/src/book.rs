@@ -22,6 +22,8 @@ pub(crate) struct Book {
     pub(crate) releases: Arc<Releases>,
     /// The queues of the outbox.
     pub(crate) queues: BTreeMap<String, Queue>,
+    /// The number of the last snapshot that was named by one, 0 before the first.
+    pub(crate) snapshots: u32,
     /// What compaction may remove once this book is on the disk.
     pub(crate) rules: Arc<Rules>,
     /// When commits were last forced to the disk by this process.

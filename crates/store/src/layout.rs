@@ -55,6 +55,8 @@ pub(crate) enum Tag {
     Reached = b'r',
     /// A release, by number.
     Release = b'R',
+    /// The number of the last snapshot that was named by one.
+    Snapshot = b'S',
     /// A switch of the release that serves, by epoch.
     Switch = b's',
 }

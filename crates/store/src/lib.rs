@@ -37,6 +37,7 @@ mod bulk;
 mod commit;
 mod crash;
 mod cut;
+mod database;
 mod definitions;
 mod expiry;
 mod explain;
@@ -53,6 +54,7 @@ mod record;
 mod release;
 #[allow(unsafe_code, reason = "written by a macro of self_cell, whose soundness is its purpose")]
 mod shared;
+mod snapshot;
 mod store;
 mod tuning;
 
@@ -71,4 +73,7 @@ pub use options::{StoreOptions, SyncPolicy};
 pub use owner::{Owner, Taken, read_owner};
 pub use release::{NewRelease, NewSwitch, Release, Switch, SwitchKind};
 pub use shared::{NotInMemory, SharedCut, SharedRead};
+pub use snapshot::{
+    DefinitionsMark, Described, Listed, Manifest, NewSnapshot, PositionAt, SNAPSHOT_FORMAT, Snapshot, SnapshotFile, SnapshotGeneration, Snapshots,
+};
 pub use store::{Claim, Store};

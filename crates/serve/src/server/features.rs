@@ -179,6 +179,7 @@ fn head(request: &GetFeaturesRequest, streamed: bool) -> Result<Head<'_>, Failur
         features: &request.features,
         definitions: request.definitions,
         min_epoch: request.min_epoch,
+        snapshot: &request.snapshot,
         as_of: &request.as_of_micros,
         time,
         streamed,

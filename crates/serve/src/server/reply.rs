@@ -62,6 +62,9 @@ fn head(
     if let Some(at) = asked.state.release {
         (response.release, response.epoch) = (at.release, at.epoch);
     }
+    if let Some(snapshot) = &asked.state.snapshot {
+        response.snapshot.clone_from(&snapshot.name);
+    }
     if full {
         // Where logs stand now says nothing of what was read earlier.
         response.positions = reach.map(|reach| positions(&asked.state, reach, reads)).transpose()?.unwrap_or_default();

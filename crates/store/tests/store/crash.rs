@@ -1,13 +1,14 @@
 //! Crashes: a child process does the work and aborts at a planned point; what it leaves must be a state that once was.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use lockstep_model::{ErrorKind, Generation};
 use lockstep_store::{Commit, CrashPlan, CutRead, OnlineStore, Store, StoreOptions, SwitchKind};
 
+use crate::{bulk, releases, snapshots};
 use crate::support::{self, all_state, numbered, numbered_up_to};
-use crate::{bulk, releases};
 
 const GENERATION: Generation = Generation(1);
 
@@ -36,11 +37,22 @@ fn child() {
         "commits" => commits(&store),
         "bulk" => drop(bulk::load_missing(&store, GENERATION)),
         "publish" => store.publish(vec![numbered(GENERATION, store.epoch(), 1)]).unwrap(),
-        "promote" => drop(releases::promote(&store, 2)),
+        "promote" => {
+            releases::promote(&store, 2);
+        }
         "rollback" => {
             releases::promote(&store, 2);
             releases::promote(&store, 3);
             store.roll_back(2, 1, releases::by_hand(SwitchKind::RollBack)).unwrap();
+        }
+        "snapshot" => {
+            commits(&store);
+            store.snapshot(snapshots::named("s"), snapshots::all).unwrap();
+        }
+        "unsnapshot" => {
+            commits(&store);
+            store.snapshot(snapshots::named("s"), snapshots::all).unwrap();
+            store.drop_snapshot("s", false).unwrap();
         }
         "checkpoint" => {
             commits(&store);
@@ -152,6 +164,37 @@ fn a_checkpoint_appears_whole_or_not_at_all() {
         }
         assert_eq!(numbered_up_to(&support::open(&copy).cut(), GENERATION), 10, "{plan}");
         assert_eq!(numbered_up_to(&support::open(&live).cut(), GENERATION), 10, "{plan}");
+    }
+}
+
+#[test]
+fn a_snapshot_is_whole_or_not_there() {
+    let plans = [
+        ("snapshot", "snapshot.before", false),
+        ("snapshot", "snapshot.linked", false),
+        ("snapshot", "snapshot.written", false),
+        ("snapshot", "snapshot.after", true),
+        ("unsnapshot", "unsnapshot.before", true),
+        ("unsnapshot", "unsnapshot.renamed", false),
+        ("unsnapshot", "unsnapshot.inside", false),
+        ("unsnapshot", "unsnapshot.after", false),
+    ];
+    for (scenario, plan, there) in plans {
+        let dir = tempfile::tempdir().unwrap();
+        crash(dir.path(), scenario, plan);
+        let store = support::open(dir.path());
+        let expected: &[&str] = if there { &["s"] } else { &[] };
+        assert_eq!(snapshots::shelf(dir.path()), expected, "{plan}: nothing else is left");
+        assert_eq!(numbered_up_to(&store.cut(), GENERATION), 10, "{plan}");
+        if there {
+            assert_eq!(numbered_up_to(&snapshots::open(dir.path(), "s").unwrap().cut(), GENERATION), 10, "{plan}");
+            store.drop_snapshot("s", false).unwrap();
+        }
+        let room = snapshots::room(dir.path(), &mut BTreeMap::new());
+        store.snapshot(snapshots::named("s"), snapshots::all).unwrap();
+        store.drop_snapshot("s", false).unwrap();
+        let grown = snapshots::room(dir.path(), &mut BTreeMap::new()).saturating_sub(room);
+        assert!(grown < 8192, "{plan}: {grown} bytes more");
     }
 }
 

@@ -10,5 +10,6 @@ mod model;
 mod opening;
 mod outbox;
 mod releases;
+mod snapshots;
 mod speed;
 mod support;

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use clap::Args;
-use lockstep_model::{Error, EventTime};
+use lockstep_model::{Error, EventTime, Generation};
 use lockstep_serve::admin::Progress;
-use lockstep_store::{CutRead, GenerationInfo, NewRelease, NewSwitch, OnlineStore, Release, Switch, SwitchKind};
+use lockstep_store::{CutRead, Described, GenerationInfo, NewRelease, NewSnapshot, NewSwitch, OnlineStore, Release, Snapshot, Switch, SwitchKind};
 use lockstep_transform::catalog::Catalog;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -133,11 +133,15 @@ impl ask::Question for Question {
     type Answer = Promoted;
 
     fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Promoted> {
-        let cut = OnlineStore::cut(&*owned.store);
-        let candidate = Candidate::find(owned, &*cut, self.definitions)?;
+        let candidate = Candidate::find(owned, &*OnlineStore::cut(&*owned.store), self.definitions)?;
         candidate.refuse_serving()?;
-        let validation = candidate.validate(owned, &*cut, progress)?;
-        drop(cut);
+        let new = NewSnapshot { by: self.by.clone(), reason: Some(format!("to validate definitions number {}", candidate.definitions)), ..NewSnapshot::default() };
+        progress("making a snapshot of the candidate")?;
+        let manifest = owned.store.snapshot(new, |cut| candidate.described(cut))?;
+        // Made a moment ago: its bytes were read for their hashes.
+        let snapshot = Snapshot::open_trusting(owned.store.snapshots().find(&manifest.name)?, &owned.project.config.store_options("release promote"))?;
+        let validation = candidate.validate(owned, &snapshot.cut(), progress)?;
+        drop(snapshot);
         if !validation.passed && !self.force {
             return Ok(Promoted { switched: None, validation });
         }
@@ -148,7 +152,7 @@ impl ask::Question for Question {
         let release = NewRelease {
             definitions: candidate.definitions,
             generations: candidate.generations.iter().map(|info| info.generation).collect(),
-            snapshot: None,
+            snapshot: Some(manifest.name),
             validation: Some(serde_json::to_value(&validation)?),
         };
         let (release, switch) = owned.store.promote(expected, release, new)?;
@@ -191,6 +195,17 @@ impl Candidate {
         let serving = self.serving.as_ref().map(|serving| Side { catalog: &serving.catalog, generations: &serving.generations });
         let moment = self.moment(cut)?;
         validate(cut, side, serving, (moment, &owned.project.config.releases.validate), &|text| Ok(progress(text)?))
+    }
+
+    /// What a snapshot of it is of.
+    fn described(&self, cut: &dyn CutRead) -> Result<Described> {
+        let end = |info: &GenerationInfo| -> Result<(Generation, Option<EventTime>)> {
+            let view = self.catalog.views.get(&info.view);
+            let watermark = view.map(|view| watermark_of(cut, &self.catalog, view, info.generation)).transpose()?.flatten();
+            Ok((info.generation, watermark.map(EventTime)))
+        };
+        let generations = self.generations.iter().map(end).collect::<Result<_>>()?;
+        Ok(Described { moment: self.moment(cut)?, definitions: self.definitions, generations })
     }
 
     /// The moment at which both sides are read: the least watermark of their views, at which nothing is to come that is not late. Of views that no log was read for, the

@@ -29,6 +29,9 @@ pub struct FeaturesResponse {
     /// How often the pointer to what serves had been moved; absent as above.
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<u64>,
+    /// The snapshot that answered, where one was asked for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    snapshot: String,
     /// In the order asked for, or declared.
     features: Vec<Feature>,
     /// What was read, in each role.
@@ -270,6 +273,7 @@ impl From<proto::GetFeaturesResponse> for FeaturesResponse {
             definitions: response.definitions,
             release: Some(response.release).filter(|release| *release > 0),
             epoch: Some(response.epoch).filter(|epoch| *epoch > 0),
+            snapshot: response.snapshot,
             features: response.features.into_iter().map(Feature::from).collect(),
             reads: response.reads.into_iter().map(Read::from).collect(),
             positions: response.positions.into_iter().map(Positions::from).collect(),

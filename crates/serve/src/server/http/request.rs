@@ -40,6 +40,9 @@ pub struct FeaturesRequest {
     pub definitions: Option<u64>,
     /// Answer only where the pointer to what serves has been moved at least so often.
     pub min_epoch: Option<u64>,
+    /// Answer from the snapshot of this name, at its moment or an earlier one.
+    #[serde(default)]
+    pub snapshot: String,
 }
 
 /// Moments.
@@ -100,9 +103,10 @@ impl FeaturesRequest {
                 "metadata" => request.metadata = named("_metadata", value, "full, statuses or none")?,
                 "request_id" => request.request_id = Some(value),
                 "definitions" => request.definitions = Some(number("_definitions", &value)?),
+                "snapshot" => request.snapshot = value,
                 "min_epoch" => request.min_epoch = Some(number("_min_epoch", &value)?),
                 _ => {
-                    let known = "_as_of, _features, _time, _metadata, _request_id, _definitions, _min_epoch";
+                    let known = "_as_of, _features, _time, _metadata, _request_id, _definitions, _min_epoch, _snapshot";
                     return Err(Error::invalid(format!("no setting `{key}` · settings: {known} · everything else is a column")));
                 }
             }
@@ -113,8 +117,8 @@ impl FeaturesRequest {
 
     /// What it says beside its columns.
     pub fn head<'a>(&'a self, as_of: &'a [i64]) -> Head<'a> {
-        let FeaturesRequest { name, features, definitions, min_epoch, time, .. } = self;
-        Head { name, features, definitions: *definitions, min_epoch: *min_epoch, as_of, time: *time, streamed: false }
+        let FeaturesRequest { name, features, definitions, min_epoch, snapshot, time, .. } = self;
+        Head { name, features, definitions: *definitions, min_epoch: *min_epoch, snapshot, as_of, time: *time, streamed: false }
     }
 
     /// The request, found among the definitions; `as_of` are its moments.
