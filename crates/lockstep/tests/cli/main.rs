@@ -4,6 +4,7 @@
 
 mod audit;
 mod errors;
+mod formats;
 mod journey;
 mod json;
 mod ledgers;
