@@ -133,7 +133,7 @@ pub(super) fn rows_of(batch: &RecordBatch) -> impl Iterator<Item = Row<'_>> {
 /// Bytes of an entity key, an order key or arguments that there is room for at first.
 const BYTES_GUESSED: usize = 24;
 
-/// A batch that is being filled. There is room for all of it from the beginning, as far as the one before tells: builders that double copied a third of the bytes again.
+/// A batch that is being filled. There is room for all of it from the beginning, as far as the one before tells: builders that double copy what they have, and touch memory that was never used.
 #[derive(Debug)]
 struct EventBatch {
     entity: BinaryBuilder,
