@@ -8,12 +8,12 @@ use rocksdb::{ColumnFamily, DBRawIterator, ErrorKind, PrefixRange, ReadOptions, 
 use serde::de::DeserializeOwned;
 
 use crate::book::{Book, BulkProgress, Entry};
+use crate::database::{Database, Families};
 use crate::expiry::Pin;
 use crate::layout::{self, Tag};
 use crate::outbox::{QueueRecord, ReachedRecord};
 use crate::record::{self, PositionRecord};
 use crate::release::Releases;
-use crate::database::{Database, Families};
 use crate::{Counters, CutRead, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NotInMemory, Queue, Refusal, Release, Switch};
 
 /// The whole store at one moment: a snapshot across all families. While it lives, nothing that it can read goes by expiry; keep

@@ -54,7 +54,7 @@ const CASES: &[&[&str]] = &[
     &["release", "list"],
     &["release", "show"],
     &["release", "rollback"],
-    &["release", "promote", "--definitions", "9"],
+    &["release", "promote", "--set", "9"],
     &["release", "validate", "--json"],
     &["check"],
 ];

@@ -27,7 +27,7 @@ use crate::who::who;
 pub struct Arguments {
     /// This set of definitions instead of the newest, by its number
     #[arg(long, value_name = "NUMBER")]
-    pub definitions: Option<u64>,
+    pub set: Option<u64>,
     /// Promote it whatever validation finds
     #[arg(long)]
     pub force: bool,
@@ -46,7 +46,7 @@ pub struct Arguments {
 pub struct ValidateArguments {
     /// This set of definitions instead of the newest, by its number
     #[arg(long, value_name = "NUMBER")]
-    pub definitions: Option<u64>,
+    pub set: Option<u64>,
 }
 
 /// Promotes.
@@ -54,8 +54,8 @@ pub struct ValidateArguments {
 /// # Errors
 /// Unavailable where a view is not filled, or something else was promoted meanwhile; Invalid where the candidate serves already.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let Arguments { definitions, force, reason, by } = arguments;
-    let question = Question { definitions: *definitions, force: *force, reason: reason.clone(), by: who(by.as_deref()) };
+    let Arguments { set, force, reason, by } = arguments;
+    let question = Question { definitions: *set, force: *force, reason: reason.clone(), by: who(by.as_deref()) };
     let promoted = context.ask(&question)?;
     let outcome = Outcome::of(promoted.switched.is_some());
     context.out.show(&promoted)?;
@@ -67,7 +67,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 /// # Errors
 /// As [`run`].
 pub fn run_validate(context: &Context, arguments: &ValidateArguments) -> Result<Outcome> {
-    let validation = context.ask(&ValidateQuestion { definitions: arguments.definitions })?;
+    let validation = context.ask(&ValidateQuestion { definitions: arguments.set })?;
     let outcome = Outcome::of(validation.passed);
     context.out.show(&validation)?;
     Ok(outcome)
@@ -135,11 +135,16 @@ impl ask::Question for Question {
     fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Promoted> {
         let candidate = Candidate::find(owned, &*OnlineStore::cut(&*owned.store), self.definitions)?;
         candidate.refuse_serving()?;
-        let new = NewSnapshot { by: self.by.clone(), reason: Some(format!("to validate definitions number {}", candidate.definitions)), ..NewSnapshot::default() };
+        let new = NewSnapshot {
+            by: self.by.clone(),
+            reason: Some(format!("to validate definitions number {}", candidate.definitions)),
+            ..NewSnapshot::default()
+        };
         progress("making a snapshot of the candidate")?;
         let manifest = owned.store.snapshot(new, |cut| candidate.described(cut))?;
         // Made a moment ago: its bytes were read for their hashes.
-        let snapshot = Snapshot::open_trusting(owned.store.snapshots().find(&manifest.name)?, &owned.project.config.store_options("release promote"))?;
+        let snapshot =
+            Snapshot::open_trusting(owned.store.snapshots().find(&manifest.name)?, &owned.project.config.store_options("release promote"))?;
         let validation = candidate.validate(owned, &snapshot.cut(), progress)?;
         drop(snapshot);
         if !validation.passed && !self.force {
