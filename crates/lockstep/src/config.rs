@@ -42,6 +42,8 @@ pub struct Config {
     pub serve: ServeConfig,
     /// What is pushed, and kept in the store's directory.
     pub push: PushConfig,
+    /// Which snapshots are kept.
+    pub snapshots: SnapshotsConfig,
 }
 
 /// What is pushed.
@@ -52,6 +54,21 @@ pub struct PushConfig {
     /// left.
     #[schemars(with = "Option<String>")]
     pub retention: Option<Interval>,
+}
+
+/// Which snapshots are kept.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SnapshotsConfig {
+    /// How many of the last snapshots are kept; older ones go when one is made, but for those that were made with `--keep`, and those that the release that serves or the one before
+    /// was validated on.
+    pub keep_last: usize,
+}
+
+impl Default for SnapshotsConfig {
+    fn default() -> Self {
+        SnapshotsConfig { keep_last: 5 }
+    }
 }
 
 /// Bounds on memory.
@@ -80,6 +97,7 @@ impl Default for Config {
             kafka: KafkaConfig::default(),
             serve: ServeConfig::default(),
             push: PushConfig::default(),
+            snapshots: SnapshotsConfig::default(),
         }
     }
 }
