@@ -208,11 +208,13 @@ impl ask::Question for Question {
             let cut = OnlineStore::cut(&*owned.store);
             let served = Served::new(owned.catalog()?, &*cut)?;
             let at = self.at.ok_or_else(|| Error::invalid("a question without a moment · ask with the owner's release"))?;
-            return Reading { served: &served, cut: &*cut, pinned: None }.answer(self, at, progress);
+            return Reading { served: &served, cut: &*cut, pinned: None, definitions: None }.answer(self, at, progress);
         };
         let pinned = owned.pinned.get(&owned.store.snapshots(), snapshot)?;
         let (cut, at) = (pinned.cut(), self.at.unwrap_or(pinned.manifest().moment));
-        Reading { served: pinned.served(), cut: &cut, pinned: Some(&pinned) }.answer(self, at, progress)
+        let definitions = pinned.manifest().definitions.as_ref().map(|mark| mark.version);
+        let definitions = definitions.filter(|&version| version != owned.store.definitions_version());
+        Reading { served: pinned.served(), cut: &cut, pinned: Some(&pinned), definitions }.answer(self, at, progress)
     }
 }
 
@@ -221,12 +223,14 @@ struct Reading<'a> {
     served: &'a Served,
     cut: &'a dyn CutRead,
     pinned: Option<&'a Pinned>,
+    /// The number of its definitions, where they are not those that were applied last.
+    definitions: Option<u64>,
 }
 
 impl Reading<'_> {
     fn answer(&self, question: &Question, at: EventTime, progress: &Progress<'_>) -> Result<Answer> {
         let Question { name, given, time, keep, explain, .. } = question;
-        let Reading { served, cut, pinned } = self;
+        let Reading { served, cut, pinned, definitions } = self;
         let requests = given.requests(served.catalog(), name)?;
         let moments: Vec<i64> = requests.moments.iter().map(|moment| moment.unwrap_or(at.0)).collect();
         if let Some(pinned) = pinned {
@@ -241,8 +245,7 @@ impl Reading<'_> {
             answers.extend(got(name, moments, &lookup)?);
             if *keep {
                 let numbers = (first as u64..(first + count) as u64).collect();
-                let definitions = pinned.and_then(|pinned| pinned.manifest().definitions.as_ref()).map(|mark| mark.version);
-                kept.push(Kept::new(name, *cut, &lookup, numbers, moments.to_vec(), rows)?.by(definitions).file()?);
+                kept.push(Kept::new(name, *cut, &lookup, numbers, moments.to_vec(), rows)?.by(*definitions).file()?);
             }
         }
         Ok(Answer { answers, kept })

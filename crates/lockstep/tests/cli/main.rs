@@ -10,6 +10,7 @@ mod ledgers;
 mod next_event;
 mod plans;
 mod pushes;
+mod snapshots;
 mod support;
 mod tests;
 mod training;

@@ -51,6 +51,10 @@ const CASES: &[&[&str]] = &[
     &["applied-log", "--source", "payments"],
     &["drop", "card_activity@1"],
     &["drop", "card_activity@7"],
+    &["snapshot", "list"],
+    &["snapshot", "show", "nowhere"],
+    &["snapshot", "drop", "nowhere"],
+    &["get", "card_activity", "card=c1", "--snapshot", "nowhere"],
     &["check"],
 ];
 

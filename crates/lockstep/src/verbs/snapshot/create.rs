@@ -163,10 +163,9 @@ fn watermark(positions: &[(PartitionId, Position)]) -> Option<EventTime> {
 
 impl Report for SnapshotMade {
     fn text(&self, paint: Paint) -> String {
-        let Shown { name, moment, bytes: size, files, generations, .. } = &self.snapshot;
-        let views = counted(generations.len() as u64, "generation", "generations");
-        let files = counted(files.len() as u64, "file", "files");
-        let made = format!("{} {name}, {views} at {moment}, {} in {files}\n", paint.green("made:"), bytes(*size));
+        let Shown { name, moment, bytes: size, generations, .. } = &self.snapshot;
+        let generations = counted(generations.len() as u64, "generation", "generations");
+        let made = format!("{} {name}, {generations} at {moment}, {} on the disk\n", paint.green("made:"), bytes(*size));
         let gone = self.collected.iter().map(|name| format!("{} {name}, which nothing kept\n", paint.dim("dropped:")));
         made + &gone.collect::<String>()
     }

@@ -70,6 +70,6 @@ impl ask::Question for Question {
 
 impl Report for SnapshotDropped {
     fn text(&self, paint: Paint) -> String {
-        format!("{} {}, which gives back {}\n", paint.green("dropped:"), self.name, bytes(self.own_bytes))
+        format!("{} {}, which gives back {} on the disk\n", paint.green("dropped:"), self.name, bytes(self.own_bytes))
     }
 }

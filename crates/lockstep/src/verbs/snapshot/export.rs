@@ -383,7 +383,7 @@ impl Report for SnapshotExport {
         let SnapshotExport { snapshot, moment, views, digest, .. } = self;
         let mut text = format!("{} the values of {snapshot} at {moment}\n", paint.green("written:"));
         for ExportedView { view, version, rows, file, bytes: size, .. } in views {
-            text += &format!("  {view} version {version}: {} in {file}, {}\n", counted(*rows, "entity", "entities"), bytes(*size));
+            text += &format!("  {view} version {version}: {} in {file}, {} on the disk\n", counted(*rows, "entity", "entities"), bytes(*size));
         }
         text + &format!("  digest {}\n", &digest[..12])
     }

@@ -16,7 +16,7 @@ use crate::failure::Outcome;
 use crate::output::{Paint, Report};
 use crate::owned::Owned;
 use crate::table::{Align, Table};
-use crate::text::{bytes, counted, grouped};
+use crate::text::{bytes, grouped};
 
 /// Show what is in a snapshot
 ///
@@ -181,7 +181,7 @@ impl From<&SnapshotGeneration> for ShownGeneration {
 
 impl Report for Shown {
     fn text(&self, paint: Paint) -> String {
-        let Shown { name, created_at, moment, definitions, fingerprint, release, by, reason, keep, bytes: size, own_bytes, generations, files, .. } = self;
+        let Shown { name, created_at, moment, definitions, fingerprint, release, by, reason, keep, bytes: size, own_bytes, generations, .. } = self;
         let mut text = format!("{} {name}, answers up to {moment}\n", paint.bold("snapshot"));
         let by = by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
         let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -190,9 +190,11 @@ impl Report for Shown {
             let served = release.map(|release| format!(" · release {release} served")).unwrap_or_default();
             let _ = writeln!(text, "  definitions version {version}, {}{served}", &fingerprint[..12]);
         }
-        let own = own_bytes.map(|own| format!(", {} of it its own", bytes(own))).unwrap_or_default();
-        let kept = if *keep { " · kept until it is dropped" } else { "" };
-        let _ = writeln!(text, "  {}, {}{own}{kept}", counted(files.len() as u64, "file", "files"), bytes(*size));
+        let own = own_bytes.map(|own| format!("{} of its own and ", bytes(own))).unwrap_or_default();
+        let _ = writeln!(text, "  files, {own}{} shared on the disk", bytes(size.saturating_sub(own_bytes.unwrap_or_default())));
+        if *keep {
+            text += "  kept until it is dropped\n";
+        }
         generations.iter().for_each(|generation| text += &generation_text(generation, paint));
         text
     }
