@@ -38,3 +38,23 @@ fn nothing_to_make_a_snapshot_of() {
     place.say("snapshot list");
     place.check("snapshots_of_nothing");
 }
+
+/// The commands of the README's section do what it says.
+#[test]
+fn what_the_readme_tells_to_run() {
+    let place = Place::serving();
+    let readme = include_str!("../../../../README.md");
+    let section = readme.split("\n## ").find(|section| section.starts_with("Snapshots\n")).expect("a section on snapshots");
+    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    lockstep ")).collect();
+    assert_eq!(commands.len(), 5, "{commands:?}");
+    for command in commands {
+        if command.starts_with("snapshot diff") {
+            assert_eq!(place.run(&["snapshot", "create"]).status, 0);
+        }
+        let command = command.split('#').next().unwrap_or_default().trim();
+        // A text in quotes is one word.
+        let args = command.split('"').enumerate().flat_map(|(at, part)| if at % 2 == 1 { vec![part] } else { part.split_whitespace().collect() });
+        let said = place.run(&args.collect::<Vec<_>>());
+        assert_eq!((said.status, said.stderr.as_str()), (0, ""), "{command}: {}", said.stdout);
+    }
+}

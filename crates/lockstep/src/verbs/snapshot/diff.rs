@@ -5,6 +5,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use anyhow::Result;
+use arrow::array::Array;
+use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
 use lockstep_model::{Error, Generation, StateKey, key};
@@ -159,8 +161,10 @@ impl ask::Question for Question {
         if self.values {
             let (a, b) = (owned.pinned.get(&snapshots, &self.a)?, owned.pinned.get(&snapshots, &self.b)?);
             for view in a.served().catalog().views.keys() {
-                // One that is not published in both has nothing to compare.
-                if let (Ok(of_a), Ok(of_b)) = (Side::new(&a, view), Side::new(&b, view)) {
+                // One that is not published in both, or is about other entities, has nothing to compare: that is told as a version which only one has.
+                if let (Ok(of_a), Ok(of_b)) = (Side::new(&a, view), Side::new(&b, view))
+                    && of_a.key_types().eq(of_b.key_types())
+                {
                     differ.values.push(Comparing::new(of_a, of_b).compare(progress)?);
                 }
             }
@@ -234,6 +238,10 @@ impl<'a> Side<'a> {
     fn new(pinned: &'a Pinned, view: &str) -> Result<Side<'a>, Error> {
         let (view, generation) = find(pinned, view)?;
         Ok(Side { pinned, cut: pinned.cut(), view, generation })
+    }
+
+    fn key_types(&self) -> impl Iterator<Item = &DataType> {
+        self.view.entity.iter().map(|field| field.data_type())
     }
 
     fn look_up(&self, entities: &[Vec<u8>]) -> Result<Lookup> {
