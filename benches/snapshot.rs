@@ -8,9 +8,7 @@ use std::io::Read;
 use std::path::Path;
 
 use lockstep_model::{Error, EventTime, Fingerprint, Generation, StateKey, StateWrite};
-use lockstep_store::{
-    BulkJob, Commit, CutRead, Described, NewGeneration, NewSnapshot, OnlineStore, Snapshot, SnapshotFile, Store, StoreOptions,
-};
+use lockstep_store::{BulkJob, Commit, CutRead, Described, NewGeneration, NewSnapshot, OnlineStore, Snapshot, SnapshotFile, Store, StoreOptions};
 use support::{heading, long, open, process_seconds, row, wall_seconds};
 
 /// Bytes of a value, which nothing compresses.

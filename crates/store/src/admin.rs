@@ -9,8 +9,8 @@ use crate::book::{Book, Entry};
 use crate::layout::{self, Tag};
 use crate::store::Durability;
 use crate::{
-    Commit, CrashPoint, CutRead, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, NewRelease, NewSwitch, OnlineStore, Release, Store,
-    Switch, definitions, format, outbox, release,
+    Commit, CrashPoint, CutRead, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, NewRelease, NewSwitch, OnlineStore,
+    Release, Store, Switch, definitions, format, outbox, release,
 };
 
 impl OnlineStore for Store {
@@ -140,7 +140,10 @@ impl Store {
         }
         let (from, to) = generation_range(generation);
         self.database.families().of_generations().into_iter().try_for_each(|family| {
-            self.database.db.delete_file_in_range_cf(family, &from, &to).map_err(|error| self.database.explain("remove the files of a dropped generation", error))
+            self.database
+                .db
+                .delete_file_in_range_cf(family, &from, &to)
+                .map_err(|error| self.database.explain("remove the files of a dropped generation", error))
         })
     }
 }

@@ -8,12 +8,12 @@ use rocksdb::{ColumnFamily, DBRawIterator, ErrorKind, PrefixRange, ReadOptions, 
 use serde::de::DeserializeOwned;
 
 use crate::book::{Book, BulkProgress, Entry};
+use crate::database::{Database, Families};
 use crate::expiry::Pin;
 use crate::layout::{self, Tag};
 use crate::outbox::{QueueRecord, ReachedRecord};
 use crate::record::{self, PositionRecord};
 use crate::release::Releases;
-use crate::database::{Database, Families};
 use crate::{Counters, CutRead, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NotInMemory, Queue, Refusal, Release, Switch};
 
 /// The whole store at one moment: a snapshot across all families. While it lives, nothing that it can read goes by expiry; keep
@@ -180,7 +180,12 @@ impl<'a> Cut<'a> {
     }
 
     /// Visits entities with their heads, from the first or from behind `after`, for as long as `visit` says so.
-    fn walk_entities(&self, generation: Generation, after: Option<&[u8]>, mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, Error>) -> Result<(), Error> {
+    fn walk_entities(
+        &self,
+        generation: Generation,
+        after: Option<&[u8]>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
         let mut rows = self.iterate(self.families.state, &generation.0.to_be_bytes());
         if let Some(after) = after {
             let mut head = Vec::new();

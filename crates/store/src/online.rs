@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use lockstep_model::{Error, Fingerprint, Generation, PartitionId, Position, StateKey};
 
 use crate::{
-    Commit, Counters, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, NewRelease, NewSwitch, Queue, Refusal, Release,
-    Switch,
+    Commit, Counters, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, NewRelease, NewSwitch, Queue, Refusal,
+    Release, Switch,
 };
 
 /// A store of online state, with one writer and any number of readers. Everything comes and goes in batches.

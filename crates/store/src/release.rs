@@ -146,16 +146,14 @@ pub(crate) fn roll_back(book: &mut Book, batch: &mut Batch<'_>, expected: u64, t
         return Err(Error::invalid(format!("release {to} serves already · known: {} · name another", book.releases.known())));
     }
     for &generation in &release.new.generations {
-        book.entry(generation)
-            .map_err(|error| Error::new(error.kind(), format!("release {to} cannot serve again · {error}")).caused_by(error))?;
+        book.entry(generation).map_err(|error| Error::new(error.kind(), format!("release {to} cannot serve again · {error}")).caused_by(error))?;
     }
     switch_to(book, batch, to, switch, now)
 }
 
 fn switch_to(book: &mut Book, batch: &mut Batch<'_>, release: u32, new: NewSwitch, at: EventTime) -> Result<Switch, Error> {
     let releases = Arc::make_mut(&mut book.releases);
-    let switch =
-        Switch { epoch: releases.epoch().saturating_add(1), release, from: releases.switch.as_ref().map(|switch| switch.release), at, new };
+    let switch = Switch { epoch: releases.epoch().saturating_add(1), release, from: releases.switch.as_ref().map(|switch| switch.release), at, new };
     batch.put_record(layout::switch_key(switch.epoch), &switch)?;
     releases.switch = Some(switch.clone());
     Ok(switch)

@@ -88,7 +88,8 @@ fn outcomes(project: &Project, run: &dyn Fn(&[&str]) -> Ended) -> (Vec<Ended>, V
 fn with_and_without_an_owner_and_through_a_server() {
     let [alone, beside, served] = [(); 3].map(|()| {
         let project = Project::new();
-        fs::write(project.dir.join("cards.ndjson"), "{\"card\":\"c1\"}\n{\"card\":\"c2\",\"request_time\":\"2024-03-06\"}\n{\"card\":\"nobody\"}\n").unwrap();
+        fs::write(project.dir.join("cards.ndjson"), "{\"card\":\"c1\"}\n{\"card\":\"c2\",\"request_time\":\"2024-03-06\"}\n{\"card\":\"nobody\"}\n")
+            .unwrap();
         project
     });
     let of_alone = outcomes(&alone, &|args| alone.run(args));
@@ -203,7 +204,11 @@ fn agree(project: &Project, name: &str) -> RecordBatch {
         let of_export = |suffix: &str| -> ArrayRef { exported.column_by_name(&format!("{}{suffix}", field.name())).unwrap().clone() };
         assert_eq!(of_export("").to_data(), value.to_data(), "{name}: {}", field.name());
         let status = statuses.column_by_name(field.name()).unwrap();
-        assert_eq!(of_export("_status").as_string::<i32>().iter().collect::<Vec<_>>(), status.as_string::<i32>().iter().collect::<Vec<_>>(), "{name}");
+        assert_eq!(
+            of_export("_status").as_string::<i32>().iter().collect::<Vec<_>>(),
+            status.as_string::<i32>().iter().collect::<Vec<_>>(),
+            "{name}"
+        );
     }
     exported
 }

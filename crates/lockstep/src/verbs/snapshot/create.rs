@@ -114,9 +114,10 @@ impl Question {
             return Err(Error::unavailable("no view of the applied definitions is published · run `lockstep backfill` first").into());
         }
         let come_to = generations.iter().filter(|(generation, _)| current.contains(generation)).filter_map(|(_, watermark)| *watermark).min();
-        let moment = self.moment.or(come_to).ok_or_else(|| {
-            Error::invalid("no event was applied, so that there is no moment to answer for · say which with --moment and --force")
-        })?;
+        let moment = self
+            .moment
+            .or(come_to)
+            .ok_or_else(|| Error::invalid("no event was applied, so that there is no moment to answer for · say which with --moment and --force"))?;
         if !self.force {
             refuse_unanswered(cut, &current, moment, come_to)?;
         }

@@ -364,7 +364,8 @@ fn positions_text(positions: &[PositionDiffers], paint: Paint) -> String {
     if positions.is_empty() {
         return "every partition stands at the same place in both\n".to_owned();
     }
-    let mut table = Table::new(&[("view", Align::Left), ("source", Align::Left), ("partition", Align::Left), ("a", Align::Right), ("b", Align::Right)]);
+    let mut table =
+        Table::new(&[("view", Align::Left), ("source", Align::Left), ("partition", Align::Left), ("a", Align::Right), ("b", Align::Right)]);
     for PositionDiffers { view, version, source, partition, rows } in positions {
         let [a, b] = rows.map(|rows| rows.map(grouped).unwrap_or_default());
         table.row([format!("{view}@{version}").into(), source.as_str().into(), partition.as_str().into(), a.into(), b.into()]);
@@ -375,7 +376,13 @@ fn positions_text(positions: &[PositionDiffers], paint: Paint) -> String {
 fn values_text(view: &ViewValues, paint: Paint) -> String {
     let ViewValues { view, entities, only_a, only_b, differing, columns, features } = view;
     let entities = counted(*entities, "entity", "entities");
-    let mut text = format!("\n{}: of {entities}, {} differ · {} only in a, {} only in b\n", paint.bold(view), grouped(*differing), grouped(*only_a), grouped(*only_b));
+    let mut text = format!(
+        "\n{}: of {entities}, {} differ · {} only in a, {} only in b\n",
+        paint.bold(view),
+        grouped(*differing),
+        grouped(*only_a),
+        grouped(*only_b)
+    );
     for column in columns {
         let _ = writeln!(text, "  `{column}` is not in both, or of another type");
     }

@@ -249,9 +249,10 @@ pub fn find<'a>(pinned: &'a Pinned, view: &str) -> Result<(&'a Arc<Transformatio
 /// Entities with their values at the moment of a snapshot: columns of the key, features, statuses.
 fn values(pinned: &Pinned, cut: &dyn CutRead, view: &Transformation, entities: &[Vec<u8>]) -> Result<RecordBatch> {
     let (keys, lookup) = looked_up(pinned, cut, view, entities)?;
-    let statuses = lookup.statuses.iter().map(|statuses| -> ArrayRef {
-        Arc::new(statuses.iter().map(|status| Some(status.to_string())).collect::<StringArray>())
-    });
+    let statuses = lookup
+        .statuses
+        .iter()
+        .map(|statuses| -> ArrayRef { Arc::new(statuses.iter().map(|status| Some(status.to_string())).collect::<StringArray>()) });
     let columns = keys.columns().iter().cloned().chain(lookup.columns.iter().cloned()).chain(statuses).collect();
     Ok(RecordBatch::try_new(schema_of(view), columns)?)
 }

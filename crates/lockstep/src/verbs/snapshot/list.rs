@@ -110,7 +110,14 @@ impl Report for SnapshotList {
                 None => Cell::from(said),
             };
             let [moment, created_at] = [moment, created_at].map(|at| at.clone().unwrap_or_default());
-            table.row([name.as_str().into(), moment.into(), created_at.into(), size.map(bytes).unwrap_or_default().into(), bytes(*own_bytes).into(), said]);
+            table.row([
+                name.as_str().into(),
+                moment.into(),
+                created_at.into(),
+                size.map(bytes).unwrap_or_default().into(),
+                bytes(*own_bytes).into(),
+                said,
+            ]);
         }
         table.render(paint)
     }
