@@ -184,7 +184,7 @@ impl Report for Shown {
         let Shown { name, created_at, moment, definitions, fingerprint, release, by, reason, keep, bytes: size, own_bytes, generations, .. } = self;
         let mut text = format!("{} {name}, answers up to {moment}\n", paint.bold("snapshot"));
         let by = by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-        let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let why = reason.as_ref().map(|reason| format!(" · {reason}")).unwrap_or_default();
         let _ = writeln!(text, "  made {created_at}{by}{why}");
         if let (Some(version), Some(fingerprint)) = (definitions, fingerprint) {
             let served = release.map(|release| format!(" · release {release} served")).unwrap_or_default();
