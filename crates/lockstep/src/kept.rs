@@ -161,6 +161,13 @@ impl Kept {
         })
     }
 
+    /// The same answers, said to be by these definitions.
+    #[must_use]
+    pub fn by(mut self, definitions: Option<u64>) -> Kept {
+        Arc::make_mut(&mut self.from).definitions = definitions;
+        self
+    }
+
     /// Rows applied in all positions: grows as the state does.
     pub fn rows_applied(&self) -> u64 {
         self.from.views.iter().map(ViewAt::rows_applied).sum()

@@ -15,6 +15,7 @@ use lockstep_transform::catalog::Catalog;
 
 use crate::ask;
 use crate::failure::{self, Wrong};
+use crate::pinned::AllPinned;
 use crate::project::{Project, compile, sources_of_texts};
 
 /// A project whose store this process has open. Shared by the verb that it runs and by the questions of others.
@@ -28,6 +29,8 @@ pub struct Owned {
     compiled: Mutex<Vec<(u64, Arc<Catalog>)>>,
     /// What [`Self::change`] guards.
     fed: Mutex<BTreeSet<Generation>>,
+    /// The snapshots of the store that are open.
+    pub pinned: AllPinned,
     /// Where the partitions end that this process follows.
     ends: Mutex<BTreeMap<PartitionId, u64>>,
     /// Who serves from the store, where this process does.
@@ -153,8 +156,15 @@ impl Held {
     }
 
     fn new(project: Project, store: Store, verb: &str) -> Held {
-        let (compiled, fed, ends, live) = (Mutex::default(), Mutex::default(), Mutex::default(), OnceLock::new());
-        let owned = Arc::new(Owned { project, store: Arc::new(store), compiled, fed, ends, live });
+        let owned = Arc::new(Owned {
+            project,
+            store: Arc::new(store),
+            compiled: Mutex::default(),
+            fed: Mutex::default(),
+            pinned: AllPinned::default(),
+            ends: Mutex::default(),
+            live: OnceLock::new(),
+        });
         let asked = Arc::clone(&owned);
         let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
             ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))

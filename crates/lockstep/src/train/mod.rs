@@ -6,6 +6,8 @@ mod report;
 mod spine;
 
 pub use answer::{Answered, Asked, Own, differing};
-pub use output::{Directory, InputFile, Job, Manifest, ManifestColumn, ManifestPart, ViewUsed, digest, write_part};
+pub use output::{
+    Digesting, Directory, InputFile, Job, Manifest, ManifestColumn, ManifestPart, ViewUsed, digest, digest_of, sync_dir, write_part, write_whole,
+};
 pub use report::{PartReport, TrainingReport};
 pub use spine::{Spine, SpineOf, SpineRows};

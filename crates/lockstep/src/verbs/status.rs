@@ -1,8 +1,9 @@
 //! `status`: how far the store has come, and what it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::Result;
@@ -211,10 +212,22 @@ fn letters_waiting(cut: &dyn CutRead, catalog: &Catalog) -> Result<BTreeMap<Stri
 /// Where partitions end that are followed.
 type Ends = BTreeMap<PartitionId, u64>;
 
-/// Bytes of the files of a directory. A file that goes while they are counted is left out.
+/// Bytes of the files of a directory: of one that has several names, as snapshots have of the store's, once. A file that goes while they are counted is left out.
 fn size_of(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.metadata().map_or(0, |metadata| if metadata.is_dir() { size_of(&entry.path()) } else { metadata.len() })).sum()
+    let mut sizes = HashMap::new();
+    add_sizes(dir, &mut sizes);
+    sizes.into_values().sum()
+}
+
+/// Adds the sizes of files by device and inode.
+fn add_sizes(dir: &Path, sizes: &mut HashMap<(u64, u64), u64>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => add_sizes(&entry.path(), sizes),
+            Ok(metadata) => drop(sizes.insert((metadata.dev(), metadata.ino()), metadata.len())),
+            Err(_) => {}
+        }
+    }
 }
 
 fn version(catalog: &Catalog, cut: &dyn CutRead, info: &GenerationInfo, ends: &Ends) -> Result<VersionStatus> {

@@ -56,6 +56,10 @@ const CASES: &[&[&str]] = &[
     &["release", "rollback"],
     &["release", "promote", "--set", "9"],
     &["release", "validate", "--json"],
+    &["snapshot", "list"],
+    &["snapshot", "show", "nowhere"],
+    &["snapshot", "drop", "nowhere"],
+    &["get", "card_activity", "card=c1", "--snapshot", "nowhere"],
     &["check"],
 ];
 
