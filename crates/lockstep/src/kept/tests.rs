@@ -16,6 +16,7 @@ fn from(name: &str, rows: u64) -> Arc<ReadFrom> {
         definitions: Some(3),
         meaning: Some(Fingerprint([1; 32])),
         release: Some("0.1.0".to_owned()),
+        share: Some(0.25),
         recalled: false,
     })
 }
