@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::report::{PartReport, TrainingReport};
+use super::served::FromLog;
 
 /// The manifest's name.
 const MANIFEST: &str = "manifest.json";
@@ -56,6 +57,9 @@ pub struct Job {
     pub part_rows: u64,
     /// The release of lockstep.
     pub release: String,
+    /// What it was told, where it is made of what was served; then its spine are the files of the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_log: Option<FromLog>,
 }
 
 /// A view that a training set was read from.
@@ -65,8 +69,9 @@ pub struct ViewUsed {
     pub view: String,
     /// Fingerprint of what it means.
     pub meaning: String,
-    /// Fingerprint of how its state is encoded.
-    pub state: String,
+    /// Fingerprint of how its state is encoded, where it was computed from history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
 }
 
 /// A file that was read.
@@ -111,7 +116,7 @@ pub struct ManifestColumn {
     /// Its type in SQL.
     #[serde(rename = "type")]
     pub data_type: String,
-    /// `request`, `timestamp`, `carried`, `feature` or `status`.
+    /// `request`, `timestamp`, `carried`, `outcome`, `weight`, `feature` or `status`.
     pub role: String,
 }
 
@@ -126,6 +131,13 @@ pub struct ManifestPart {
     pub bytes: u64,
     /// SHA-256, in hexadecimal.
     pub sha256: String,
+}
+
+impl ManifestPart {
+    /// What a manifest says of a part.
+    pub fn of(part: &PartReport) -> ManifestPart {
+        ManifestPart { file: part.file.clone(), rows: part.rows, bytes: part.bytes, sha256: part.sha256.clone() }
+    }
 }
 
 /// A directory in the making.

@@ -208,7 +208,13 @@ impl ask::Question for Question {
             let cut = OnlineStore::cut(&*owned.store);
             let served = owned.answering(&*cut)?;
             let at = self.at.ok_or_else(|| Error::invalid("a question without a moment · ask with the owner's release"))?;
-            return Reading { served: &served, cut: &*cut, pinned: None, definitions: earlier(cut.serving()?.map(|(release, _)| release.new.definitions), owned) }.answer(self, at, progress);
+            return Reading {
+                served: &served,
+                cut: &*cut,
+                pinned: None,
+                definitions: earlier(cut.serving()?.map(|(release, _)| release.new.definitions), owned),
+            }
+            .answer(self, at, progress);
         };
         let pinned = owned.pinned.get(&owned.store.snapshots(), snapshot)?;
         let (cut, at) = (pinned.cut(), self.at.unwrap_or(pinned.manifest().moment));
