@@ -121,7 +121,7 @@ pub enum Verb {
     Ingest(verbs::ingest::Arguments),
     Serve(verbs::serve::Arguments),
     Get(verbs::get::Arguments),
-    Train(verbs::train::Arguments),
+    Train(Box<verbs::train::Arguments>),
     Diff(verbs::diff::Arguments),
     Sql(verbs::sql::Arguments),
     Verify(verbs::verify::Arguments),
