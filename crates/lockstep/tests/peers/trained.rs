@@ -75,13 +75,13 @@ fn why_not(project: &Project, asking: &Asking, is_logged: bool) -> Option<&'stat
         return Some("a column is called as the moment is");
     }
     let service = format!("CREATE FEATURE SERVICE {} ", asking.service);
-    let definitions = fs::read_dir(project.dir.join("feature_defs")).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+    let mut definitions = fs::read_dir(project.dir.join("feature_defs")).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
     // `FROM REQUEST (…) AS source r`.
     let is_event = |text: String| {
         let service = text.split(&service).nth(1).unwrap_or_default().split(';').next().unwrap_or_default();
         service.split("FROM REQUEST (").nth(1).and_then(|request| request.split(" r\n").next()).is_some_and(|request| request.contains(") AS "))
     };
-    definitions.map(is_event).any(|is| is).then_some("a request is an event that is in no history")
+    definitions.any(is_event).then_some("a request is an event that is in no history")
 }
 
 fn train(project: &Project, asking: &Asking) -> RecordBatch {
