@@ -241,3 +241,55 @@ fn rows_of_other_definitions_are_refused_or_left_out() {
     let used: Vec<&Value> = served["definitions"].as_array().unwrap().iter().map(|of| &of["used"]).collect();
     assert_eq!(used, [&json!(false), &json!(true)]);
 }
+
+/// What a killed run leaves: its job, and parts with a report each.
+fn make_partial(project: &Project, set: &str) {
+    let dir = project.dir.join(set);
+    let text = fs::read_to_string(dir.join("manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&text).unwrap();
+    let job: Vec<&str> = text.lines().skip_while(|line| *line != "  \"job\": {").skip(1).take_while(|line| *line != "  },").collect();
+    let job: Vec<&str> = job.iter().map(|line| line.strip_prefix("  ").unwrap()).collect();
+    let report = &manifest["report"];
+    let mut part = manifest["parts"][0].clone();
+    for (name, value) in [("own_events", json!(0)), ("compared", json!(0)), ("features", report["features"].clone())] {
+        part[name] = value;
+    }
+    fs::remove_file(dir.join("manifest.json")).unwrap();
+    let partial = project.dir.join(format!("{set}.partial"));
+    fs::rename(dir, &partial).unwrap();
+    fs::write(partial.join("job.json"), format!("{{\n{}\n}}", job.join("\n"))).unwrap();
+    fs::write(partial.join("part-00000.json"), part.to_string()).unwrap();
+}
+
+#[test]
+fn a_killed_run_goes_on_behind_the_parts_that_are_there() {
+    let project = logging("share = 1");
+    serve_requests(&project);
+    fs::write(project.dir.join("outcomes.csv"), OUTCOMES).unwrap();
+    let args = ["--outcomes", "outcomes.csv", "--per-decision", "1", "--out", "set"];
+    let whole = train(&project, &args);
+    let digest = |set: &str| -> Value {
+        let text = fs::read_to_string(project.dir.join(set).join("manifest.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["digest"].clone()
+    };
+    let (before, changed) = (digest("set"), |dir: &str| fs::metadata(project.dir.join(dir).join("part-00000.parquet")).unwrap().modified().unwrap());
+    make_partial(&project, "set");
+    let written = changed("set.partial");
+    let again = train(&project, &args);
+    assert_eq!((digest("set"), &again["features"], &again["served"]), (before, &whole["features"], &whole["served"]));
+    assert_eq!(changed("set"), written, "the part that was there was not written again");
+    // What another job left is not gone on with.
+    make_partial(&project, "set");
+    train(&project, &["--outcomes", "outcomes.csv", "--out", "set"]);
+    assert!(changed("set") > written);
+    // And what people read of it.
+    let said = project.run(&[&["train", "fraud_v1", "--from-log", "--replace"], &args[..]].concat()).fine();
+    for line in [
+        "fraud_v1 · 12 rows in set, as they were served, from 24 rows of the log",
+        "  rows      24 logged · 12 more than a request may have · 12 here",
+        "1 superseded by a newer one of the same row · 1 known before the request, and not used · 1 of no row of the log",
+        "  weights   24.000 in all · 2.000 the largest",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
