@@ -89,7 +89,7 @@ fn fill(dir: &Path, values: usize) -> (Store, Generation) {
     keys.sort_unstable();
     for (part, keys) in keys.chunks(values.div_ceil(PARTS as usize)).enumerate() {
         let mut loading = loader.part(part as u32).expect("a part");
-        keys.iter().for_each(|key| loading.put_state(key, &value(1)).expect("loaded"));
+        (0..).zip(keys).for_each(|(number, key)| loading.put_state(key, &value(number, part as u64)).expect("loaded"));
         loading.finish().expect("loaded");
     }
     store.publish(vec![Commit::new(generation, store.epoch())]).expect("published");
@@ -100,11 +100,9 @@ fn keys(values: usize) -> Vec<StateKey> {
     (0..values as u64).map(|number| StateKey::head(&number.to_be_bytes())).collect()
 }
 
-fn value(seed: u64) -> Vec<u8> {
-    thread_local!(static RANDOM: std::cell::RefCell<fastrand::Rng> = std::cell::RefCell::new(fastrand::Rng::with_seed(7)));
+fn value(number: u64, seed: u64) -> Vec<u8> {
     let mut value = vec![0; VALUE];
-    RANDOM.with_borrow_mut(|random| random.fill(&mut value));
-    value[..8].copy_from_slice(&seed.to_be_bytes());
+    fastrand::Rng::with_seed((number << 8) | seed).fill(&mut value);
     value
 }
 
@@ -113,7 +111,8 @@ fn write(store: &Store, generation: Generation, values: usize, count: usize, see
     let numbers: Vec<u64> = (0..values as u64).step_by(values / count.max(1)).collect();
     for some in numbers.chunks(2048) {
         let mut commit = Commit::new(generation, store.epoch());
-        commit.state = some.iter().map(|number| StateWrite { key: StateKey::head(&number.to_be_bytes()), value: Some(value(seed)) }).collect();
+        commit.state =
+            some.iter().map(|number| StateWrite { key: StateKey::head(&number.to_be_bytes()), value: Some(value(*number, seed)) }).collect();
         store.commit(commit).expect("committed");
     }
 }

@@ -19,7 +19,7 @@ mod shelf;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use lockstep_model::{Error, EventTime, Generation};
 
@@ -126,7 +126,7 @@ impl Store {
         let snapshots = self.snapshots();
         let mut whole: Vec<Manifest> = snapshots.list()?.into_iter().filter_map(|listed| listed.manifest.ok()).collect();
         whole.truncate(whole.len().saturating_sub(keep_last));
-        let releases = std::sync::Arc::clone(&self.book().releases);
+        let releases = Arc::clone(&self.book().releases);
         whole.retain(|manifest| !manifest.keep && named_by(&releases, &manifest.name).is_none());
         whole.into_iter().map(|manifest| snapshots.remove(&manifest.name, self.crash()).map(|()| manifest.name)).collect()
     }

@@ -1,5 +1,7 @@
 //! `snapshot create`: makes one.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use clap::Args;
 use lockstep_model::position::come_to;
@@ -108,12 +110,12 @@ impl ask::Question for Question {
 
 impl Question {
     /// All that is published, read by these definitions.
-    fn describe(&self, cut: &dyn CutRead, definitions: u64, catalog: &std::sync::Arc<Catalog>) -> Result<Described> {
+    fn describe(&self, cut: &dyn CutRead, definitions: u64, catalog: &Arc<Catalog>) -> Result<Described> {
         let mut generations = Vec::new();
         for info in cut.generations()?.into_iter().filter(|info| info.published()) {
             generations.push((info.generation, come_to(&cut.positions(info.generation)?).map(EventTime)));
         }
-        let served = Served::new(std::sync::Arc::clone(catalog), cut)?;
+        let served = Served::new(Arc::clone(catalog), cut)?;
         let current: Vec<Generation> = catalog.views.keys().filter_map(|view| Some(served.generation(view)?.generation)).collect();
         if current.is_empty() {
             return Err(Error::unavailable("no view of the applied definitions is published · run `lockstep backfill` first").into());
