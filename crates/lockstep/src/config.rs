@@ -42,6 +42,22 @@ pub struct Config {
     pub serve: ServeConfig,
     /// What is pushed, and kept in the store's directory.
     pub push: PushConfig,
+    /// What becomes of versions that serve no more.
+    pub releases: ReleasesConfig,
+}
+
+/// What becomes of versions that serve no more.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReleasesConfig {
+    /// How long they are fed on, so that they can serve again at once, and not be dropped.
+    pub rollback_window: Interval,
+}
+
+impl Default for ReleasesConfig {
+    fn default() -> Self {
+        ReleasesConfig { rollback_window: Interval::from_micros(86_400_000_000).unwrap_or_default() }
+    }
 }
 
 /// What is pushed.
@@ -80,6 +96,7 @@ impl Default for Config {
             kafka: KafkaConfig::default(),
             serve: ServeConfig::default(),
             push: PushConfig::default(),
+            releases: ReleasesConfig::default(),
         }
     }
 }

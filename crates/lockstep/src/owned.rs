@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use anyhow::Result;
 use lockstep_ingest::pipeline::Target;
 use lockstep_model::{Clock, Generation, PartitionId, SystemClock};
 use lockstep_serve::admin::{Description, Progress, Server};
-use lockstep_store::{Claim, OnlineStore, Store, Taken};
+use lockstep_store::{Claim, Definitions, OnlineStore, Store, Taken};
 use lockstep_transform::catalog::Catalog;
 
 use crate::ask;
@@ -22,13 +22,21 @@ pub struct Owned {
     pub project: Project,
     /// Its store.
     pub store: Arc<Store>,
-    /// The applied definitions compiled last, and their version.
-    compiled: Mutex<Option<(u64, Arc<Catalog>)>>,
+    /// Sets of definitions that were compiled, by their numbers.
+    compiled: Mutex<BTreeMap<u64, Arc<Catalog>>>,
     /// What [`Self::change`] guards.
     fed: Mutex<BTreeSet<Generation>>,
-    /// Where the partitions end that this process follows.
-    ends: Mutex<BTreeMap<PartitionId, u64>>,
+    /// By set of definitions: where the partitions end that are followed for it.
+    ends: Mutex<BTreeMap<u64, Ends>>,
+    /// Held by who backfills.
+    backfilling: Mutex<()>,
 }
+
+/// Where partitions end that are followed, by what was heard last: the row behind the last.
+pub type Ends = BTreeMap<PartitionId, u64>;
+
+/// Sets of definitions that are kept compiled: those that are fed, and some that are asked about.
+const COMPILED_MAX: usize = 8;
 
 impl Owned {
     /// The definitions that were applied to the store last, compiled.
@@ -44,17 +52,26 @@ impl Owned {
     /// # Errors
     /// [`Wrong`] where this release has something against the definitions.
     pub fn applied(&self) -> Result<Option<Arc<Catalog>>> {
-        let Some(applied) = OnlineStore::cut(&*self.store).definitions()? else { return Ok(None) };
+        let applied = OnlineStore::cut(&*self.store).definitions()?;
+        applied.map(|applied| self.compiled(&applied)).transpose()
+    }
+
+    /// A set of definitions that was applied, compiled now or before.
+    ///
+    /// # Errors
+    /// [`Wrong`] where this release has something against it.
+    pub fn compiled(&self, applied: &Definitions) -> Result<Arc<Catalog>> {
         // Kept while it compiles, so that many questions at once compile once.
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((version, catalog)) = &*compiled
-            && *version == applied.version
-        {
-            return Ok(Some(Arc::clone(catalog)));
+        if let Some(catalog) = compiled.get(&applied.version) {
+            return Ok(Arc::clone(catalog));
         }
         let catalog = Arc::new(compile(&sources_of_texts(&applied.applied.texts)).map_err(Wrong)?);
-        *compiled = Some((applied.version, Arc::clone(&catalog)));
-        Ok(Some(catalog))
+        if compiled.len() >= COMPILED_MAX {
+            compiled.pop_first();
+        }
+        compiled.insert(applied.version, Arc::clone(&catalog));
+        Ok(catalog)
     }
 
     /// Keeps other changes of definitions and generations away until it is dropped, and says which generations this process feeds: they are not to be dropped.
@@ -62,9 +79,32 @@ impl Owned {
         self.fed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the partitions end that this process follows, by what it heard last: the row behind the last.
-    pub fn ends(&self) -> MutexGuard<'_, BTreeMap<PartitionId, u64>> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Where the partitions end that this process follows, whatever for.
+    pub fn ends(&self) -> Ends {
+        let mut all = Ends::new();
+        for (partition, end) in self.ends.lock().unwrap_or_else(PoisonError::into_inner).values().flatten() {
+            let known = all.entry(partition.clone()).or_default();
+            *known = (*end).max(*known);
+        }
+        all
+    }
+
+    /// Tells where the partitions end that are followed for a set of definitions; `None` where that is followed no more.
+    pub fn tell_ends(&self, set: u64, ends: Option<&Ends>) {
+        let mut all = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        match ends {
+            Some(ends) => all.entry(set).or_default().clone_from(ends),
+            None => drop(all.remove(&set)),
+        }
+    }
+
+    /// Keeps other backfills away until it is dropped; `None` where one is under way.
+    pub fn backfill_alone(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.backfilling.try_lock() {
+            Ok(alone) => Some(alone),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Chooses what this process feeds from now on.
@@ -76,6 +116,11 @@ impl Owned {
         let targets = choose()?;
         fed.extend(targets.iter().map(|target| target.generation.generation));
         Ok(targets)
+    }
+
+    /// That this process feeds generations no more.
+    pub fn leave(&self, generations: &[Generation]) {
+        self.change().retain(|generation| !generations.contains(generation));
     }
 }
 
@@ -100,8 +145,8 @@ impl Held {
     }
 
     fn new(project: Project, store: Store, verb: &str) -> Held {
-        let (compiled, fed, ends) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let owned = Arc::new(Owned { project, store: Arc::new(store), compiled, fed, ends });
+        let (compiled, fed, ends, backfilling) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        let owned = Arc::new(Owned { project, store: Arc::new(store), compiled, fed, ends, backfilling });
         let asked = Arc::clone(&owned);
         let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
             ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))

@@ -13,7 +13,7 @@ use lockstep_transform::definition::{self, SourceFile};
 use lockstep_transform::next_event::NextEvent;
 
 use crate::desk::Wanted;
-use crate::{Lags, Served};
+use crate::{Lags, Served, SourceLag, chosen};
 
 /// Sets of earlier definitions that are kept compiled.
 const PINNED_MAX: usize = 4;
@@ -96,7 +96,7 @@ impl std::fmt::Debug for State {
 }
 
 impl Live {
-    /// A store, read by the newest definitions all of whose views are published; by those applied last where there are none. `next` decides what a request comes to
+    /// A store, read by the newest definitions all of whose generations keep up with their logs (see [`chosen::chosen`]). `next` decides what a request comes to
     /// that is an event.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl Live {
     /// # Errors
     /// As [`Self::new`].
     pub fn under(layer: Box<Layer>, store: Arc<Store>, clock: Arc<dyn Clock>, lags: Arc<Lags>, next: Arc<dyn NextEvent>) -> Result<Live, Error> {
-        let serving = Arc::new(serving(&store, &next)?);
+        let serving = serving(&store, |definitions| compiled(definitions, &next).map(Arc::new))?;
         let state = State::new(&store, &layer, &serving, Reach::Disk)?;
         let (serving, state) = (ArcSwap::new(serving), ArcSwap::from_pointee(state));
         let (refreshing, pinned) = (Mutex::default(), Mutex::default());
@@ -139,6 +139,12 @@ impl Live {
     /// How the logs stand that are followed here.
     pub fn lags(&self) -> &Arc<Lags> {
         &self.lags
+    }
+
+    /// How the logs of a source stand, as the generation sees them that is furthest behind of those that serve; `None` where none of them is fed from it here.
+    pub fn source_lag(&self, state: &State, source: &str, now: EventTime) -> Option<Arc<SourceLag>> {
+        let generations = state.catalog().views.keys().filter_map(|view| state.served.generation(view));
+        generations.filter_map(|info| self.lags.source(info.generation, source)).max_by_key(|lag| lag.at(now.0))
     }
 
     /// The definitions that serve.
@@ -190,10 +196,10 @@ impl Live {
     /// As [`Self::new`].
     pub fn refresh(&self) -> Result<(), Error> {
         if self.store.definitions_version() != self.serving.load().version {
-            let next = serving(&self.store, &self.next)?;
+            let next = serving(&self.store, |definitions| self.known(definitions))?;
             if next.version != self.serving.load().version {
                 tracing::info!(definitions = next.version, "other definitions serve");
-                self.serving.store(Arc::new(next));
+                self.serving.store(next);
                 let _refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
                 self.state.store(Arc::new(State::new(&self.store, &self.layer, &self.serving.load(), Reach::Disk)?));
             }
@@ -210,18 +216,32 @@ impl Live {
         if state.version == version {
             return Ok(state);
         }
-        let known = self.pinned_sets().iter().find(|compiled| compiled.version == version).cloned();
-        let compiled = match known {
+        let compiled = match self.known_set(version) {
             Some(compiled) => compiled,
-            None => {
-                let compiled = Arc::new(self.compile(version)?);
-                let mut pinned = self.pinned_sets();
-                pinned.truncate(PINNED_MAX - 1);
-                pinned.insert(0, Arc::clone(&compiled));
-                compiled
-            }
+            None => self.keep(self.compile(version)?),
         };
         Ok(Arc::new(State::new(&self.store, &self.layer, &compiled, Reach::Disk)?))
+    }
+
+    /// A set of definitions, compiled now or before.
+    fn known(&self, definitions: &Definitions) -> Result<Arc<Compiled>, Error> {
+        match self.known_set(definitions.version) {
+            Some(known) => Ok(known),
+            None => compiled(definitions, &self.next).map(|compiled| self.keep(compiled)),
+        }
+    }
+
+    fn known_set(&self, version: u64) -> Option<Arc<Compiled>> {
+        let serving = self.serving.load_full();
+        if serving.version == version { Some(serving) } else { self.pinned_sets().iter().find(|known| known.version == version).cloned() }
+    }
+
+    fn keep(&self, compiled: Compiled) -> Arc<Compiled> {
+        let compiled = Arc::new(compiled);
+        let mut pinned = self.pinned_sets();
+        pinned.truncate(PINNED_MAX - 1);
+        pinned.insert(0, Arc::clone(&compiled));
+        compiled
     }
 
     fn compile(&self, version: u64) -> Result<Compiled, Error> {
@@ -238,18 +258,9 @@ impl Live {
 }
 
 /// The definitions to serve.
-fn serving(store: &Store, next: &Arc<dyn NextEvent>) -> Result<Compiled, Error> {
-    let cut = store.cut();
-    let history = cut.definitions_history()?;
-    let latest = history.last().ok_or_else(|| Error::not_found("no definitions were applied to this store · run `lockstep apply`"))?;
-    for definitions in history.iter().rev() {
-        let compiled = compiled(definitions, next)?;
-        let served = Served::new(Arc::clone(&compiled.catalog), &cut)?;
-        if compiled.catalog.views.keys().all(|view| served.generation(view).is_some()) {
-            return Ok(compiled);
-        }
-    }
-    compiled(latest, next)
+fn serving(store: &Store, compile: impl FnMut(&Definitions) -> Result<Arc<Compiled>, Error>) -> Result<Arc<Compiled>, Error> {
+    let chosen = chosen::chosen(&store.cut(), compile, |compiled| &*compiled.catalog)?;
+    chosen.ok_or_else(|| Error::not_found("no definitions were applied to this store · run `lockstep apply`"))
 }
 
 fn compiled(definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Compiled, Error> {

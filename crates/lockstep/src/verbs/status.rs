@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use lockstep_ingest::out::letters_queue;
 use lockstep_ingest::pipeline::history_path;
-use lockstep_model::{EventTime, PartitionId, Position};
+use lockstep_model::{EventTime, Generation, PartitionId, Position};
 use lockstep_serve::admin::Progress;
 use lockstep_store::{Counters, CutRead, GenerationInfo, OnlineStore};
 use lockstep_transform::catalog::Catalog;
@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use super::{Context, applied_log};
 use crate::ask;
 use crate::failure::Outcome;
+use crate::feed::wanted::{self, Set, Why};
 use crate::output::{Paint, Report};
-use crate::owned::Owned;
+use crate::owned::{Ends, Owned};
 use crate::table::{Align, Table};
 use crate::text::{bytes, counted, grouped};
 use crate::usage::{Usage, usage};
@@ -87,11 +88,15 @@ pub struct AppliedLogStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// It is what the definitions say, and answers.
+    /// It answers.
     Serving,
-    /// It is what the definitions say, and waits for its backfill.
+    /// It waits for its backfill.
     Filling,
-    /// The definitions say something else by now.
+    /// It is filled, and serves with the definitions that were applied last once all that these mean has caught up.
+    Next,
+    /// It answered until lately, and is fed so that it can answer again at once.
+    Previous,
+    /// Nothing needs it.
     Old,
 }
 
@@ -106,6 +111,18 @@ pub struct VersionStatus {
     pub generation: u32,
     /// What it is there for.
     pub role: Role,
+    /// The number of the set of definitions that it is there for, unless it is old.
+    #[serde(default)]
+    pub definitions: Option<u64>,
+    /// Until when it is fed, where it answered until lately.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// Since when it keeps up with its logs; absent while it catches up, and where it is fed no more.
+    #[serde(default)]
+    pub caught_up_at: Option<String>,
+    /// Files that were applied to what serves and not, or not as far, to this one, which is to serve next.
+    #[serde(default)]
+    pub lacks: Vec<String>,
     /// When it was created.
     pub created_at: String,
     /// When it became complete.
@@ -178,10 +195,11 @@ impl ask::Question for Question {
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<StoreStatus> {
         let (store, catalog) = (&*owned.store, &*owned.catalog()?);
+        let (sets, lacking) = (wanted::wanted(owned)?, wanted::files_lacking(owned)?);
         let cut = OnlineStore::cut(store);
         let definitions = cut.definitions()?;
-        let ends = owned.ends().clone();
-        let views = cut.generations()?.iter().map(|info| version(catalog, &*cut, info, &ends)).collect::<Result<_>>()?;
+        let ends = owned.ends();
+        let views = cut.generations()?.iter().map(|info| version(&sets, &lacking, &*cut, info, &ends)).collect::<Result<_>>()?;
         Ok(StoreStatus {
             store: store.dir().display().to_string(),
             disk_bytes: size_of(store.dir()),
@@ -208,30 +226,36 @@ fn letters_waiting(cut: &dyn CutRead, catalog: &Catalog) -> Result<BTreeMap<Stri
     Ok(catalog.sources.keys().filter_map(waiting).filter(|(_, waiting)| *waiting > 0).collect())
 }
 
-/// Where partitions end that are followed.
-type Ends = BTreeMap<PartitionId, u64>;
-
 /// Bytes of the files of a directory. A file that goes while they are counted is left out.
 fn size_of(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| entry.metadata().map_or(0, |metadata| if metadata.is_dir() { size_of(&entry.path()) } else { metadata.len() })).sum()
 }
 
-fn version(catalog: &Catalog, cut: &dyn CutRead, info: &GenerationInfo, ends: &Ends) -> Result<VersionStatus> {
+fn version(sets: &[Set], lacking: &BTreeMap<Generation, Vec<String>>, cut: &dyn CutRead, info: &GenerationInfo, ends: &Ends) -> Result<VersionStatus> {
     let generation = info.generation;
     let positions = cut.positions(generation)?;
-    let is_current = catalog.views.get(&info.view).is_some_and(|view| view.meaning == info.meaning && view.state == info.state);
-    let role = match (is_current, info.published()) {
-        (true, true) => Role::Serving,
-        (true, false) => Role::Filling,
-        (false, _) => Role::Old,
+    let why = wanted::why(sets, info);
+    let (role, until) = match why {
+        None => (Role::Old, None),
+        Some(_) if !info.published() => (Role::Filling, None),
+        Some((_, Why::Serves)) => (Role::Serving, None),
+        Some((_, Why::Next)) => (Role::Next, None),
+        Some((_, Why::Until(until))) => (Role::Previous, Some(until)),
     };
+    // What is not fed is not behind.
+    let none = Ends::new();
+    let ends = if why.is_some() { ends } else { &none };
     let readable_from = cut.horizon(generation)?.readable_from;
     Ok(VersionStatus {
         view: info.view.clone(),
         version: info.version,
         generation: generation.0,
         role,
+        definitions: why.map(|(set, _)| set),
+        until: until.map(|until| until.to_string()),
+        caught_up_at: info.caught_up_at.map(|at| at.to_string()),
+        lacks: lacking.get(&generation).cloned().unwrap_or_default(),
         created_at: info.created_at.to_string(),
         published_at: info.published_at.map(|at| at.to_string()),
         readable_from: (readable_from != EventTime::MIN).then(|| readable_from.to_string()),
@@ -312,6 +336,12 @@ fn version_text(view: &VersionStatus, paint: Paint) -> String {
     let role = match view.role {
         Role::Serving => paint.green("serving"),
         Role::Filling => paint.yellow("waits for `lockstep backfill`"),
+        Role::Next => {
+            let stands = if view.caught_up_at.is_some() { "has caught up" } else { "catches up with its logs" };
+            let files = if view.lacks.is_empty() { String::new() } else { format!(" · to be ingested again: {}", view.lacks.join(", ")) };
+            paint.yellow(format!("{stands}, to serve with version {} of the definitions{files}", view.definitions.unwrap_or_default()))
+        }
+        Role::Previous => paint.dim(format!("served until lately · fed until {} to serve again at once", view.until.as_deref().unwrap_or_default())),
         Role::Old => paint.dim(format!("old · `lockstep drop {}@{}` removes it", view.view, view.version)),
     };
     let mut text = format!("\n{} version {}, generation {}, {role}\n", paint.bold(&view.view), view.version, view.generation);

@@ -307,7 +307,7 @@ fn what_is_past_a_retention_is_not_auditable_and_never_equal() {
     project.run(&["backfill"]).fine();
     let (_, report) = audited(&project, &[]);
     assert!(report["replay"]["vectors"].as_u64().unwrap() > 0, "what earlier definitions served is computed by them: {report}");
-    project.run(&["drop", "card_activity@1"]).fine();
+    project.run(&["drop", "card_activity@1", "--now"]).fine();
     let (_, report) = audited(&project, &[]);
     assert_eq!(report["replay"]["vectors"], json!(0), "{report}");
     assert!(report["not_auditable"].to_string().contains("version 1 of `card_activity` is dropped"), "{report}");

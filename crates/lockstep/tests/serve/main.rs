@@ -16,3 +16,4 @@ mod refusals;
 mod secure;
 mod stall;
 mod support;
+mod versions;
