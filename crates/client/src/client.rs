@@ -215,6 +215,21 @@ impl Request {
         self
     }
 
+    /// Answer only where the pointer to what serves has been moved at least so often, as an earlier answer or a promotion said: Unavailable from a server that has not
+    /// seen it yet.
+    #[must_use]
+    pub fn min_epoch(mut self, epoch: u64) -> Request {
+        self.request.min_epoch = Some(epoch);
+        self
+    }
+
+    /// From the snapshot of this name, at its moment or an earlier one.
+    #[must_use]
+    pub fn snapshot(mut self, name: impl Into<String>) -> Request {
+        self.request.snapshot = name.into();
+        self
+    }
+
     /// How long the answer may take; the server drops it unread after that.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Request {

@@ -18,7 +18,9 @@ use crate::owned::{Held, Owned};
 use crate::progress::Display;
 use crate::project::Project;
 use crate::requests;
-use crate::verbs::{Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, plan, refusals, requested, status, verify};
+use crate::verbs::{
+    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, plan, refusals, release, requested, status, verify,
+};
 
 /// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -70,6 +72,12 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<refusals::Question>(),
     of::<applied_log::Question>(),
     of::<drop::Question>(),
+    of::<release::promote::Question>(),
+    of::<release::promote::ValidateQuestion>(),
+    of::<release::rollback::Question>(),
+    of::<release::ListQuestion>(),
+    of::<release::ShowQuestion>(),
+    of::<release::DiffQuestion>(),
 ];
 
 const fn of<Q: Question>() -> (&'static str, Answerer, bool) {

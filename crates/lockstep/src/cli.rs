@@ -18,6 +18,7 @@ Examples:
   lockstep backfill                 fill new views with their history
   lockstep ingest --from log.ndjson apply a log
   lockstep serve                    apply what comes, and answer
+  lockstep release promote          validate what is new, and let it serve
   lockstep get card_activity card=7 look features up
   lockstep train delay_v1 --spine labels.parquet --out train/
                                     a training set: features as they were then
@@ -120,6 +121,7 @@ pub enum Verb {
     Backfill(verbs::backfill::Arguments),
     Ingest(verbs::ingest::Arguments),
     Serve(verbs::serve::Arguments),
+    Release(verbs::release::Arguments),
     Get(verbs::get::Arguments),
     Train(verbs::train::Arguments),
     Diff(verbs::diff::Arguments),

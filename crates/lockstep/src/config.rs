@@ -13,6 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use crate::kafka::KafkaConfig;
+use crate::release::ReleasesConfig;
 use crate::serving::ServeConfig;
 use crate::text::nearest;
 
@@ -42,22 +43,8 @@ pub struct Config {
     pub serve: ServeConfig,
     /// What is pushed, and kept in the store's directory.
     pub push: PushConfig,
-    /// What becomes of versions that serve no more.
+    /// How releases come to serve, and what takes them back.
     pub releases: ReleasesConfig,
-}
-
-/// What becomes of versions that serve no more.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ReleasesConfig {
-    /// How long they are fed on, so that they can serve again at once, and not be dropped.
-    pub rollback_window: Interval,
-}
-
-impl Default for ReleasesConfig {
-    fn default() -> Self {
-        ReleasesConfig { rollback_window: Interval::from_micros(86_400_000_000).unwrap_or_default() }
-    }
 }
 
 /// What is pushed.

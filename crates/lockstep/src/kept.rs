@@ -48,12 +48,24 @@ pub struct ReadFrom {
     /// What the service or view means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meaning: Option<Fingerprint>,
+    /// The release of definitions that served, and how often the pointer to it had been moved, where one was promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_by: Option<ServedBy>,
     /// The release of Lockstep that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
     /// Whether the store did not answer, and the last known good was given; then nobody knows where the views stood.
     #[serde(default, skip_serializing_if = "is_false")]
     pub recalled: bool,
+}
+
+/// A release that answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServedBy {
+    /// The release.
+    pub release: u32,
+    /// How often the pointer to what serves had been moved.
+    pub epoch: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -134,7 +146,8 @@ impl Kept {
             }
         }
         let release = Some(env!("CARGO_PKG_VERSION").to_owned());
-        let from = ReadFrom { name: name.to_owned(), time: lookup.time, views, definitions: None, meaning: None, release, recalled: false };
+        let from =
+            ReadFrom { name: name.to_owned(), time: lookup.time, views, definitions: None, meaning: None, served_by: None, release, recalled: false };
         Ok(Kept {
             from: Arc::new(from),
             numbers,

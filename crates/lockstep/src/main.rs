@@ -24,6 +24,7 @@ mod progress;
 mod project;
 mod query;
 mod recompute;
+mod release;
 mod requests;
 mod schemas;
 mod serving;
@@ -36,6 +37,7 @@ mod train;
 mod usage;
 mod verbs;
 mod verify;
+mod who;
 
 use std::process::ExitCode;
 
@@ -71,6 +73,7 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::Backfill(args) => verbs::backfill::run(context, &args),
         Verb::Ingest(args) => verbs::ingest::run(context, &args),
         Verb::Serve(args) => verbs::serve::run(context, &args),
+        Verb::Release(args) => verbs::release::run(context, &args),
         Verb::Get(args) => verbs::get::run(context, &args),
         Verb::Diff(args) => verbs::diff::run(context, &args),
         Verb::Sql(args) => verbs::sql::run(context, &args),

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 
 use anyhow::Result;
 use lockstep_ingest::pipeline::Target;
-use lockstep_model::{Clock, Generation, PartitionId, SystemClock};
+use lockstep_model::{Clock, Error, Generation, PartitionId, SystemClock};
+use lockstep_serve::Served;
 use lockstep_serve::admin::{Description, Progress, Server};
-use lockstep_store::{Claim, Definitions, OnlineStore, Store, Taken};
+use lockstep_serve::live::Live;
+use lockstep_store::{Claim, CutRead, Definitions, OnlineStore, Store, Taken};
 use lockstep_transform::catalog::Catalog;
 
 use crate::ask;
@@ -22,14 +24,16 @@ pub struct Owned {
     pub project: Project,
     /// Its store.
     pub store: Arc<Store>,
-    /// Sets of definitions that were compiled, by their numbers.
-    compiled: Mutex<BTreeMap<u64, Arc<Catalog>>>,
+    /// Applied definitions that were compiled, by version: those asked for last come first.
+    compiled: Mutex<Vec<(u64, Arc<Catalog>)>>,
     /// What [`Self::change`] guards.
     fed: Mutex<BTreeSet<Generation>>,
     /// By set of definitions: where the partitions end that are followed for it.
     ends: Mutex<BTreeMap<u64, Ends>>,
     /// Held by who backfills.
     backfilling: Mutex<()>,
+    /// Who serves from the store, where this process does.
+    live: OnceLock<Weak<Live>>,
 }
 
 /// Where partitions end that are followed, by what was heard last: the row behind the last.
@@ -52,26 +56,67 @@ impl Owned {
     /// # Errors
     /// [`Wrong`] where this release has something against the definitions.
     pub fn applied(&self) -> Result<Option<Arc<Catalog>>> {
-        let applied = OnlineStore::cut(&*self.store).definitions()?;
-        applied.map(|applied| self.compiled(&applied)).transpose()
+        OnlineStore::cut(&*self.store).definitions()?.map(|applied| self.compiled(&applied)).transpose()
+    }
+
+    /// The definitions of a number, compiled.
+    ///
+    /// # Errors
+    /// NotFound where no such set was applied; as [`Self::applied`].
+    pub fn definitions(&self, number: u64) -> Result<Arc<Catalog>> {
+        let all = OnlineStore::cut(&*self.store).definitions_history()?;
+        let newest = all.last().ok_or_else(|| self.project.nothing_applied())?.version;
+        let found = all.iter().find(|definitions| definitions.version == number);
+        let unknown = || Error::not_found(format!("no definitions number {number} were applied · the newest are number {newest}"));
+        self.compiled(found.ok_or_else(unknown)?)
+    }
+
+    /// The definitions that answer, with the generations that they read: those of the release that serves; where none was promoted, the definitions that were applied last.
+    ///
+    /// # Errors
+    /// As [`Self::catalog`].
+    pub fn answering(&self, cut: &dyn CutRead) -> Result<Served> {
+        match cut.serving()? {
+            Some((release, _)) => Ok(Served::among(self.definitions(release.new.definitions)?, cut, Some(&release.new.generations))?),
+            None => Ok(Served::new(self.catalog()?, cut)?),
+        }
     }
 
     /// A set of definitions that was applied, compiled now or before.
     ///
     /// # Errors
     /// [`Wrong`] where this release has something against it.
-    pub fn compiled(&self, applied: &Definitions) -> Result<Arc<Catalog>> {
+    pub fn compiled(&self, definitions: &Definitions) -> Result<Arc<Catalog>> {
         // Kept while it compiles, so that many questions at once compile once.
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(catalog) = compiled.get(&applied.version) {
+        if let Some((_, catalog)) = compiled.iter().find(|(version, _)| *version == definitions.version) {
             return Ok(Arc::clone(catalog));
         }
-        let catalog = Arc::new(compile(&sources_of_texts(&applied.applied.texts)).map_err(Wrong)?);
-        if compiled.len() >= COMPILED_MAX {
-            compiled.pop_first();
-        }
-        compiled.insert(applied.version, Arc::clone(&catalog));
+        let catalog = Arc::new(compile(&sources_of_texts(&definitions.applied.texts)).map_err(Wrong)?);
+        compiled.truncate(COMPILED_MAX - 1);
+        compiled.insert(0, (definitions.version, Arc::clone(&catalog)));
         Ok(catalog)
+    }
+
+    /// Says who serves from the store in this process, and is to be told when something else is to serve.
+    pub fn serves(&self, live: &Arc<Live>) {
+        // There is one server in a process.
+        let _ = self.live.set(Arc::downgrade(live));
+    }
+
+    /// Has whoever serves from the store make ready for a set of definitions, so that switching to it takes no time.
+    ///
+    /// # Errors
+    /// Where this release has something against them.
+    pub fn prepare(&self, definitions: u64) -> Result<()> {
+        Ok(self.live.get().and_then(Weak::upgrade).map_or(Ok(()), |live| live.prepare(definitions))?)
+    }
+
+    /// Tells whoever serves from the store that something else is to serve. Where it cannot take that up, it tries again every second.
+    pub fn switched(&self) {
+        if let Some(Err(error)) = self.live.get().and_then(Weak::upgrade).map(|live| live.refresh()) {
+            tracing::error!(%error, "take up what is to serve");
+        }
     }
 
     /// Keeps other changes of definitions and generations away until it is dropped, and says which generations this process feeds: they are not to be dropped.
@@ -146,7 +191,7 @@ impl Held {
 
     fn new(project: Project, store: Store, verb: &str) -> Held {
         let (compiled, fed, ends, backfilling) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        let owned = Arc::new(Owned { project, store: Arc::new(store), compiled, fed, ends, backfilling });
+        let owned = Arc::new(Owned { project, store: Arc::new(store), compiled, fed, ends, backfilling, live: OnceLock::new() });
         let asked = Arc::clone(&owned);
         let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
             ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))

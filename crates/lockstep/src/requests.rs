@@ -11,6 +11,7 @@ use lockstep_ingest::source::zone::Zone;
 use lockstep_ingest::source::{Format, ReadRequest, SourceReader, SourceSchema, Stores, locate};
 use lockstep_model::{Error, EventTime};
 use lockstep_serve::admin::Progress;
+use lockstep_store::OnlineStore;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::sql_name;
 use serde::{Deserialize, Serialize};
@@ -74,7 +75,7 @@ impl ask::Question for Question {
     type Answer = Rows;
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Rows> {
-        let columns = columns(&*owned.catalog()?, &self.name)?;
+        let columns = columns(owned.answering(&*OnlineStore::cut(&*owned.store))?.catalog(), &self.name)?;
         Ok(Rows(RecordBatch::new_empty(Arc::new(Schema::new(columns)))))
     }
 }

@@ -24,6 +24,12 @@ pub fn history_path(partition: &str) -> Option<&str> {
     partition.strip_prefix(HISTORY)
 }
 
+/// The least of the newest event times of a source's logs, µs: what is older may be late. History is no log; `None` until a log has an event.
+pub fn watermark(positions: &[(PartitionId, Position)], source: &str) -> Option<i64> {
+    let logs = positions.iter().filter(|(id, _)| id.source == source && history_path(&id.partition).is_none());
+    logs.filter_map(|(_, position)| position.event_time_max()).min()
+}
+
 /// How far a partition has been applied, with enough beside it to notice that it is no longer the same partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

@@ -11,7 +11,7 @@ use lockstep_transform::catalog::Catalog;
 
 use crate::Role;
 use crate::desk::{Answered, Wanted};
-use crate::live::{Reach, Standing, State};
+use crate::live::{Reach, ReleaseAt, Standing, State};
 
 /// Takes what was served. Neither call waits for anything.
 pub trait FeatureLog: Send + Sync {
@@ -58,6 +58,8 @@ pub struct Vectors {
     pub name: String,
     /// The number of the definitions that answered.
     pub definitions: u64,
+    /// The release that answered, where one was promoted.
+    pub release: Option<ReleaseAt>,
     /// The definitions.
     pub catalog: Arc<Catalog>,
     /// What was asked.
@@ -161,6 +163,7 @@ pub(crate) fn picked(
             request_id: request_id.to_owned(),
             name: part.name.clone(),
             definitions: state.version,
+            release: state.release,
             catalog: Arc::clone(state.catalog()),
             rows: rows.into_owned(),
             moments: moments.to_vec(),

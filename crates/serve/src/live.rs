@@ -1,13 +1,14 @@
 //! What a server answers from: the definitions that serve, and the newest state of the store.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
-use lockstep_model::position::history_path;
+use lockstep_model::position::watermark;
 use lockstep_model::{Clock, Error, EventTime, Generation, PartitionId, Position};
-use lockstep_store::{CutRead, Definitions, Figures, NotInMemory, OnlineStore, SharedCut, SharedRead, Store};
+use lockstep_store::{CutRead, Definitions, Figures, NewRelease, NotInMemory, OnlineStore, SharedCut, SharedRead, Snapshot, Store, StoreOptions};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, SourceFile};
 use lockstep_transform::next_event::NextEvent;
@@ -15,8 +16,11 @@ use lockstep_transform::next_event::NextEvent;
 use crate::desk::Wanted;
 use crate::{Lags, Served, SourceLag, chosen};
 
-/// Sets of earlier definitions that are kept compiled.
-const PINNED_MAX: usize = 4;
+/// Snapshots that are kept open, and the memory of each for what is read of it.
+const SNAPSHOTS_MAX: usize = 4;
+const SNAPSHOT_CACHE_BYTES: usize = 64 << 20;
+/// Sets of definitions that are kept compiled beside those that serve.
+const COMPILED_MAX: usize = 4;
 
 /// How long a state may be used while a newer one is being read, µs.
 const OLDER_STATE_FOR: i64 = 1_000_000;
@@ -39,14 +43,17 @@ pub struct Live {
     clock: Arc<dyn Clock>,
     lags: Arc<Lags>,
     next: Arc<dyn NextEvent>,
-    serving: ArcSwap<Compiled>,
+    serving: ArcSwap<Serving>,
     state: ArcSwap<State>,
     /// Held by who takes the next cut. Nobody waits for it: the cut before is as good for a moment.
     refreshing: Mutex<()>,
     /// Since when, µs; 0 where nobody does.
     refreshing_since: AtomicI64,
     layer: Box<Layer>,
-    pinned: Mutex<Vec<Arc<Compiled>>>,
+    /// Those asked for last come first.
+    compiled: Mutex<Vec<Arc<Compiled>>>,
+    /// Snapshots that were asked for, those asked for last first.
+    snapshots: Mutex<Vec<Arc<State>>>,
 }
 
 /// A set of definitions that was applied, compiled.
@@ -60,6 +67,23 @@ pub struct Compiled {
     wanted: Arc<HashMap<String, Arc<Wanted>>>,
 }
 
+/// What serves: a set of definitions, and where a release said so, that release with the generations it named.
+#[derive(Debug)]
+struct Serving {
+    compiled: Arc<Compiled>,
+    release: Option<ReleaseAt>,
+    generations: Option<Vec<Generation>>,
+}
+
+/// A release, and when it came to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReleaseAt {
+    /// The release.
+    pub release: u32,
+    /// How often the pointer to what serves had been moved.
+    pub epoch: u64,
+}
+
 /// The store at one moment, as one set of definitions reads it.
 pub struct State {
     cut: Box<dyn SharedRead>,
@@ -67,9 +91,41 @@ pub struct State {
     pub served: Served,
     /// The number of the definitions.
     pub version: u64,
+    /// The release that it is; `None` where none was promoted, and for definitions that were pinned.
+    pub release: Option<ReleaseAt>,
+    /// The snapshot that it is; `None` for what is live.
+    pub snapshot: Option<PinnedAt>,
     wanted: Arc<HashMap<String, Arc<Wanted>>>,
     sequence: u64,
     standings: OnceLock<Arc<Vec<Standing>>>,
+}
+
+/// A snapshot that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinnedAt {
+    /// Its name.
+    pub name: String,
+    /// The moment up to which it answers.
+    pub moment: EventTime,
+    /// Which directory it is: another snapshot may come to have the name.
+    made: (u64, Option<std::time::SystemTime>),
+}
+
+impl PinnedAt {
+    /// Refuses moments that come after it.
+    ///
+    /// # Errors
+    /// OutOfRange.
+    pub fn check(&self, moments: &[i64]) -> Result<(), Error> {
+        let PinnedAt { name, moment, .. } = self;
+        match moments.iter().max() {
+            Some(&latest) if latest > moment.0 => Err(Error::out_of_range(format!(
+                "snapshot `{name}` can be read up to {moment}, and {} is after that · ask for an earlier moment, or for what is live",
+                EventTime(latest)
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// How far one generation has come.
@@ -96,8 +152,8 @@ impl std::fmt::Debug for State {
 }
 
 impl Live {
-    /// A store, read by the newest definitions all of whose generations keep up with their logs (see [`chosen::chosen`]). `next` decides what a request comes to
-    /// that is an event.
+    /// A store, read as its release says; where none was promoted, by the newest definitions all of whose generations keep up with their logs (see [`chosen::chosen`]). `next`
+    /// decides what a request comes to that is an event.
     ///
     /// # Errors
     /// NotFound where no definitions were applied; Invalid where this release has something against them.
@@ -111,11 +167,13 @@ impl Live {
     /// # Errors
     /// As [`Self::new`].
     pub fn under(layer: Box<Layer>, store: Arc<Store>, clock: Arc<dyn Clock>, lags: Arc<Lags>, next: Arc<dyn NextEvent>) -> Result<Live, Error> {
-        let serving = serving(&store, |definitions| compiled(definitions, &next).map(Arc::new))?;
+        let compiled = Mutex::default();
+        let serving = Serving::choose(&store, &|definitions| compiled_set(&compiled, definitions, &next))?;
         let state = State::new(&store, &layer, &serving, Reach::Disk)?;
-        let (serving, state) = (ArcSwap::new(serving), ArcSwap::from_pointee(state));
-        let (refreshing, pinned) = (Mutex::default(), Mutex::default());
-        Ok(Live { store, clock, lags, next, serving, state, refreshing, refreshing_since: AtomicI64::new(0), layer, pinned })
+        let (serving, state) = (ArcSwap::from_pointee(serving), ArcSwap::from_pointee(state));
+        let (refreshing, refreshing_since) = (Mutex::default(), AtomicI64::new(0));
+        let snapshots = Mutex::default();
+        Ok(Live { store, clock, lags, next, serving, state, refreshing, refreshing_since, layer, compiled, snapshots })
     }
 
     /// The clock that says what time it is.
@@ -149,7 +207,12 @@ impl Live {
 
     /// The definitions that serve.
     pub fn definitions(&self) -> Arc<Compiled> {
-        self.serving.load_full()
+        Arc::clone(&self.serving.load().compiled)
+    }
+
+    /// The release that serves; `None` where none was promoted yet.
+    pub fn release(&self) -> Option<ReleaseAt> {
+        self.serving.load().release
     }
 
     /// The newest state, or one from a moment ago where another request is taking that.
@@ -189,22 +252,42 @@ impl Live {
         self.state.load_full()
     }
 
-    /// Takes up what has changed while nobody asked: a cut that is kept for long keeps on the disk what was replaced since, and definitions may have been applied.
-    /// To be called every second or so, where it may take the time that compiling takes.
+    /// Takes up what has changed while nobody asked: a cut that is kept for long keeps on the disk what was replaced since, definitions may have been applied, and the
+    /// pointer to what serves may have moved. To be called every second or so, and right after the pointer was moved. It may take the time that compiling takes.
     ///
     /// # Errors
     /// As [`Self::new`].
     pub fn refresh(&self) -> Result<(), Error> {
-        if self.store.definitions_version() != self.serving.load().version {
-            let next = serving(&self.store, |definitions| self.known(definitions))?;
-            if next.version != self.serving.load().version {
-                tracing::info!(definitions = next.version, "other definitions serve");
-                self.serving.store(next);
-                let _refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
-                self.state.store(Arc::new(State::new(&self.store, &self.layer, &self.serving.load(), Reach::Disk)?));
+        if self.may_be_another() {
+            // Held from before the pointer is read, so that of two who refresh at once none puts back what the other has replaced.
+            let _refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = Serving::choose(&self.store, &|definitions| compiled_set(&self.compiled, definitions, &self.next))?;
+            let serving = self.serving.load();
+            if next.compiled.version != serving.compiled.version || next.release != serving.release {
+                tracing::info!(definitions = next.compiled.version, release = next.release.map(|at| at.release), "something else serves");
+                // The state first: whoever takes the next one from what serves finds both.
+                self.state.store(Arc::new(State::new(&self.store, &self.layer, &next, Reach::Disk)?));
+                self.serving.store(Arc::new(next));
             }
         }
         self.state(Reach::Disk).map(|_| ())
+    }
+
+    /// Whether something else may have to serve by now.
+    fn may_be_another(&self) -> bool {
+        let serving = self.serving.load();
+        match serving.release {
+            Some(at) => at.epoch != self.store.serving_epoch(),
+            None => self.store.serving_epoch() > 0 || self.store.definitions_version() != serving.compiled.version,
+        }
+    }
+
+    /// Compiles a set of definitions that is about to serve, so that [`Self::refresh`] takes it up at once.
+    ///
+    /// # Errors
+    /// NotFound where no such set was applied; Invalid where this release has something against it.
+    pub fn prepare(&self, definitions: u64) -> Result<(), Error> {
+        self.definitions_numbered(definitions).map(|_| ())
     }
 
     /// The newest state as an earlier set of definitions reads it.
@@ -216,51 +299,84 @@ impl Live {
         if state.version == version {
             return Ok(state);
         }
-        let compiled = match self.known_set(version) {
-            Some(compiled) => compiled,
-            None => self.keep(self.compile(version)?),
-        };
-        Ok(Arc::new(State::new(&self.store, &self.layer, &compiled, Reach::Disk)?))
+        let compiled = self.definitions_numbered(version)?;
+        let pinned = Serving { compiled, release: None, generations: None };
+        Ok(Arc::new(State::new(&self.store, &self.layer, &pinned, Reach::Disk)?))
     }
 
-    /// A set of definitions, compiled now or before.
-    fn known(&self, definitions: &Definitions) -> Result<Arc<Compiled>, Error> {
-        match self.known_set(definitions.version) {
-            Some(known) => Ok(known),
-            None => compiled(definitions, &self.next).map(|compiled| self.keep(compiled)),
+    /// A snapshot of the store, read by its own definitions. It is opened where it was not lately, which reads every byte of it once.
+    ///
+    /// # Errors
+    /// NotFound where there is none of the name; Data where it is damaged; Invalid where this release has something against its definitions.
+    pub fn snapshot(&self, name: &str) -> Result<Arc<State>, Error> {
+        let open = || self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = self.store.snapshots().find(name)?;
+        let made = std::fs::metadata(&dir).map(|dir| (dir.ino(), dir.modified().ok())).unwrap_or_default();
+        let is_it = |state: &&Arc<State>| state.snapshot.as_ref().is_some_and(|snapshot| snapshot.name == name && snapshot.made == made);
+        if let Some(known) = open().iter().find(is_it) {
+            return Ok(Arc::clone(known));
         }
+        let snapshot = Arc::new(Snapshot::open(dir, &StoreOptions { block_cache_bytes: SNAPSHOT_CACHE_BYTES, ..StoreOptions::new("serve") })?);
+        let manifest = snapshot.manifest();
+        let number = manifest.definitions.as_ref().map_or(0, |definitions| definitions.version);
+        let all = snapshot.cut().definitions_history()?;
+        let found = all.iter().find(|definitions| definitions.version == number);
+        let without = || Error::data(format!("snapshot `{name}` is of definitions number {number}, which it does not have"));
+        let compiled = compiled_set(&self.compiled, found.ok_or_else(without)?, &self.next)?;
+        let generations = Some(manifest.generations.iter().map(|known| known.generation).collect());
+        let at = PinnedAt { name: name.to_owned(), moment: manifest.moment, made };
+        let serving = Serving { compiled, release: None, generations };
+        let state = Arc::new(State::of_snapshot(&snapshot, at, &serving)?);
+        let mut open = open();
+        open.truncate(SNAPSHOTS_MAX - 1);
+        open.insert(0, Arc::clone(&state));
+        Ok(state)
     }
 
-    fn known_set(&self, version: u64) -> Option<Arc<Compiled>> {
-        let serving = self.serving.load_full();
-        if serving.version == version { Some(serving) } else { self.pinned_sets().iter().find(|known| known.version == version).cloned() }
-    }
-
-    fn keep(&self, compiled: Compiled) -> Arc<Compiled> {
-        let compiled = Arc::new(compiled);
-        let mut pinned = self.pinned_sets();
-        pinned.truncate(PINNED_MAX - 1);
-        pinned.insert(0, Arc::clone(&compiled));
-        compiled
-    }
-
-    fn compile(&self, version: u64) -> Result<Compiled, Error> {
+    fn definitions_numbered(&self, version: u64) -> Result<Arc<Compiled>, Error> {
         let all = OnlineStore::cut(&*self.store).definitions_history()?;
         let found = all.iter().find(|definitions| definitions.version == version);
         let latest = all.last().map_or(0, |definitions| definitions.version);
         let unknown = || Error::not_found(format!("no definitions number {version} were applied · the newest are number {latest}"));
-        compiled(found.ok_or_else(unknown)?, &self.next)
-    }
-
-    fn pinned_sets(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Compiled>>> {
-        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+        compiled_set(&self.compiled, found.ok_or_else(unknown)?, &self.next)
     }
 }
 
-/// The definitions to serve.
-fn serving(store: &Store, compile: impl FnMut(&Definitions) -> Result<Arc<Compiled>, Error>) -> Result<Arc<Compiled>, Error> {
-    let chosen = chosen::chosen(&store.cut(), compile, |compiled| &*compiled.catalog)?;
-    chosen.ok_or_else(|| Error::not_found("no definitions were applied to this store · run `lockstep apply`"))
+impl Serving {
+    /// What is to serve; `compile` compiles a set of definitions.
+    fn choose(store: &Store, compile: &dyn Fn(&Definitions) -> Result<Arc<Compiled>, Error>) -> Result<Serving, Error> {
+        let cut = store.cut();
+        if let Some((release, switch)) = cut.serving()? {
+            let history = cut.definitions_history()?;
+            let NewRelease { definitions, generations, .. } = release.new;
+            let found = history.iter().find(|known| known.version == definitions);
+            let gone = || Error::data(format!("release {} is of definitions number {definitions}, which the store does not have", release.release));
+            let at = ReleaseAt { release: release.release, epoch: switch.epoch };
+            return Ok(Serving { compiled: compile(found.ok_or_else(gone)?)?, release: Some(at), generations: Some(generations) });
+        }
+        let compiled = chosen::chosen(&cut, compile, |compiled| &*compiled.catalog)?;
+        let compiled = compiled.ok_or_else(|| Error::not_found("no definitions were applied to this store · run `lockstep apply`"))?;
+        Ok(Serving { compiled, release: None, generations: None })
+    }
+
+    /// Its views, with their generations.
+    fn served(&self, cut: &dyn CutRead) -> Result<Served, Error> {
+        Served::among(Arc::clone(&self.compiled.catalog), cut, self.generations.as_deref())
+    }
+}
+
+/// A set of definitions, compiled where it was not lately.
+fn compiled_set(known: &Mutex<Vec<Arc<Compiled>>>, definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Arc<Compiled>, Error> {
+    let sets = || known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(compiled) = sets().iter().find(|compiled| compiled.version == definitions.version) {
+        return Ok(Arc::clone(compiled));
+    }
+    // Not under the lock, since it takes a while.
+    let compiled = Arc::new(compiled(definitions, next)?);
+    let mut sets = sets();
+    sets.truncate(COMPILED_MAX - 1);
+    sets.insert(0, Arc::clone(&compiled));
+    Ok(compiled)
 }
 
 fn compiled(definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Compiled, Error> {
@@ -285,12 +401,24 @@ impl Reach {
 }
 
 impl State {
-    fn new(store: &Arc<Store>, layer: &Layer, compiled: &Compiled, reach: Reach) -> Result<State, Error> {
+    fn new(store: &Arc<Store>, layer: &Layer, serving: &Serving, reach: Reach) -> Result<State, Error> {
         // Before the cut: a commit that comes between the two is in the cut, and makes the next request look again, which is harmless.
         let sequence = store.sequence();
         let cut = layer(SharedCut::new(store));
-        let served = Served::new(Arc::clone(&compiled.catalog), reach.of(&*cut))?;
-        Ok(State { cut, served, version: compiled.version, wanted: Arc::clone(&compiled.wanted), sequence, standings: OnceLock::new() })
+        let served = serving.served(reach.of(&*cut))?;
+        let Serving { compiled, release, .. } = serving;
+        let wanted = Arc::clone(&compiled.wanted);
+        let (version, release, standings) = (compiled.version, *release, OnceLock::new());
+        Ok(State { cut, served, version, release, snapshot: None, wanted, sequence, standings })
+    }
+
+    fn of_snapshot(snapshot: &Arc<Snapshot>, at: PinnedAt, serving: &Serving) -> Result<State, Error> {
+        let cut: Box<dyn SharedRead> = Box::new(SharedCut::of_snapshot(snapshot));
+        let served = serving.served(cut.whole())?;
+        let Serving { compiled, release, .. } = serving;
+        let wanted = Arc::clone(&compiled.wanted);
+        let (version, release, standings) = (compiled.version, *release, OnceLock::new());
+        Ok(State { cut, served, version, release, snapshot: Some(at), wanted, sequence: 0, standings })
     }
 
     /// What is read.
@@ -363,12 +491,6 @@ impl State {
         }
         Ok(standings)
     }
-}
-
-/// The least of the newest event times of a source's logs.
-fn watermark(positions: &[(PartitionId, Position)], source: &str) -> Option<i64> {
-    let logs = positions.iter().filter(|(id, _)| id.source == source && history_path(&id.partition).is_none());
-    logs.filter_map(|(_, position)| position.event_time_max()).min()
 }
 
 /// The newest event time of a source in any view that serves, µs, as far as the standing of views was read.

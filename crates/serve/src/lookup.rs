@@ -103,7 +103,16 @@ impl Served {
     /// # Errors
     /// Where the store cannot be read.
     pub fn new(catalog: Arc<Catalog>, cut: &dyn CutRead) -> Result<Served, Error> {
-        let all = cut.generations()?;
+        Served::among(catalog, cut, None)
+    }
+
+    /// As [`Self::new`], among these generations only.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn among(catalog: Arc<Catalog>, cut: &dyn CutRead, generations: Option<&[Generation]>) -> Result<Served, Error> {
+        let mut all = cut.generations()?;
+        all.retain(|info| generations.is_none_or(|named| named.contains(&info.generation)));
         let published = |view: &Transformation| {
             let same =
                 |info: &&GenerationInfo| info.published() && info.view == view.view && info.meaning == view.meaning && info.state == view.state;

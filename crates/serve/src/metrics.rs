@@ -1,6 +1,6 @@
 //! What is counted about requests and what is read off when somebody asks: Prometheus metrics.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -76,6 +76,32 @@ struct FilledLabels {
 /// In the order of [`Status`].
 const STATUSES: [&str; 5] = ["not_found", "expired", "error", "null", "present"];
 
+/// What a service or view has answered since the server began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Answers {
+    /// Values.
+    pub values: u64,
+    /// Those that could not be computed.
+    pub errors: u64,
+    /// Those that a default filled.
+    pub defaults: u64,
+    /// Those whose state lagged more than their view allows.
+    pub stale: u64,
+}
+
+impl Answers {
+    /// What was answered since then.
+    #[must_use]
+    pub fn since(self, then: Answers) -> Answers {
+        Answers {
+            values: self.values.saturating_sub(then.values),
+            errors: self.errors.saturating_sub(then.errors),
+            defaults: self.defaults.saturating_sub(then.defaults),
+            stale: self.stale.saturating_sub(then.stale),
+        }
+    }
+}
+
 /// The metrics of a server.
 pub struct Metrics {
     registry: Registry,
@@ -99,6 +125,17 @@ struct Target {
     defaults: Counter,
     last_known_good: Counter,
     stale: Counter,
+}
+
+impl Target {
+    fn answers(&self) -> Answers {
+        Answers {
+            values: self.values.iter().map(Counter::get).sum(),
+            errors: self.values[Status::Error as usize].get(),
+            defaults: self.defaults.get(),
+            stale: self.stale.get(),
+        }
+    }
 }
 
 /// What an answer adds to what is counted. One that comes when nobody waits for it any more adds nothing.
@@ -187,6 +224,12 @@ impl Metrics {
             counts.stale += feature.stale.as_ref().map_or(0, |stale| stale.iter().filter(|stale| **stale).count() as u64);
         }
         counts
+    }
+
+    /// What each service and view has answered.
+    pub fn answers(&self) -> BTreeMap<String, Answers> {
+        let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
+        targets.iter().map(|(name, target)| (name.clone(), target.answers())).collect()
     }
 
     fn target(&self, name: &str) -> Arc<Target> {

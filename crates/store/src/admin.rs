@@ -9,7 +9,8 @@ use crate::book::{Book, Entry};
 use crate::layout::{self, Tag};
 use crate::store::Durability;
 use crate::{
-    Commit, CrashPoint, CutRead, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, OnlineStore, Store, definitions, outbox,
+    Commit, CrashPoint, CutRead, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, NewRelease, NewSwitch, OnlineStore,
+    Release, Store, Switch, definitions, format, outbox, release,
 };
 
 impl OnlineStore for Store {
@@ -77,6 +78,7 @@ impl OnlineStore for Store {
     fn drop_generation(&self, generation: Generation) -> Result<(), Error> {
         let now = self.options.clock.now();
         self.update(Durability::Forced, |book, batch| {
+            release::refuse_serving(book, generation)?;
             let entry = book.entry_mut(generation)?;
             entry.info.dropped_at = Some(now);
             batch.delete_generation(generation);
@@ -108,6 +110,26 @@ impl OnlineStore for Store {
             Ok(definitions)
         })
     }
+
+    fn promote(&self, expected: u64, release: NewRelease, switch: NewSwitch) -> Result<(Release, Switch), Error> {
+        self.crash().hit(CrashPoint::PromoteBefore);
+        let now = self.options.clock.now();
+        let promoted = self.update(Durability::Forced, |book, batch| {
+            let promoted = release::promote(book, batch, expected, release, switch, now)?;
+            format::raise(self.dir())?;
+            Ok(promoted)
+        })?;
+        self.crash().hit(CrashPoint::PromoteAfter);
+        Ok(promoted)
+    }
+
+    fn roll_back(&self, expected: u64, to: u32, switch: NewSwitch) -> Result<Switch, Error> {
+        self.crash().hit(CrashPoint::RollBackBefore);
+        let now = self.options.clock.now();
+        let rolled_back = self.update(Durability::Forced, |book, batch| release::roll_back(book, batch, expected, to, switch, now))?;
+        self.crash().hit(CrashPoint::RollBackAfter);
+        Ok(rolled_back)
+    }
 }
 
 impl Store {
@@ -129,12 +151,12 @@ impl Store {
     /// Removes files that hold nothing but a dropped generation. This looks at no snapshot: while a cut from before the drop is
     /// alive, the space is left to compaction.
     fn delete_files(&self, generation: Generation) -> Result<(), Error> {
-        if self.expiry.has_older_pins() {
+        if self.database.expiry.has_older_pins() {
             return Ok(());
         }
         let (from, to) = generation_range(generation);
-        self.families().of_generations().into_iter().try_for_each(|family| {
-            self.db.delete_file_in_range_cf(family, &from, &to).map_err(|error| self.explain("remove the files of a dropped generation", error))
+        self.database.families().of_generations().into_iter().try_for_each(|family| {
+            self.database.db.delete_file_in_range_cf(family, &from, &to).map_err(|error| self.database.explain("remove the files of a dropped generation", error))
         })
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::layout::{self, Tag};
 use crate::record::{self, PositionRecord};
-use crate::store::Families;
+use crate::database::Families;
 use crate::{Commit, KeyWrite};
 
 /// Rows of every family that become visible and durable together.

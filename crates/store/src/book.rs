@@ -7,6 +7,7 @@ use lockstep_model::{Error, EventTime, Fingerprint, Generation};
 use serde::{Deserialize, Serialize};
 
 use crate::expiry::Rules;
+use crate::release::Releases;
 use crate::{Counters, Epoch, GenerationInfo, Horizon, Queue};
 
 /// The writer's book. A change is made to a copy, written, and only then becomes the book; entries are shared, so that a copy is cheap.
@@ -17,8 +18,12 @@ pub(crate) struct Book {
     pub(crate) definitions: u64,
     /// Every generation that ever was, dropped ones included.
     pub(crate) generations: BTreeMap<Generation, Arc<Entry>>,
+    /// Releases and which of them serves.
+    pub(crate) releases: Arc<Releases>,
     /// The queues of the outbox.
     pub(crate) queues: BTreeMap<String, Queue>,
+    /// The number of the last snapshot that was named by one, 0 before the first.
+    pub(crate) snapshots: u32,
     /// What compaction may remove once this book is on the disk.
     pub(crate) rules: Arc<Rules>,
     /// When commits were last forced to the disk by this process.

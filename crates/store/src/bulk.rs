@@ -134,9 +134,9 @@ impl BulkPart<'_> {
         let BulkPart { store, job, part, dir, state, keys, .. } = self;
         let (state, keys) = (state.finish()?, keys.finish()?);
         store.crash().hit(CrashPoint::SstBeforeIngest);
-        store.ingest(store.families().state, state)?;
+        store.ingest(store.database.families().state, state)?;
         store.crash().hit(CrashPoint::SstInsideIngest);
-        store.ingest(store.families().keys, keys)?;
+        store.ingest(store.database.families().keys, keys)?;
         store.crash().hit(CrashPoint::SstAfterIngest);
         store.record_part(job, part)?;
         if let Err(error) = fs::remove_dir(&dir) {
@@ -156,7 +156,7 @@ impl Store {
         // One after the other: a store whose disk was full in the midst of a load on several threads was found with a MANIFEST that names a file which is gone. As far as can be
         // told, RocksDB writes what several bring as one group, and where the second record of it fails, deletes the files of the first, which is written already.
         let _alone = self.ingesting.lock().unwrap_or_else(PoisonError::into_inner);
-        self.db.ingest_external_file_cf_opts(family, &options, files).map_err(|error| self.explain("load files in bulk", error))
+        self.database.db.ingest_external_file_cf_opts(family, &options, files).map_err(|error| self.database.explain("load files in bulk", error))
     }
 
     fn record_part(&self, job: BulkJob, part: u32) -> Result<(), Error> {
@@ -227,6 +227,6 @@ impl<'a> SortedFiles<'a> {
     }
 
     fn failed(&self, error: rocksdb::Error) -> Error {
-        self.store.explain("write files of a bulk load", error)
+        self.store.database.explain("write files of a bulk load", error)
     }
 }

@@ -30,6 +30,14 @@ pub enum CrashPoint {
     PublishBefore,
     /// A generation is published, and nobody has been told.
     PublishAfter,
+    /// A release is about to be promoted.
+    PromoteBefore,
+    /// A release is promoted, and nobody has been told.
+    PromoteAfter,
+    /// A release is about to be rolled back to.
+    RollBackBefore,
+    /// A release serves again, and nobody has been told.
+    RollBackAfter,
     /// A checkpoint is about to be made.
     CheckpointBefore,
     /// A checkpoint is made but does not have its name yet.
@@ -38,6 +46,22 @@ pub enum CrashPoint {
     CheckpointAfter,
     /// A generation is dropped, its files are still there.
     DropInside,
+    /// A snapshot is about to be made.
+    SnapshotBefore,
+    /// A snapshot has its files, and says nothing of them yet.
+    SnapshotLinked,
+    /// A snapshot is whole but does not have its name yet.
+    SnapshotWritten,
+    /// A snapshot has its name, and nobody has been told.
+    SnapshotAfter,
+    /// A snapshot is about to be dropped.
+    UnsnapshotBefore,
+    /// A dropped snapshot has lost its name, its files are still there.
+    UnsnapshotRenamed,
+    /// A dropped snapshot has lost some of its files.
+    UnsnapshotInside,
+    /// A snapshot is dropped, and nobody has been told.
+    UnsnapshotAfter,
     /// A file of a log of applied events is written, but does not have its name yet.
     RollBefore,
     /// Files of a log are written as one, which does not have its name yet.
@@ -54,7 +78,7 @@ pub enum CrashPoint {
 
 impl CrashPoint {
     /// Every point with the name a plan calls it by.
-    pub const NAMES: [(&'static str, CrashPoint); 21] = [
+    pub const NAMES: [(&'static str, CrashPoint); 33] = [
         ("commit.before", CrashPoint::CommitBefore),
         ("commit.inside", CrashPoint::CommitInside),
         ("commit.after", CrashPoint::CommitAfter),
@@ -66,10 +90,22 @@ impl CrashPoint {
         ("sst.after_ingest", CrashPoint::SstAfterIngest),
         ("publish.before", CrashPoint::PublishBefore),
         ("publish.after", CrashPoint::PublishAfter),
+        ("promote.before", CrashPoint::PromoteBefore),
+        ("promote.after", CrashPoint::PromoteAfter),
+        ("rollback.before", CrashPoint::RollBackBefore),
+        ("rollback.after", CrashPoint::RollBackAfter),
         ("checkpoint.before", CrashPoint::CheckpointBefore),
         ("checkpoint.inside", CrashPoint::CheckpointInside),
         ("checkpoint.after", CrashPoint::CheckpointAfter),
         ("drop.inside", CrashPoint::DropInside),
+        ("snapshot.before", CrashPoint::SnapshotBefore),
+        ("snapshot.linked", CrashPoint::SnapshotLinked),
+        ("snapshot.written", CrashPoint::SnapshotWritten),
+        ("snapshot.after", CrashPoint::SnapshotAfter),
+        ("unsnapshot.before", CrashPoint::UnsnapshotBefore),
+        ("unsnapshot.renamed", CrashPoint::UnsnapshotRenamed),
+        ("unsnapshot.inside", CrashPoint::UnsnapshotInside),
+        ("unsnapshot.after", CrashPoint::UnsnapshotAfter),
         ("roll.before", CrashPoint::RollBefore),
         ("merge.before", CrashPoint::MergeBefore),
         ("merge.inside", CrashPoint::MergeInside),

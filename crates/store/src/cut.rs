@@ -12,13 +12,14 @@ use crate::expiry::Pin;
 use crate::layout::{self, Tag};
 use crate::outbox::{QueueRecord, ReachedRecord};
 use crate::record::{self, PositionRecord};
-use crate::store::{Families, Store};
-use crate::{Counters, CutRead, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NotInMemory, Queue, Refusal};
+use crate::release::Releases;
+use crate::database::{Database, Families};
+use crate::{Counters, CutRead, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NotInMemory, Queue, Refusal, Release, Switch};
 
 /// The whole store at one moment: a snapshot across all families. While it lives, nothing that it can read goes by expiry; keep
 /// it for a request or a scan, not for longer, since what is superseded stays on the disk with it.
 pub struct Cut<'a> {
-    store: &'a Store,
+    database: &'a Database,
     families: Families<'a>,
     reach: Reach,
     read: ReadOptions,
@@ -49,29 +50,29 @@ impl Reach {
 }
 
 impl<'a> Cut<'a> {
-    pub(crate) fn new(store: &'a Store) -> Self {
-        let pin = store.expiry.pin();
-        let snapshot = store.db.snapshot();
-        Cut::reaching(Reach::Disk, store, Arc::new(snapshot), Arc::default(), Arc::new(pin))
+    pub(crate) fn new(database: &'a Database) -> Self {
+        let pin = database.expiry.pin();
+        let snapshot = database.db.snapshot();
+        Cut::reaching(Reach::Disk, database, Arc::new(snapshot), Arc::default(), Arc::new(pin))
     }
 
     fn reaching(
         reach: Reach,
-        store: &'a Store,
+        database: &'a Database,
         snapshot: Arc<Snapshot<'a>>,
         horizons: Arc<Mutex<Vec<(Generation, Horizon)>>>,
         pin: Arc<Pin>,
     ) -> Cut<'a> {
         let mut read = reach.options();
         read.set_snapshot(&snapshot);
-        Cut { store, families: store.families(), reach, read, snapshot, horizons, _pin: pin }
+        Cut { database, families: database.families(), reach, read, snapshot, horizons, _pin: pin }
     }
 
     /// The same moment, of which only what is in memory is read: it never waits for the disk, and fails as Unavailable, caused by [`NotInMemory`], where
     /// that would have to be asked.
     #[must_use]
     pub fn in_memory(&self) -> Cut<'a> {
-        Cut::reaching(Reach::Memory, self.store, Arc::clone(&self.snapshot), Arc::clone(&self.horizons), Arc::clone(&self._pin))
+        Cut::reaching(Reach::Memory, self.database, Arc::clone(&self.snapshot), Arc::clone(&self.horizons), Arc::clone(&self._pin))
     }
 
     /// The state of one generation, as the engine reads it.
@@ -83,7 +84,10 @@ impl<'a> Cut<'a> {
     pub(crate) fn book(&self) -> Result<Book, Error> {
         let epoch = self.record::<Epoch>("the epoch", &Tag::Epoch.alone())?.unwrap_or_default();
         let definitions = self.definitions()?.map_or(0, |latest| latest.version);
-        let mut book = Book { epoch, definitions, queues: self.queues()?, ..Book::default() };
+        let switch = self.last("a switch", Tag::Switch)?;
+        let releases = Arc::new(Releases { made: self.releases()?, switch });
+        let snapshots = self.record("the number of the last snapshot", &Tag::Snapshot.alone())?.unwrap_or_default();
+        let mut book = Book { epoch, definitions, releases, snapshots, queues: self.queues()?, ..Book::default() };
         for info in self.records::<GenerationInfo>("a generation", &Tag::Generation.alone())? {
             let generation = info.generation;
             let rules = Arc::make_mut(&mut book.rules);
@@ -119,12 +123,12 @@ impl<'a> Cut<'a> {
         }
         if keys.ends.len() == 1 {
             // What a batched read sets up costs more than reading a single key does: a third of a level of a tree.
-            let value = self.store.db.get_pinned_cf_opt(family, &keys.bytes, &self.read);
+            let value = self.database.db.get_pinned_cf_opt(family, &keys.bytes, &self.read);
             found(0, value.map_err(|error| self.unread("read state", error))?.as_deref());
             return Ok(());
         }
         // RocksDB sorts pointers to the keys where they are not sorted yet; the values come back in the order asked for.
-        let values = self.store.db.batched_multi_get_cf_opt(family, keys.iter(), keys.are_sorted(), &self.read);
+        let values = self.database.db.batched_multi_get_cf_opt(family, keys.iter(), keys.are_sorted(), &self.read);
         for (i, value) in values.into_iter().enumerate() {
             let value = value.map_err(|error| self.unread("read state", error))?;
             found(i, value.as_deref());
@@ -133,7 +137,7 @@ impl<'a> Cut<'a> {
     }
 
     fn record<T: DeserializeOwned>(&self, what: &str, key: &[u8]) -> Result<Option<T>, Error> {
-        let value = self.store.db.get_pinned_cf_opt(self.families.meta, key, &self.read);
+        let value = self.database.db.get_pinned_cf_opt(self.families.meta, key, &self.read);
         let value = value.map_err(|error| self.unread(&format!("read the record of {what}"), error))?;
         value.map(|bytes| record::decode(what, &bytes)).transpose()
     }
@@ -145,6 +149,15 @@ impl<'a> Cut<'a> {
             Ok(())
         })?;
         Ok(records)
+    }
+
+    /// The last of the records with this tag.
+    fn last<T: DeserializeOwned>(&self, what: &str, tag: Tag) -> Result<Option<T>, Error> {
+        let mut rows = self.iterate(self.families.meta, &tag.alone());
+        rows.seek_to_last();
+        let last = rows.value().map(|bytes| record::decode(what, bytes)).transpose()?;
+        self.check(&rows)?;
+        Ok(last)
     }
 
     fn iterate(&self, family: &ColumnFamily, prefix: &[u8]) -> DBRawIterator<'_> {
@@ -176,7 +189,7 @@ impl<'a> Cut<'a> {
         if self.reach == Reach::Memory && error.kind() == ErrorKind::Incomplete {
             return NotInMemory.into();
         }
-        self.store.explain(doing, error)
+        self.database.explain(doing, error)
     }
 
     fn ledger<T>(&self, family: &ColumnFamily, generation: Generation, decode: fn(&[u8]) -> Result<T, Error>) -> Ledger<'_, T> {
@@ -312,15 +325,26 @@ impl CutRead for Cut<'_> {
     }
 
     fn definitions(&self) -> Result<Option<Definitions>, Error> {
-        let mut rows = self.iterate(self.families.meta, &Tag::Definitions.alone());
-        rows.seek_to_last();
-        let latest = rows.value().map(|bytes| record::decode("the definitions", bytes)).transpose()?;
-        self.check(&rows)?;
-        Ok(latest)
+        self.last("the definitions", Tag::Definitions)
     }
 
     fn definitions_history(&self) -> Result<Vec<Definitions>, Error> {
         self.records("the definitions", &Tag::Definitions.alone())
+    }
+
+    fn releases(&self) -> Result<Vec<Release>, Error> {
+        self.records("a release", &Tag::Release.alone())
+    }
+
+    fn switches(&self) -> Result<Vec<Switch>, Error> {
+        self.records("a switch", &Tag::Switch.alone())
+    }
+
+    fn serving(&self) -> Result<Option<(Release, Switch)>, Error> {
+        let Some(switch) = self.last::<Switch>("a switch", Tag::Switch)? else { return Ok(None) };
+        let release = self.record::<Release>("a release", &layout::release_key(switch.release))?;
+        let release = release.ok_or_else(|| record::undecodable("a switch", "the release that it names is not there"))?;
+        Ok(Some((release, switch)))
     }
 }
 

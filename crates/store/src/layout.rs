@@ -19,7 +19,7 @@ use lockstep_model::{Generation, PartitionId};
 pub(crate) const STATE: &str = "state";
 /// The dedup index.
 pub(crate) const KEYS: &str = "keys";
-/// Positions, generations, definitions, counters, horizons, bulk progress.
+/// Positions, generations, definitions, releases, counters, horizons, bulk progress.
 pub(crate) const META: &str = "meta";
 /// Rows that came too late.
 pub(crate) const REFUSALS: &str = "refusals";
@@ -53,6 +53,12 @@ pub(crate) enum Tag {
     Position = b'p',
     /// How far a partition has been put into a queue, by both.
     Reached = b'r',
+    /// A release, by number.
+    Release = b'R',
+    /// The number of the last snapshot that was named by one.
+    Snapshot = b'S',
+    /// A switch of the release that serves, by epoch.
+    Switch = b's',
 }
 
 impl Tag {
@@ -108,6 +114,20 @@ pub(crate) fn part_of_bulk_key(key: &[u8]) -> Option<u32> {
 pub(crate) fn definitions_key(version: u64) -> Vec<u8> {
     let mut key = Tag::Definitions.alone();
     key.extend_from_slice(&version.to_be_bytes());
+    key
+}
+
+/// The key of a release.
+pub(crate) fn release_key(release: u32) -> Vec<u8> {
+    let mut key = Tag::Release.alone();
+    key.extend_from_slice(&release.to_be_bytes());
+    key
+}
+
+/// The key of a switch.
+pub(crate) fn switch_key(epoch: u64) -> Vec<u8> {
+    let mut key = Tag::Switch.alone();
+    key.extend_from_slice(&epoch.to_be_bytes());
     key
 }
 

@@ -37,6 +37,7 @@ mod bulk;
 mod commit;
 mod crash;
 mod cut;
+mod database;
 mod definitions;
 mod expiry;
 mod explain;
@@ -50,8 +51,10 @@ mod options;
 mod outbox;
 mod owner;
 mod record;
+mod release;
 #[allow(unsafe_code, reason = "written by a macro of self_cell, whose soundness is its purpose")]
 mod shared;
+mod snapshot;
 mod store;
 mod tuning;
 
@@ -68,5 +71,9 @@ pub use key_entry::KeyEntryHeader;
 pub use online::{CutRead, OnlineStore};
 pub use options::{StoreOptions, SyncPolicy};
 pub use owner::{Owner, Taken, read_owner};
+pub use release::{NewRelease, NewSwitch, Release, Switch, SwitchKind};
 pub use shared::{NotInMemory, SharedCut, SharedRead};
+pub use snapshot::{
+    DefinitionsMark, Described, Listed, Manifest, NewSnapshot, PositionAt, SNAPSHOT_FORMAT, Snapshot, SnapshotFile, SnapshotGeneration, Snapshots,
+};
 pub use store::{Claim, Store};

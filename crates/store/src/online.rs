@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use lockstep_model::{Error, Fingerprint, Generation, PartitionId, Position, StateKey};
 
-use crate::{Commit, Counters, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, Queue, Refusal};
+use crate::{
+    Commit, Counters, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, NewRelease, NewSwitch, Queue, Refusal,
+    Release, Switch,
+};
 
 /// A store of online state, with one writer and any number of readers. Everything comes and goes in batches.
 pub trait OnlineStore: Send + Sync {
@@ -35,7 +38,7 @@ pub trait OnlineStore: Send + Sync {
     /// unfinished bulk load is refused.
     fn publish(&self, commits: Vec<Commit>) -> Result<(), Error>;
 
-    /// Drops a generation with all it holds. Cuts taken before still see it.
+    /// Drops a generation with all it holds. Cuts taken before still see it. One of the release that serves is refused.
     fn drop_generation(&self, generation: Generation) -> Result<(), Error>;
 
     /// Forgets the rows of a queue before row `to`, `bytes` of them, which have left the store; forces it to the disk.
@@ -44,6 +47,13 @@ pub trait OnlineStore: Send + Sync {
     /// Appends a set of definitions, provided that `expected` is the version applied last (0 for none); otherwise another apply came
     /// first, and this one is refused.
     fn apply_definitions(&self, expected: u64, new: NewDefinitions) -> Result<Definitions, Error>;
+
+    /// Makes a release and lets it serve, by one forced write, provided that `expected` is the epoch of the last switch (0 for none); otherwise another switch came
+    /// first, and this one is refused as Unavailable. Refuses definitions that are not known, and generations that are not published, were dropped, or are two of one view.
+    fn promote(&self, expected: u64, release: NewRelease, switch: NewSwitch) -> Result<(Release, Switch), Error>;
+
+    /// Lets release `to` serve again, likewise. Refuses one of whose generations one was dropped.
+    fn roll_back(&self, expected: u64, to: u32, switch: NewSwitch) -> Result<Switch, Error>;
 }
 
 /// Reads everything of a store at one moment.
@@ -102,4 +112,13 @@ pub trait CutRead: Send + Sync {
 
     /// Every set of definitions ever applied, oldest first.
     fn definitions_history(&self) -> Result<Vec<Definitions>, Error>;
+
+    /// Every release ever made, oldest first.
+    fn releases(&self) -> Result<Vec<Release>, Error>;
+
+    /// Every move of the pointer to the release that serves, oldest first.
+    fn switches(&self) -> Result<Vec<Switch>, Error>;
+
+    /// The release that serves, and the switch by which it does; `None` where nothing was ever promoted.
+    fn serving(&self) -> Result<Option<(Release, Switch)>, Error>;
 }

@@ -5,15 +5,31 @@ use std::sync::Arc;
 use lockstep_model::Error;
 use self_cell::self_cell;
 
-use crate::{Cut, CutRead, Store};
+use crate::database::Database;
+use crate::{Cut, CutRead, Snapshot, Store};
 
 self_cell!(
     struct Held {
-        owner: Arc<Store>,
+        owner: Holder,
         #[covariant]
         dependent: Both,
     }
 );
+
+/// What is kept open for as long as it is read.
+enum Holder {
+    Store(Arc<Store>),
+    Snapshot(Arc<Snapshot>),
+}
+
+impl Holder {
+    fn database(&self) -> &Database {
+        match self {
+            Holder::Store(store) => &store.database,
+            Holder::Snapshot(snapshot) => snapshot.database(),
+        }
+    }
+}
 
 /// One moment, read with and without the disk.
 struct Both<'a> {
@@ -21,8 +37,8 @@ struct Both<'a> {
     in_memory: Cut<'a>,
 }
 
-/// A [`Cut`] that keeps its store open. Making one takes a snapshot and reads nothing; one that is shared by the requests between two commits has read what it
-/// says of generations once.
+/// A [`Cut`] that keeps its store or snapshot open. Making one takes a snapshot of RocksDB's and reads nothing; one that is shared by the requests between two commits has read
+/// what it says of generations once.
 pub struct SharedCut(Held);
 
 /// The store at one moment, for whoever must not wait for a disk and for whoever can.
@@ -62,8 +78,17 @@ impl NotInMemory {
 impl SharedCut {
     /// The store at this moment.
     pub fn new(store: &Arc<Store>) -> Self {
-        SharedCut(Held::new(Arc::clone(store), |store| {
-            let whole = store.cut();
+        SharedCut::held(Holder::Store(Arc::clone(store)))
+    }
+
+    /// The moment of a snapshot.
+    pub fn of_snapshot(snapshot: &Arc<Snapshot>) -> Self {
+        SharedCut::held(Holder::Snapshot(Arc::clone(snapshot)))
+    }
+
+    fn held(holder: Holder) -> Self {
+        SharedCut(Held::new(holder, |holder| {
+            let whole = Cut::new(holder.database());
             Both { in_memory: whole.in_memory(), whole }
         }))
     }

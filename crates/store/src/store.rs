@@ -2,26 +2,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lockstep_model::{Error, EventTime};
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch, WriteOptions};
+use rocksdb::{Options, WriteBatch, WriteOptions};
 
 use crate::applied::AppliedLogs;
 use crate::batch::Batch;
 use crate::book::Book;
-use crate::expiry::Expiry;
-use crate::layout::{DEAD_LETTERS, KEYS, META, OUTBOX, REFUSALS, STATE};
+use crate::database::{DATABASE, Database};
+use crate::layout::{KEYS, STATE};
 use crate::owner::{OwnerLock, Taken};
 use crate::tuning::{self, Memory};
-use crate::{CrashPlan, CrashPoint, Cut, Epoch, OnlineStore, StoreOptions, SyncPolicy};
+use crate::{CrashPlan, CrashPoint, Cut, Epoch, OnlineStore, Snapshots, StoreOptions, SyncPolicy};
 use crate::{explain, format};
 
-const FAMILIES: [&str; 6] = [STATE, KEYS, META, REFUSALS, DEAD_LETTERS, OUTBOX];
-
-/// RocksDB's own directory within the store's.
-const DATABASE: &str = "db";
 /// Where the logs of applied events lie.
 const APPLIED: &str = "applied";
 /// Where bulk loads write their files: the same file system, so that they can be moved in.
@@ -29,17 +25,15 @@ const BULK: &str = "bulk";
 
 /// A store of online state in a directory of its own.
 pub struct Store {
-    pub(crate) db: DB,
-    pub(crate) dir: PathBuf,
+    pub(crate) database: Database,
     pub(crate) options: StoreOptions,
-    pub(crate) expiry: Expiry,
     /// How a bulk load writes files of state and of dedup entries.
     pub(crate) bulk_tables: [Options; 2],
     /// Held while files of a bulk load are moved in.
     pub(crate) ingesting: Mutex<()>,
+    /// Held while a snapshot is made or dropped.
+    pub(crate) snapshotting: Mutex<()>,
     book: Mutex<Book>,
-    /// The first failure of the disk.
-    failed: OnceLock<rocksdb::Error>,
     /// Last, so that nobody else can open the store before RocksDB is closed.
     _owner: OwnerLock,
 }
@@ -72,20 +66,18 @@ impl Store {
         };
         format::check_or_mark(&dir, dir.join(DATABASE).exists())?;
         clean_bulk(&dir)?;
+        Snapshots::of(&dir).clean()?;
 
         let memory = Memory::new(&options);
-        let expiry = Expiry::default();
-        let db = open_database(&dir, &options, &memory, &expiry)?;
+        let database = Database::open(&dir, &options, &memory)?;
         let bulk_tables = [STATE, KEYS].map(|name| tuning::bulk_tables(name, &options, &memory));
         let store = Store {
-            db,
-            dir,
+            database,
             options,
-            expiry,
             bulk_tables,
             ingesting: Mutex::default(),
+            snapshotting: Mutex::default(),
             book: Mutex::default(),
-            failed: OnceLock::new(),
             _owner: owner,
         };
         store.start()?;
@@ -95,14 +87,14 @@ impl Store {
     /// Reads the book and starts a new epoch. What recovery found is on the disk by now, so that its rules can be enforced.
     fn start(&self) -> Result<(), Error> {
         let book = self.cut().book()?;
-        self.expiry.enforce(book.rules.clone());
+        self.database.expiry.enforce(book.rules.clone());
         *self.book() = book;
         self.fence().map(|_| ())
     }
 
     /// The directory it lies in.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.database.dir
     }
 
     /// The epoch that commits must carry.
@@ -112,7 +104,7 @@ impl Store {
 
     /// A number that is another one after every write, whoever made it.
     pub fn sequence(&self) -> u64 {
-        self.db.latest_sequence_number()
+        self.database.db.latest_sequence_number()
     }
 
     /// The version of the definitions that were applied last, 0 for none.
@@ -120,14 +112,19 @@ impl Store {
         self.book().definitions
     }
 
+    /// The epoch of the last switch of the release that serves, 0 for none.
+    pub fn serving_epoch(&self) -> u64 {
+        self.book().releases.epoch()
+    }
+
     /// A view of the whole store at one moment.
     pub fn cut(&self) -> Cut<'_> {
-        Cut::new(self)
+        Cut::new(&self.database)
     }
 
     /// Where the store keeps its logs of applied events.
     pub fn applied_logs(&self) -> AppliedLogs {
-        AppliedLogs::new(self.dir.join(APPLIED), self.options.crash.clone())
+        AppliedLogs::new(self.database.dir.join(APPLIED), self.options.crash.clone())
     }
 
     /// Makes a copy of the store in `dir`, which must not exist and be on the same file system: files are hard links, so that it takes
@@ -141,26 +138,27 @@ impl Store {
         let partial = partial_of(dir);
         remove_dir(&partial).and_then(|()| fs::create_dir_all(&partial)).map_err(failed)?;
         self.checkpoint_database(&partial.join(DATABASE))?;
-        format::mark(&partial)?;
+        // Read after the checkpoint: a format is raised before what needs it is written.
+        format::copy(&self.database.dir, &partial)?;
         self.options.crash.hit(CrashPoint::CheckpointInside);
         fs::rename(&partial, dir).and_then(|()| sync_parent(dir)).map_err(failed)?;
         self.options.crash.hit(CrashPoint::CheckpointAfter);
         Ok(())
     }
 
-    fn checkpoint_database(&self, to: &Path) -> Result<(), Error> {
-        Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(to)).map_err(|error| self.explain("make a checkpoint", error))
+    pub(crate) fn checkpoint_database(&self, to: &Path) -> Result<(), Error> {
+        Checkpoint::new(&self.database.db).and_then(|checkpoint| checkpoint.create_checkpoint(to)).map_err(|error| self.database.explain("make a checkpoint", error))
     }
 
     /// Flushes memtables and rewrites every file, so that what has expired or was dropped leaves the disk now. Takes as long as
     /// reading and writing the whole store.
     pub fn compact(&self) -> Result<(), Error> {
-        for family in self.families().all() {
-            self.db.flush_cf(family).map_err(|error| self.explain("compact the store", error))?;
+        for family in self.database.families().all() {
+            self.database.db.flush_cf(family).map_err(|error| self.database.explain("compact the store", error))?;
             let mut options = rocksdb::CompactOptions::default();
             // The last level too: that is where old data lies.
             options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
-            self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &options);
+            self.database.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &options);
         }
         Ok(())
     }
@@ -174,7 +172,7 @@ impl Store {
     pub(crate) fn update<T>(&self, durability: Durability, change: impl FnOnce(&mut Book, &mut Batch<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let mut book = self.book();
         let mut next = Book::clone(&book);
-        let mut batch = Batch::new(self.families());
+        let mut batch = Batch::new(self.database.families());
         let outcome = change(&mut next, &mut batch)?;
         let now = self.options.clock.now();
         let sync = durability == Durability::Forced || self.sync_is_due(book.synced_at, now);
@@ -182,7 +180,7 @@ impl Store {
         self.write(batch.into_rows(), sync, torn)?;
         if sync {
             next.synced_at = Some(now);
-            self.expiry.enforce(next.rules.clone());
+            self.database.expiry.enforce(next.rules.clone());
         }
         *book = next;
         Ok(outcome)
@@ -201,9 +199,9 @@ impl Store {
         let mut options = WriteOptions::default();
         options.set_sync(sync);
         let size = rows.size_in_bytes();
-        self.db.write_opt(rows, &options).map_err(|error| self.explain("commit", error))?;
+        self.database.db.write_opt(rows, &options).map_err(|error| self.database.explain("commit", error))?;
         if torn {
-            tear_log(&self.dir.join(DATABASE), size);
+            tear_log(&self.database.dir.join(DATABASE), size);
         }
         Ok(())
     }
@@ -212,9 +210,9 @@ impl Store {
         self.crash().hit(CrashPoint::SyncBefore);
         // Taken first: only what was committed before the log is forced is sure to be on the disk after.
         let rules = self.book().rules.clone();
-        self.db.flush_wal(true).map_err(|error| self.explain("force commits to the disk", error))?;
+        self.database.db.flush_wal(true).map_err(|error| self.database.explain("force commits to the disk", error))?;
         self.crash().hit(CrashPoint::SyncAfter);
-        self.expiry.enforce(rules);
+        self.database.expiry.enforce(rules);
         self.book().synced_at = Some(self.options.clock.now());
         Ok(())
     }
@@ -228,48 +226,22 @@ impl Store {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn families(&self) -> Families<'_> {
-        let family = |name| self.db.cf_handle(name).expect("the database was opened with every family");
-        Families {
-            state: family(STATE),
-            keys: family(KEYS),
-            meta: family(META),
-            refusals: family(REFUSALS),
-            dead_letters: family(DEAD_LETTERS),
-            outbox: family(OUTBOX),
-        }
-    }
-
     pub(crate) fn bulk_dir(&self) -> PathBuf {
-        self.dir.join(BULK)
-    }
-
-    /// Explains a failure while `doing` (a verb phrase). After one, RocksDB refuses to write and says no more than that there was one: what it was is remembered, so that
-    /// whoever is told, on whatever thread, is told that.
-    pub(crate) fn explain(&self, doing: &str, error: rocksdb::Error) -> Error {
-        match self.failed.get() {
-            Some(first) if explain::is_aftermath(&error) => explain::rocks(&self.dir, doing, first.clone()),
-            _ => {
-                if explain::is_of_disk(&error) {
-                    let _ = self.failed.set(error.clone());
-                }
-                explain::rocks(&self.dir, doing, error)
-            }
-        }
+        self.database.dir.join(BULK)
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if let Err(error) = self.db.flush_wal(true) {
-            tracing::warn!(dir = %self.dir.display(), %error, "close the store without forcing its last commits to the disk");
+        if let Err(error) = self.database.db.flush_wal(true) {
+            tracing::warn!(dir = %self.database.dir.display(), %error, "close the store without forcing its last commits to the disk");
         }
     }
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("dir", &self.dir).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Store").field("dir", &self.database.dir).field("options", &self.options).finish_non_exhaustive()
     }
 }
 
@@ -280,37 +252,6 @@ pub(crate) enum Durability {
     ByPolicy,
     /// It may not: somebody is told that it has happened.
     Forced,
-}
-
-/// The column families of an open store.
-#[derive(Clone, Copy)]
-pub(crate) struct Families<'a> {
-    pub(crate) state: &'a ColumnFamily,
-    pub(crate) keys: &'a ColumnFamily,
-    pub(crate) meta: &'a ColumnFamily,
-    pub(crate) refusals: &'a ColumnFamily,
-    pub(crate) dead_letters: &'a ColumnFamily,
-    pub(crate) outbox: &'a ColumnFamily,
-}
-
-impl<'a> Families<'a> {
-    /// Those whose keys start with a generation.
-    pub(crate) fn of_generations(&self) -> [&'a ColumnFamily; 4] {
-        [self.state, self.keys, self.refusals, self.dead_letters]
-    }
-
-    pub(crate) fn all(&self) -> [&'a ColumnFamily; 6] {
-        [self.state, self.keys, self.meta, self.refusals, self.dead_letters, self.outbox]
-    }
-}
-
-fn open_database(dir: &Path, options: &StoreOptions, memory: &Memory, expiry: &Expiry) -> Result<DB, Error> {
-    let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, tuning::family(name, options, memory, expiry)));
-    let db = DB::open_cf_descriptors(&tuning::database(options, memory), dir.join(DATABASE), families)
-        .map_err(|error| explain::rocks(dir, "open the store", error))?;
-    // RocksDB makes its files durable within its directory; that the directory exists is ours to see to.
-    format::sync_dir(dir).map_err(|error| explain::io(dir, "open the store", error))?;
-    Ok(db)
 }
 
 fn create_dir(dir: &Path) -> Result<(), Error> {
@@ -326,14 +267,14 @@ fn clean_bulk(dir: &Path) -> Result<(), Error> {
     remove_dir(&bulk).map_err(|error| explain::io(&bulk, "clean up after a bulk load", error))
 }
 
-fn remove_dir(dir: &Path) -> std::io::Result<()> {
+pub(crate) fn remove_dir(dir: &Path) -> std::io::Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-fn sync_parent(dir: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_parent(dir: &Path) -> std::io::Result<()> {
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     format::sync_dir(parent)
 }

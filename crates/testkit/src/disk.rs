@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use lockstep_model::{Error, Fingerprint, Generation, PartitionId, Position, StateKey};
-use lockstep_store::{Counters, CutRead, DeadLetter, Definitions, GenerationInfo, Horizon, NotInMemory, Queue, Refusal, SharedCut, SharedRead};
+use lockstep_store::{
+    Counters, CutRead, DeadLetter, Definitions, GenerationInfo, Horizon, NotInMemory, Queue, Refusal, Release, SharedCut, SharedRead, Switch,
+};
 
 /// How a disk behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -181,5 +183,17 @@ impl CutRead for Read {
 
     fn definitions_history(&self) -> Result<Vec<Definitions>, Error> {
         self.asked()?.definitions_history()
+    }
+
+    fn releases(&self) -> Result<Vec<Release>, Error> {
+        self.asked()?.releases()
+    }
+
+    fn switches(&self) -> Result<Vec<Switch>, Error> {
+        self.asked()?.switches()
+    }
+
+    fn serving(&self) -> Result<Option<(Release, Switch)>, Error> {
+        self.asked()?.serving()
     }
 }

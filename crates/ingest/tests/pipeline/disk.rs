@@ -63,6 +63,9 @@ fn assert_kept(journal: &Journal, at: usize, left: &Path, place: &str) {
     if journal.marks(at).any(|step| step == "copied") {
         assert!(left.join("copy").exists(), "{place}: the copy is gone");
     }
+    if journal.marks(at).any(|step| step == "snapshotted") {
+        assert!(left.join("store/snapshots/kept/SNAPSHOT.json").exists(), "{place}: the snapshot is gone");
+    }
 }
 
 #[test]

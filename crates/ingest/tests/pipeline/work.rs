@@ -1,5 +1,6 @@
 //! A small project whose whole life is one piece of work, which can be begun anew wherever it was cut short: two views are backfilled together, a log is
-//! applied, a copy of the store is made, an older version is dropped.
+//! applied, a copy of the store is made, snapshots are made and one is dropped, releases are promoted and rolled back, an older
+//! version is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -15,8 +16,11 @@ use lockstep_ingest::admission::Kind;
 use lockstep_ingest::out::{LetterRoutes, Outlets, Rolling};
 use lockstep_ingest::pipeline::{BackfillOptions, Observer, StreamOptions, Target, backfill, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores};
-use lockstep_model::{Clock, Error, EventTime, Fingerprint, TimeMode};
-use lockstep_store::{Commit, CrashPlan, CutRead, NewGeneration, OnlineStore, Store, StoreOptions, SyncPolicy};
+use lockstep_model::{Clock, Error, EventTime, Fingerprint, Generation, TimeMode};
+use lockstep_store::{
+    Commit, CrashPlan, CutRead, DefinitionText, Described, NewDefinitions, NewGeneration, NewRelease, NewSnapshot, NewSwitch, OnlineStore, Snapshot, Store, StoreOptions,
+    SwitchKind, SyncPolicy,
+};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, Definitions};
 use lockstep_transform::tiles::{Request, Shape};
@@ -29,6 +33,9 @@ const ROWS: i64 = 90;
 const BATCH_ROWS: usize = 8;
 /// The version of the generations that stay.
 const VERSION: u32 = 2;
+/// The snapshot that stays, and the one that goes.
+const KEPT: &str = "kept";
+const DOOMED: &str = "doomed";
 const START: i64 = 1_704_067_200_000_000;
 const MINUTE: i64 = 60_000_000;
 
@@ -122,10 +129,56 @@ impl Work {
             store.checkpoint(&self.copy())?;
         }
         done("copied");
+        self.snapshots(&store)?;
+        done("snapshotted");
+        self.releases(&store)?;
+        done("released");
         let all = OnlineStore::cut(&store).generations()?;
         all.iter().filter(|info| info.version < VERSION).try_for_each(|info| store.drop_generation(info.generation))?;
         done("dropped");
         store.close()
+    }
+
+    /// One snapshot is kept, another was made before it and is dropped.
+    fn snapshots(&self, store: &Store) -> Result<(), Error> {
+        let snapshots = store.snapshots();
+        let make = |name: &str| {
+            let new = NewSnapshot { name: Some(name.to_owned()), ..NewSnapshot::default() };
+            let describe = |cut: &dyn CutRead| {
+                let generations = self.known(cut)?.iter().map(|target| (target.generation.generation, None)).collect();
+                Ok::<_, Error>(Described { moment: FixedClock.now(), definitions: 0, generations })
+            };
+            store.snapshot(new, describe)
+        };
+        let is_there = |name: &str| snapshots.dir_of(name).exists();
+        if !is_there(KEPT) {
+            if !is_there(DOOMED) {
+                make(DOOMED)?;
+            }
+            make(KEPT)?;
+        }
+        if is_there(DOOMED) { store.drop_snapshot(DOOMED, false) } else { Ok(()) }
+    }
+
+    /// Two releases are promoted, and the first serves again.
+    fn releases(&self, store: &Store) -> Result<(), Error> {
+        if store.definitions_version() == 0 {
+            let texts = vec![DefinitionText { path: "work.sql".to_owned(), text: SQL.to_owned() }];
+            store.apply_definitions(0, NewDefinitions { texts, fingerprint: Fingerprint([3; 32]), by: None, reason: None })?;
+        }
+        let switch = |kind| NewSwitch { kind, forced: false, by: None, reason: None, automatic: false };
+        let all: Vec<Generation> = self.known(&store.cut())?.iter().map(|target| target.generation.generation).collect();
+        for epoch in store.serving_epoch()..3 {
+            match epoch {
+                2 => drop(store.roll_back(2, 1, switch(SwitchKind::RollBack))?),
+                _ => {
+                    let generations = all[epoch as usize..].to_vec();
+                    let release = NewRelease { definitions: 1, generations, snapshot: None, validation: None };
+                    store.promote(epoch, release, switch(SwitchKind::Promote))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The generations of both views, made on the first run, and before them an older one of the first.
@@ -142,12 +195,12 @@ impl Work {
         for view in self.catalog.views.values().filter(|view| !all.iter().any(|info| info.view == view.view && info.version == VERSION)) {
             store.create_generation(NewGeneration { view: view.view.clone(), version: VERSION, meaning: view.meaning, state: view.state })?;
         }
-        self.known(store)
+        self.known(&store.cut())
     }
 
     /// Those of the generations that there are.
-    fn known(&self, store: &Store) -> Result<Vec<Target>, Error> {
-        let all = OnlineStore::cut(store).generations()?;
+    fn known(&self, cut: &dyn CutRead) -> Result<Vec<Target>, Error> {
+        let all = cut.generations()?;
         let kept = all.into_iter().filter(|info| info.version == VERSION);
         kept.map(|info| Target::new(&self.catalog, &self.catalog.views[&info.view], info)).collect()
     }
@@ -201,6 +254,9 @@ impl Work {
         for source in ["sales", "refunds"] {
             outcome.insert(format!("{source} applied"), leaving::applied(&store, source).join("\n"));
         }
+        let (release, switch) = store.cut().serving().unwrap().unwrap();
+        assert_eq!((release.release, switch.epoch), (1, 3), "the first release serves again");
+        assert_eq!(self.snapshot_names(), [KEPT], "one snapshot is kept");
         let letters = fs::read_to_string(self.root.join("dead/sales.ndjson")).unwrap_or_default();
         // A letter may have been sent twice.
         let letters: BTreeSet<&str> = letters.lines().collect();
@@ -212,7 +268,7 @@ impl Work {
     fn assert_logged(&self, store: &Store, whole: &Outcome, place: &str) {
         let cut = OnlineStore::cut(store);
         let reached: BTreeMap<String, u64> = self
-            .known(store)
+            .known(&*cut)
             .unwrap()
             .iter()
             .flat_map(|target| cut.positions(target.generation.generation).unwrap())
@@ -230,7 +286,7 @@ impl Work {
     fn read(&self, store: &Store) -> Outcome {
         let cut = OnlineStore::cut(store);
         let mut outcome = Outcome::new();
-        for target in self.known(store).unwrap() {
+        for target in self.known(&*cut).unwrap() {
             let (generation, view) = (target.generation.generation, &target.view.view);
             let (mut state, mut keys) = (String::new(), String::new());
             let add = |to: &mut String, what: &dyn std::fmt::Debug| writeln!(to, "{what:?}").map_err(|error| Error::internal(error.to_string()));
@@ -277,7 +333,7 @@ impl Work {
         backfill(&store, &self.catalog, &targets, &self.backfill_options(), &mut |_| {}).unwrap();
         let mut answers = BTreeMap::new();
         loop {
-            let (row, seen) = self.seen(&store).unwrap();
+            let (row, seen) = self.seen(&store.cut()).unwrap();
             answers.insert(row, seen);
             let stop = Arc::new(AtomicBool::new(true));
             if self.ingest(&store, &targets, Some(&stop), &mut |_| {}).unwrap() {
@@ -287,9 +343,8 @@ impl Work {
     }
 
     /// How many rows of the log are applied, and what both views answer; `None` where they are not published, neither of them.
-    fn seen(&self, store: &Store) -> Option<(u64, [String; 2])> {
-        let cut = OnlineStore::cut(store);
-        let targets = self.known(store).unwrap();
+    fn seen(&self, cut: &dyn CutRead) -> Option<(u64, [String; 2])> {
+        let targets = self.known(cut).unwrap();
         let published = targets.iter().filter(|target| target.generation.published()).count();
         assert!(published == 0 || published == 2, "views that are published together");
         let rows = |target: &Target| {
@@ -299,19 +354,33 @@ impl Work {
         };
         let rows: std::collections::BTreeSet<u64> = targets.iter().flat_map(rows).collect();
         assert!(rows.len() <= 1, "views and sources that are applied together: {rows:?}");
-        (published == 2).then(|| (rows.first().copied().unwrap_or(0), [0, 1].map(|at| self.answers(&*cut, &targets[at]))))
+        (published == 2).then(|| (rows.first().copied().unwrap_or(0), [0, 1].map(|at| self.answers(cut, &targets[at]))))
+    }
+
+    /// What lies where snapshots do: nothing that is not whole, once the store was opened.
+    pub fn snapshot_names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root.join("store/snapshots")).into_iter().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert!(names.iter().all(|name| [KEPT, DOOMED].contains(&name.as_str())), "{names:?}");
+        names
     }
 
     /// Fails unless what readers see is what was once true of an undisturbed run: nothing, or the answers that belong to the position.
     pub fn assert_once_true(&self, answers: &BTreeMap<u64, [String; 2]>, whole: &Outcome, place: &str) {
         let store = self.store(CrashPlan::default()).unwrap_or_else(|error| panic!("{place}: {error}"));
-        if let Some((row, seen)) = self.seen(&store) {
+        if let Some((row, seen)) = self.seen(&store.cut()) {
             assert_eq!(answers.get(&row), Some(&seen), "{place}: after {row} rows");
             self.assert_logged(&store, whole, place);
         }
         if self.copy().exists() {
             let copy = Store::open(self.copy(), StoreOptions::new("test")).unwrap_or_else(|error| panic!("{place}: the copy: {error}"));
-            assert_eq!(self.seen(&copy), answers.last_key_value().map(|(row, seen)| (*row, seen.clone())), "{place}: the copy");
+            assert_eq!(self.seen(&copy.cut()), answers.last_key_value().map(|(row, seen)| (*row, seen.clone())), "{place}: the copy");
+        }
+        for name in self.snapshot_names() {
+            let options = StoreOptions { block_cache_bytes: 8 << 20, ..StoreOptions::new("test") };
+            let snapshot = Snapshot::open(store.snapshots().dir_of(&name), &options).unwrap_or_else(|error| panic!("{place}: {name}: {error}"));
+            assert_eq!(self.seen(&snapshot.cut()), answers.last_key_value().map(|(row, seen)| (*row, seen.clone())), "{place}: snapshot {name}");
         }
     }
 }

@@ -12,11 +12,11 @@ use arrow::compute::{take, take_record_batch};
 use arrow::datatypes::Fields;
 use lockstep_model::{Clock, Error, EventTime};
 use lockstep_serve::feature_log::{Pick, Vectors};
-use lockstep_serve::live::Standing;
+use lockstep_serve::live::{ReleaseAt, Standing};
 
 use super::Shared;
 use super::files::{LogDir, LogFile, Named};
-use crate::kept::{self, Kept, Logged, ReadFrom, ViewAt, texts};
+use crate::kept::{self, Kept, Logged, ReadFrom, ServedBy, ViewAt, texts};
 use crate::serving::FeatureLogConfig;
 
 /// How often it looks whether a file is due.
@@ -193,12 +193,13 @@ impl Keeper {
 
     /// What vectors were read from. Where nobody has looked yet where the views stood, this waits for the disk.
     fn read_from(&mut self, vectors: Vectors) -> Result<Arc<ReadFrom>> {
-        let Vectors { name, definitions, catalog, time, roles, stood, .. } = vectors;
+        let Vectors { name, definitions, release, catalog, time, roles, stood, .. } = vectors;
+        let served_by = release.map(|ReleaseAt { release, epoch }| ServedBy { release, epoch });
         let key = (name, definitions);
         let standings = stood.find()?;
         if let (Some(standings), Some((known, from))) = (&standings, self.known.get(&key))
             && Arc::ptr_eq(standings, known)
-            && from.time == time
+            && (from.time, from.served_by) == (time, served_by)
         {
             return Ok(Arc::clone(from));
         }
@@ -218,6 +219,7 @@ impl Keeper {
             views,
             definitions: Some(definitions),
             meaning: service.or_else(|| catalog.views.get(&key.0).map(|view| view.meaning)),
+            served_by,
             release: Some(env!("CARGO_PKG_VERSION").to_owned()),
             recalled: standings.is_none(),
         });

@@ -63,6 +63,8 @@ pub struct Followers {
 #[derive(Debug, PartialEq)]
 struct Seen {
     definitions: u64,
+    /// How often the pointer to what serves was moved.
+    epoch: u64,
     generations: Vec<GenerationInfo>,
 }
 
@@ -407,7 +409,7 @@ impl<'a> Noting<'a> {
 
 impl Seen {
     fn of(owned: &Owned) -> Result<Seen> {
-        let definitions = owned.store.definitions_version();
-        Ok(Seen { definitions, generations: OnlineStore::cut(&*owned.store).generations()? })
+        let (definitions, epoch) = (owned.store.definitions_version(), owned.store.serving_epoch());
+        Ok(Seen { definitions, epoch, generations: OnlineStore::cut(&*owned.store).generations()? })
     }
 }

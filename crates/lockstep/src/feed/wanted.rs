@@ -8,7 +8,7 @@ use lockstep_ingest::pipeline::{Target, history_path};
 use lockstep_ingest::push::PARTITION;
 use lockstep_model::{Clock, EventTime, Generation, PartitionId, SystemClock};
 use lockstep_serve::chosen::{Stand, chosen, generation_of};
-use lockstep_store::{CutRead, Definitions, GenerationInfo, OnlineStore};
+use lockstep_store::{CutRead, Definitions, GenerationInfo, OnlineStore, Release};
 use lockstep_transform::catalog::Catalog;
 
 use crate::owned::Owned;
@@ -56,15 +56,47 @@ impl Work {
     }
 }
 
-/// The sets of definitions that are fed, that which serves first; none where none was applied. Those that served are fed for `[releases] rollback_window` after another took their place.
+/// The sets of definitions that are fed, that which serves first; none where none was applied. Those that served are fed for `[releases] rollback_window` after another took their place. What serves is
+/// what the release says; where none was promoted, what keeps up (see [`chosen`]).
 ///
 /// # Errors
 /// Where the store cannot be read, or this release has something against the definitions.
 pub fn wanted(owned: &Owned) -> Result<Vec<Set>> {
     let cut = OnlineStore::cut(&*owned.store);
+    match cut.serving()? {
+        Some((release, _)) => wanted_by_release(owned, &*cut, &release),
+        None => wanted_unreleased(owned, &*cut),
+    }
+}
+
+/// Where a release says what serves: that, what was applied last, and what served before the pointer moved.
+fn wanted_by_release(owned: &Owned, cut: &dyn CutRead, release: &Release) -> Result<Vec<Set>> {
+    let serving = release.new.definitions;
+    let mut sets = vec![Set { version: serving, why: Why::Serves, catalog: owned.definitions(serving)? }];
+    let newest = owned.store.definitions_version();
+    if newest > serving {
+        sets.push(Set { version: newest, why: Why::Next, catalog: owned.definitions(newest)? });
+    }
+    let (releases, window) = (cut.releases()?, owned.project.config.releases.rollback_window.micros());
+    for switch in cut.switches()?.iter().rev() {
+        let until = EventTime(switch.at.0.saturating_add(window));
+        if until <= SystemClock.now() {
+            break;
+        }
+        let from = releases.iter().find(|known| Some(known.release) == switch.from).map(|known| known.new.definitions);
+        let Some(earlier) = from.filter(|earlier| sets.iter().all(|set| set.version != *earlier)) else { continue };
+        // What this release cannot compile cannot serve again, either.
+        if let Ok(catalog) = owned.definitions(earlier) {
+            sets.push(Set { version: earlier, why: Why::Until(until), catalog });
+        }
+    }
+    Ok(sets)
+}
+
+fn wanted_unreleased(owned: &Owned, cut: &dyn CutRead) -> Result<Vec<Set>> {
     let (history, generations) = (cut.definitions_history()?, cut.generations()?);
     let compile = |definitions: &Definitions| -> Result<_> { Ok((definitions.clone(), owned.compiled(definitions)?)) };
-    let Some((serving, catalog)) = chosen(&*cut, compile, |(_, catalog)| catalog)? else { return Ok(Vec::new()) };
+    let Some((serving, catalog)) = chosen(cut, compile, |(_, catalog)| catalog)? else { return Ok(Vec::new()) };
     let mut since = served_since(&serving, &catalog, &generations);
     let mut sets = vec![Set { version: serving.version, why: Why::Serves, catalog }];
     if let Some(newest) = history.last().filter(|newest| newest.version > serving.version) {

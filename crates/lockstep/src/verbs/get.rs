@@ -8,7 +8,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
 use lockstep_model::{Clock, EventTime, FilledBy, Status, SystemClock, TimeMode};
 use lockstep_serve::admin::Progress;
-use lockstep_serve::{Lookup, LookupRequest, Served};
+use lockstep_serve::{Lookup, LookupRequest};
 use lockstep_store::OnlineStore;
 use lockstep_transform::catalog::Catalog;
 use schemars::JsonSchema;
@@ -196,11 +196,10 @@ impl ask::Question for Question {
 
     fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Answer> {
         let Question { name, given, at, time, keep, explain } = self;
-        let catalog = owned.catalog()?;
-        let requests = given.requests(&catalog, name)?;
-        let moments: Vec<i64> = requests.moments.iter().map(|moment| moment.unwrap_or(at.0)).collect();
         let cut = OnlineStore::cut(&*owned.store);
-        let served = Served::new(catalog, &*cut)?;
+        let served = owned.answering(&*cut)?;
+        let requests = given.requests(served.catalog(), name)?;
+        let moments: Vec<i64> = requests.moments.iter().map(|moment| moment.unwrap_or(at.0)).collect();
         let (mut answers, mut kept) = (Vec::with_capacity(moments.len()), Vec::new());
         for first in (0..moments.len()).step_by(BATCH) {
             progress(&format!("{first} of {} requests answered", moments.len()))?;

@@ -2,15 +2,19 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
+use lockstep_store::OnlineStore;
+use lockstep_transform::catalog::Catalog;
 
 use super::Context;
 use crate::answering::Answering;
 use crate::failure::Outcome;
 use crate::feed::followers::{Followers, How};
 use crate::feed;
+use crate::owned::Held;
 
 /// Apply logs to the published state
 ///
@@ -68,7 +72,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let held = if arguments.standby { context.own_in_turn(&project, "ingest", &stop)? } else { Some(context.own(&project, "ingest")?) };
     let Some(held) = held else { return Ok(Outcome::Fine) };
     let mut answering = match (&arguments.answer, &arguments.keep) {
-        (Some((name, requests)), Some(keep)) => Some(Answering::new(&*held.store, held.catalog()?, name, requests, keep.clone())?),
+        (Some((name, requests)), Some(keep)) => Some(Answering::new(&*held.store, answering(&held)?, name, requests, keep.clone())?),
         _ => None,
     };
     let mut followed = match &arguments.from {
@@ -89,4 +93,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     context.out.show(&feed::Ingested { answered, ..feed::Ingested::from(followed) })?;
     feed::say_stopped(&stopped)?;
     Ok(Outcome::Fine)
+}
+
+/// The definitions that answer.
+fn answering(held: &Held) -> Result<Arc<Catalog>> {
+    Ok(Arc::clone(held.answering(&*OnlineStore::cut(&*held.store))?.catalog()))
 }

@@ -14,6 +14,7 @@ pub mod ingest;
 pub mod init;
 pub mod plan;
 pub mod refusals;
+pub mod release;
 pub mod replay_dlq;
 pub mod requested;
 pub mod schema;

@@ -155,12 +155,22 @@ fn nothing() -> Result<Catalog> {
 }
 
 fn plan(project: &Project, before: &Catalog, cut: Option<&dyn CutRead>, question: &Question) -> Result<Planned> {
-    let generations = cut.map_or_else(|| Ok(Vec::new()), CutRead::generations)?;
     let after = compile(&sources_of_texts(&question.texts)).map_err(Wrong)?;
+    let (views, services) = changes(before, &after, cut)?;
+    let backfill = backfill(project, &after, &views);
+    Ok(Planned { views, services, backfill })
+}
+
+/// What changes from one set of definitions to another, with the versions that a store has of them.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub fn changes(before: &Catalog, after: &Catalog, cut: Option<&dyn CutRead>) -> Result<(Vec<PlannedView>, Vec<PlannedService>)> {
+    let generations = cut.map_or_else(|| Ok(Vec::new()), CutRead::generations)?;
     let mut views = Vec::with_capacity(after.views.len());
     for view in after.views.values() {
         let version = cut.map_or(Ok(1), |cut| cut.version_for(&view.view, view.meaning, view.state))?;
-        views.push(planned_view(before, &after, &generations, view, version));
+        views.push(planned_view(before, after, &generations, view, version));
     }
     views.extend(before.views.values().filter(|view| !after.views.contains_key(&view.view)).map(|view| gone(before, &generations, view)));
     let mut services: Vec<PlannedService> = Vec::new();
@@ -174,8 +184,7 @@ fn plan(project: &Project, before: &Catalog, cut: Option<&dyn CutRead>, question
     }
     let is_gone = |name: &&String| !after.services.contains_key(*name);
     services.extend(before.services.keys().filter(is_gone).map(|name| PlannedService { service: name.clone(), change: Change::Gone }));
-    let backfill = backfill(project, &after, &views);
-    Ok(Planned { views, services, backfill })
+    Ok((views, services))
 }
 
 fn planned_view(before: &Catalog, after: &Catalog, generations: &[GenerationInfo], view: &Transformation, version_after: u32) -> PlannedView {
@@ -306,7 +315,7 @@ impl Report for Planned {
     fn text(&self, paint: Paint) -> String {
         let mut text: String = self.views.iter().map(|view| view_text(view, paint)).collect();
         for service in self.services.iter().filter(|service| service.change != Change::Unchanged) {
-            let _ = writeln!(text, "{} {}", change_text(service.change, paint), paint.dim(format!("service {}", service.service)));
+            text += &service_text(service, paint);
         }
         text += &self.backfill_text(paint);
         let applies = self.views.iter().any(|view| view.change != Change::Unchanged) || self.services.iter().any(|s| s.change != Change::Unchanged);
@@ -329,7 +338,13 @@ fn change_text(change: Change, paint: Paint) -> String {
     }
 }
 
-fn view_text(view: &PlannedView, paint: Paint) -> String {
+/// What becomes of a service, as people read it.
+pub fn service_text(service: &PlannedService, paint: Paint) -> String {
+    format!("{} {}\n", change_text(service.change, paint), paint.dim(format!("service {}", service.service)))
+}
+
+/// What becomes of a view, as people read it.
+pub fn view_text(view: &PlannedView, paint: Paint) -> String {
     let version = match (view.version_before, view.version_after) {
         (Some(before), Some(after)) if before != after => format!("version {before} → {after}"),
         (_, Some(after)) => format!("version {after}"),

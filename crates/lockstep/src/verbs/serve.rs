@@ -29,6 +29,7 @@ use crate::feed::{self, Topics};
 use crate::output::Output;
 use crate::owned::Owned;
 use crate::project::next_event;
+use crate::release::watch::Watch;
 
 /// How often a server looks whether it is to end, and whether other definitions serve by now.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -74,16 +75,18 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         return Err(feed::nothing_published().into());
     }
     let live = Arc::new(Live::new(Arc::clone(&owned.store), Arc::new(SystemClock), Arc::clone(&lags), next_event())?);
+    owned.serves(&live);
     let log =
         owned.project.config.serve.feature_log.as_ref().map(|config| KeptLog::start(config, owned.project.feature_log_dir(), Arc::new(SystemClock)));
-    let running = listen(&owned, &live, push.as_ref(), log.clone())?;
+    let metrics = Arc::new(Metrics::new());
+    let running = listen(&owned, &live, push.as_ref(), log.clone(), &metrics)?;
     let at = running.address();
     context.out.say(&format!("listening on {at}: gRPC, and JSON over HTTP"));
     warm(&live)?;
     running.ready();
     context.out.say(&format!("ready · {}", what_is_there(&live)));
     let ingester = followers.map(|followers| thread::spawn(move || followers.run()));
-    watch(&live, &stop);
+    look_after(&owned, &live, &metrics, (&context.out, &stop));
     context.out.say("ending: no more requests are taken");
     running.stop();
     if let Some(log) = log {
@@ -104,9 +107,9 @@ fn followers(owned: &Arc<Owned>, push: &Arc<PushLog>, lags: &Arc<Lags>, out: Out
     Followers::new(Arc::clone(owned), how, stop)
 }
 
-fn listen(owned: &Arc<Owned>, live: &Arc<Live>, push: Option<&Arc<PushLog>>, log: Option<Arc<KeptLog>>) -> Result<Running> {
+fn listen(owned: &Arc<Owned>, live: &Arc<Live>, push: Option<&Arc<PushLog>>, log: Option<Arc<KeptLog>>, metrics: &Arc<Metrics>) -> Result<Running> {
     let config = &owned.project.config;
-    let service = Service::new(Arc::clone(live), push.cloned().map(pushes), config.serve.limits(), Arc::new(Metrics::new()));
+    let service = Service::new(Arc::clone(live), push.cloned().map(pushes), config.serve.limits(), Arc::clone(metrics));
     let service = Arc::new(service.logging(log.map(|log| log as Arc<dyn FeatureLog>)));
     let asked = Arc::clone(owned);
     let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
@@ -148,10 +151,11 @@ impl Pushes for Pushed {
     }
 }
 
-/// Waits to be told to end, and takes up other definitions meanwhile.
-fn watch(live: &Live, stop: &AtomicBool) {
+/// Waits to be told to end. Meanwhile it takes up what is to serve, and takes a release back that answers worse than it may.
+fn look_after(owned: &Owned, live: &Live, metrics: &Metrics, (out, stop): (&Output, &AtomicBool)) {
     let mut looked = 0_u32;
     let mut failing = false;
+    let mut watch = Watch::default();
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(LOOK_EVERY);
         looked = looked.wrapping_add(1);
@@ -161,6 +165,11 @@ fn watch(live: &Live, stop: &AtomicBool) {
                 tracing::error!(%error, "take up what has changed");
             }
             failing = refreshed.is_err();
+            match watch.look(owned, live.now(), || metrics.answers()) {
+                Ok(None) => {}
+                Ok(Some(reason)) => out.say(&format!("went back to the release before: {reason}")),
+                Err(error) => tracing::error!(%error, "take a release back"),
+            }
         }
     }
 }

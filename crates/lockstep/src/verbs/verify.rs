@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Instead, damage a copy of the store in one place after the other, and see whether each is noticed
     #[arg(long)]
     pub self_test: bool,
+    /// The definitions, by their number; by default those that serve, or the newest where no release was promoted
+    #[arg(long, value_name = "NUMBER", conflicts_with = "served")]
+    pub definitions: Option<u64>,
 }
 
 /// Which clock counts.
@@ -71,7 +74,7 @@ impl From<Time> for TimeMode {
 /// # Errors
 /// Where the store or an input cannot be read.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let Arguments { values, seed, time, oracle_rows, served, self_test } = arguments;
+    let Arguments { values, seed, time, oracle_rows, served, self_test, definitions } = arguments;
     let how = match served {
         Some(dir) => How::Served(kept::files(dir)?),
         None => {
@@ -79,7 +82,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
             if *self_test { How::SelfTest(moments) } else { How::All(moments) }
         }
     };
-    let (shown, held) = match context.ask(&Question { how })? {
+    let (shown, held) = match context.ask(&Question { how, definitions: *definitions })? {
         Answer::All(report) => (context.out.show(&report), report.agrees()),
         Answer::Served(report) => (context.out.show(&report), report.differ == 0),
         Answer::SelfTest(report) => (context.out.show(&report), report.all_noticed()),
@@ -93,6 +96,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 pub struct Question {
     /// What, and how.
     pub how: How,
+    /// The number of the definitions; those that answer where absent.
+    pub definitions: Option<u64>,
 }
 
 /// What to verify, and how.
@@ -135,8 +140,12 @@ impl ask::Question for Question {
     type Answer = Answer;
 
     fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Answer> {
-        let catalog = &*owned.catalog()?;
         let cut = OnlineStore::cut(&*owned.store);
+        let catalog = match self.definitions {
+            Some(number) => owned.definitions(number)?,
+            None => Arc::clone(owned.answering(&*cut)?.catalog()),
+        };
+        let catalog = &*catalog;
         let targets = feed::targets(&*cut, catalog, true)?;
         let files = files(owned, &*cut)?;
         let options = |moments: &Moments| {

@@ -4,12 +4,14 @@
 
 mod audit;
 mod errors;
+mod formats;
 mod journey;
 mod json;
 mod ledgers;
 mod next_event;
 mod plans;
 mod pushes;
+mod releases;
 mod support;
 mod tests;
 mod training;

@@ -51,6 +51,11 @@ const CASES: &[&[&str]] = &[
     &["applied-log", "--source", "payments"],
     &["drop", "card_activity@1"],
     &["drop", "card_activity@7"],
+    &["release", "list"],
+    &["release", "show"],
+    &["release", "rollback"],
+    &["release", "promote", "--definitions", "9"],
+    &["release", "validate", "--json"],
     &["check"],
 ];
 

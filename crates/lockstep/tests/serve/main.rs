@@ -13,6 +13,7 @@ mod next_event;
 mod push;
 mod readme;
 mod refusals;
+mod releases;
 mod secure;
 mod stall;
 mod support;

@@ -174,7 +174,16 @@ fn head(request: &GetFeaturesRequest, streamed: bool) -> Result<Head<'_>, Failur
     if Metadata::try_from(request.metadata).is_err() {
         return Err(Error::invalid(format!("no kind of metadata has the number {}", request.metadata)).into());
     }
-    Ok(Head { name: &request.name, features: &request.features, definitions: request.definitions, as_of: &request.as_of_micros, time, streamed })
+    Ok(Head {
+        name: &request.name,
+        features: &request.features,
+        definitions: request.definitions,
+        min_epoch: request.min_epoch,
+        snapshot: &request.snapshot,
+        as_of: &request.as_of_micros,
+        time,
+        streamed,
+    })
 }
 
 fn ask(service: &Service, request: &GetFeaturesRequest, origin: Origin, streamed: bool) -> Result<Asked, Failure> {

@@ -104,6 +104,8 @@ fn tell(service: &Service, origin: Origin) -> Result<proto::ServerStatus, Error>
     Ok(proto::ServerStatus {
         release: env!("CARGO_PKG_VERSION").to_owned(),
         definitions: state.version,
+        serving: state.release.map_or(0, |at| at.release),
+        epoch: state.release.map_or(0, |at| at.epoch),
         since_micros: service.since.0,
         now_micros: now.0,
         sources,

@@ -59,6 +59,12 @@ fn head(
     let mut response = GetFeaturesResponse { request_id, rows: rows as u32, time: wire_time(time).into(), ..GetFeaturesResponse::default() };
     response.moment_micros = asked.now;
     response.definitions = asked.state.version;
+    if let Some(at) = asked.state.release {
+        (response.release, response.epoch) = (at.release, at.epoch);
+    }
+    if let Some(snapshot) = &asked.state.snapshot {
+        response.snapshot.clone_from(&snapshot.name);
+    }
     if full {
         // Where logs stand now says nothing of what was read earlier.
         response.positions = reach.map(|reach| positions(&asked.state, reach, reads)).transpose()?.unwrap_or_default();

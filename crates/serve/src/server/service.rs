@@ -126,12 +126,23 @@ pub struct Head<'a> {
     pub features: &'a [String],
     /// The definitions to answer by; those that serve where absent.
     pub definitions: Option<u64>,
+    /// How often the pointer to what serves must have been moved at least.
+    pub min_epoch: Option<u64>,
+    /// The snapshot to answer from; what is live where empty.
+    pub snapshot: &'a str,
     /// The moments given, µs.
     pub as_of: &'a [i64],
     /// The clock that is to count.
     pub time: Option<TimeMode>,
     /// Whether the answer is streamed.
     pub streamed: bool,
+}
+
+impl Head<'_> {
+    /// Whether it asks for something else than what serves.
+    fn is_pinned(&self) -> bool {
+        self.definitions.is_some() || !self.snapshot.is_empty()
+    }
 }
 
 impl std::fmt::Debug for Service {
@@ -232,14 +243,14 @@ impl Service {
     /// InvalidArgument where its deadline is none; DeadlineExceeded where that has passed.
     pub fn how(&self, deadline: &Deadline, rows: usize, head: &Head<'_>) -> Result<How, Failure> {
         let until = deadline.until(self.limits.request_time_max)?;
-        let is_now = head.as_of.is_empty() && head.definitions.is_none();
+        let is_now = head.as_of.is_empty() && !head.is_pinned();
         let fallback = self.limits.last_known_good.filter(|_| is_now && !head.streamed);
         let times = u32::try_from(rows / ROWS_AT_ONCE + 1).unwrap_or(u32::MAX);
         Ok(How {
             until,
             instead: fallback.map(|fallback| until.sooner(fallback.after)),
-            is_small: rows <= ROWS_AT_ONCE && head.definitions.is_none(),
-            times: if head.definitions.is_some() { times.saturating_add(COMPILE_TIMES) } else { times },
+            is_small: rows <= ROWS_AT_ONCE && !head.is_pinned(),
+            times: if head.is_pinned() { times.saturating_add(COMPILE_TIMES) } else { times },
         })
     }
 
@@ -258,17 +269,23 @@ impl Service {
     /// # Errors
     /// What is wrong with it.
     pub fn ask(&self, head: &Head<'_>, origin: Origin, rows: impl FnOnce(&Wanted) -> Result<RecordBatch, Error>) -> Result<Asked, Failure> {
-        let state = match (head.definitions, origin.reach()) {
-            (None, Some(reach)) => self.live.state(reach)?,
-            (None, None) => self.live.last_state(),
-            (Some(version), _) => self.live.pinned(version)?,
+        let state = match (head.snapshot, head.definitions, origin.reach()) {
+            ("", None, Some(reach)) => self.live.state(reach)?,
+            ("", None, None) => self.live.last_state(),
+            ("", Some(version), _) => self.live.pinned(version)?,
+            (snapshot, None, _) => self.live.snapshot(snapshot)?,
+            (_, Some(_), _) => return Err(Error::invalid("a snapshot is read by its own definitions · ask for one of the two").into()),
         };
+        check_epoch(&state, head)?;
         let wanted = state.wanted(head.name, head.features)?;
         let rows = rows(&wanted)?;
         self.limits.check_rows(rows.num_rows(), head.streamed)?;
-        let now = head.as_of.is_empty().then(|| self.live.now().0);
+        let now = head.as_of.is_empty().then(|| state.snapshot.as_ref().map_or_else(|| self.live.now().0, |snapshot| snapshot.moment.0));
         let moments = desk::moments_of(head.as_of, rows.num_rows(), now.unwrap_or_default())?;
-        Ok(Asked { state, origin, wanted, rows, moments, now, time: head.time, pinned: head.definitions.is_some() })
+        if let Some(snapshot) = &state.snapshot {
+            snapshot.check(&moments)?;
+        }
+        Ok(Asked { state, origin, wanted, rows, moments, now, time: head.time, pinned: head.is_pinned() })
     }
 
     /// Answers a request, on this thread, and says what is to be counted once the answer is given.
@@ -414,6 +431,17 @@ impl Service {
     pub fn kept(&self) -> Option<Kept> {
         self.known.as_ref().map(LastKnownGood::kept)
     }
+}
+
+/// Refuses to answer by what serves where that is older than its caller has seen.
+fn check_epoch(state: &State, head: &Head<'_>) -> Result<(), Failure> {
+    let Some(least) = head.min_epoch.filter(|_| !head.is_pinned()) else { return Ok(()) };
+    let epoch = state.release.map_or(0, |at| at.epoch);
+    if epoch >= least {
+        return Ok(());
+    }
+    let message = format!("what serves here has epoch {epoch}, and epoch {least} is asked for at least · try again in a moment, or another server");
+    Err(Failure::new(Code::Unavailable, message))
 }
 
 fn not_asked() -> Failure {

@@ -1,12 +1,13 @@
 //! Crashes: a child process does the work and aborts at a planned point; what it leaves must be a state that once was.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use lockstep_model::{ErrorKind, Generation};
-use lockstep_store::{Commit, CrashPlan, CutRead, OnlineStore, Store, StoreOptions};
+use lockstep_store::{Commit, CrashPlan, CutRead, OnlineStore, Store, StoreOptions, SwitchKind};
 
-use crate::bulk;
+use crate::{bulk, releases, snapshots};
 use crate::support::{self, all_state, numbered, numbered_up_to};
 
 const GENERATION: Generation = Generation(1);
@@ -36,6 +37,23 @@ fn child() {
         "commits" => commits(&store),
         "bulk" => drop(bulk::load_missing(&store, GENERATION)),
         "publish" => store.publish(vec![numbered(GENERATION, store.epoch(), 1)]).unwrap(),
+        "promote" => {
+            releases::promote(&store, 2);
+        }
+        "rollback" => {
+            releases::promote(&store, 2);
+            releases::promote(&store, 3);
+            store.roll_back(2, 1, releases::by_hand(SwitchKind::RollBack)).unwrap();
+        }
+        "snapshot" => {
+            commits(&store);
+            store.snapshot(snapshots::named("s"), snapshots::all).unwrap();
+        }
+        "unsnapshot" => {
+            commits(&store);
+            store.snapshot(snapshots::named("s"), snapshots::all).unwrap();
+            store.drop_snapshot("s", false).unwrap();
+        }
         "checkpoint" => {
             commits(&store);
             store.checkpoint(&Path::new(&dir).with_extension("copy")).unwrap();
@@ -116,6 +134,25 @@ fn a_generation_is_published_with_its_positions_or_not_at_all() {
 }
 
 #[test]
+fn the_pointer_has_moved_or_it_has_not() {
+    let plans = [
+        ("promote", "promote.before", (0, None)),
+        ("promote", "promote.after", (1, Some(1))),
+        ("rollback", "rollback.before", (2, Some(2))),
+        ("rollback", "rollback.after", (3, Some(1))),
+    ];
+    for (scenario, plan, left) in plans {
+        let dir = tempfile::tempdir().unwrap();
+        crash(dir.path(), scenario, plan);
+        let store = support::open(dir.path());
+        let serving = store.cut().serving().unwrap().map(|(release, _)| release.release);
+        assert_eq!((store.serving_epoch(), serving), left, "{plan}");
+        releases::promote(&store, 4);
+        assert_eq!(store.serving_epoch(), left.0 + 1, "{plan}: and goes on from there");
+    }
+}
+
+#[test]
 fn a_checkpoint_appears_whole_or_not_at_all() {
     for (plan, made) in [("checkpoint.before", false), ("checkpoint.inside", false), ("checkpoint.after", true)] {
         let dir = tempfile::tempdir().unwrap();
@@ -127,6 +164,37 @@ fn a_checkpoint_appears_whole_or_not_at_all() {
         }
         assert_eq!(numbered_up_to(&support::open(&copy).cut(), GENERATION), 10, "{plan}");
         assert_eq!(numbered_up_to(&support::open(&live).cut(), GENERATION), 10, "{plan}");
+    }
+}
+
+#[test]
+fn a_snapshot_is_whole_or_not_there() {
+    let plans = [
+        ("snapshot", "snapshot.before", false),
+        ("snapshot", "snapshot.linked", false),
+        ("snapshot", "snapshot.written", false),
+        ("snapshot", "snapshot.after", true),
+        ("unsnapshot", "unsnapshot.before", true),
+        ("unsnapshot", "unsnapshot.renamed", false),
+        ("unsnapshot", "unsnapshot.inside", false),
+        ("unsnapshot", "unsnapshot.after", false),
+    ];
+    for (scenario, plan, there) in plans {
+        let dir = tempfile::tempdir().unwrap();
+        crash(dir.path(), scenario, plan);
+        let store = support::open(dir.path());
+        let expected: &[&str] = if there { &["s"] } else { &[] };
+        assert_eq!(snapshots::shelf(dir.path()), expected, "{plan}: nothing else is left");
+        assert_eq!(numbered_up_to(&store.cut(), GENERATION), 10, "{plan}");
+        if there {
+            assert_eq!(numbered_up_to(&snapshots::open(dir.path(), "s").unwrap().cut(), GENERATION), 10, "{plan}");
+            store.drop_snapshot("s", false).unwrap();
+        }
+        let room = snapshots::room(dir.path(), &mut BTreeMap::new());
+        store.snapshot(snapshots::named("s"), snapshots::all).unwrap();
+        store.drop_snapshot("s", false).unwrap();
+        let grown = snapshots::room(dir.path(), &mut BTreeMap::new()).saturating_sub(room);
+        assert!(grown < 8192, "{plan}: {grown} bytes more");
     }
 }
 

@@ -9,5 +9,7 @@ mod memory;
 mod model;
 mod opening;
 mod outbox;
+mod releases;
+mod snapshots;
 mod speed;
 mod support;

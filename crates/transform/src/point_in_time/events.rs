@@ -46,7 +46,9 @@ pub struct Unit {
 pub fn sorted(all: &[&StagedChanges]) -> Result<Vec<RecordBatch>, Error> {
     let mut by_entity = StagedChanges::bucket_by_entity(all, 0);
     by_entity.sort_unstable_by_key(|changes| changes.entity);
-    let (mut batches, mut batch) = (Vec::new(), EventBatch::default());
+    let mut rest: usize = by_entity.iter().map(|changes| changes.upserts.len()).sum();
+    let mut batches = Vec::with_capacity(rest.div_ceil(BATCH_ROWS));
+    let mut batch = EventBatch::with_room(rest.min(BATCH_ROWS), [BYTES_GUESSED; 3]);
     for changes in &by_entity {
         for row in &changes.upserts {
             batch.entity.append_value(changes.entity);
@@ -57,12 +59,13 @@ pub fn sorted(all: &[&StagedChanges]) -> Result<Vec<RecordBatch>, Error> {
             batch.rows += 1;
             batch.bytes += changes.entity.len() + row.key.len() + row.args.len();
             if batch.rows == BATCH_ROWS || batch.bytes >= BATCH_BYTES {
-                batches.push(batch.finish()?);
+                rest -= batch.rows;
+                batches.push(batch.finish(rest)?);
             }
         }
     }
     if batch.rows > 0 {
-        batches.push(batch.finish()?);
+        batches.push(batch.finish(0)?);
     }
     Ok(batches)
 }
@@ -127,7 +130,11 @@ pub(super) fn rows_of(batch: &RecordBatch) -> impl Iterator<Item = Row<'_>> {
     (0..batch.num_rows()).map(move |row| Row { key: keys.value(row), known_from: from[row], known_until: until[row], args: args.value(row) })
 }
 
-#[derive(Debug, Default)]
+/// Bytes of an entity key, an order key or arguments that there is room for at first.
+const BYTES_GUESSED: usize = 24;
+
+/// A batch that is being filled. There is room for all of it from the beginning, as far as the one before tells: builders that double copy what they have, and touch memory that was never used.
+#[derive(Debug)]
 struct EventBatch {
     entity: BinaryBuilder,
     order_key: BinaryBuilder,
@@ -139,21 +146,36 @@ struct EventBatch {
 }
 
 impl EventBatch {
-    fn finish(&mut self) -> Result<RecordBatch, Error> {
-        (self.rows, self.bytes) = (0, 0);
+    /// Room for so many rows, and for so many bytes of each entity key, order key and arguments.
+    fn with_room(rows: usize, [entity, order_key, args]: [usize; 3]) -> EventBatch {
+        let binary = |each: usize| BinaryBuilder::with_capacity(rows, rows * each);
+        let int = || Int64Builder::with_capacity(rows);
+        let (entity, order_key, args) = (binary(entity), binary(order_key), binary(args));
+        EventBatch { entity, order_key, known_from: int(), known_until: int(), args, rows: 0, bytes: 0 }
+    }
+
+    /// The batch, after which so many rows are to come.
+    fn finish(&mut self, rest: usize) -> Result<RecordBatch, Error> {
+        let each = |builder: &BinaryBuilder| builder.values_slice().len().div_ceil(self.rows.max(1));
+        let room = [each(&self.entity), each(&self.order_key), each(&self.args)];
+        let EventBatch { mut entity, mut order_key, mut known_from, mut known_until, mut args, .. } =
+            std::mem::replace(self, EventBatch::with_room(rest.min(BATCH_ROWS), room));
         let columns = vec![
-            Arc::new(self.entity.finish()) as _,
-            Arc::new(self.order_key.finish()) as _,
-            Arc::new(self.known_from.finish()) as _,
-            Arc::new(self.known_until.finish()) as _,
-            Arc::new(self.args.finish()) as _,
+            Arc::new(entity.finish()) as _,
+            Arc::new(order_key.finish()) as _,
+            Arc::new(known_from.finish()) as _,
+            Arc::new(known_until.finish()) as _,
+            Arc::new(args.finish()) as _,
         ];
         RecordBatch::try_new(event_schema(), columns).map_err(|error| Error::internal("events make no batch").caused_by(error))
     }
 }
 
 fn spine_batch(numbers: &[u32], requests: &[Request<'_>]) -> Result<RecordBatch, Error> {
-    let (mut entity, mut at, mut row) = (BinaryBuilder::new(), TimestampMicrosecondBuilder::new(), UInt64Builder::new());
+    let rows = numbers.len();
+    let entity_bytes = numbers.iter().map(|&number| requests[number as usize].entity.len()).sum();
+    let (mut entity, mut at) = (BinaryBuilder::with_capacity(rows, entity_bytes), TimestampMicrosecondBuilder::with_capacity(rows));
+    let mut row = UInt64Builder::with_capacity(rows);
     for &number in numbers {
         let request = requests[number as usize];
         entity.append_value(request.entity);

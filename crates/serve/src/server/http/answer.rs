@@ -23,6 +23,15 @@ pub struct FeaturesResponse {
     time: &'static str,
     /// The number of the definitions that answered.
     definitions: u64,
+    /// The release that answered; absent where none was promoted yet, or the definitions were pinned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release: Option<u32>,
+    /// How often the pointer to what serves had been moved; absent as above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    /// The snapshot that answered, where one was asked for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    snapshot: String,
     /// In the order asked for, or declared.
     features: Vec<Feature>,
     /// What was read, in each role.
@@ -160,6 +169,12 @@ pub struct Column {
 pub struct Status {
     release: String,
     definitions: u64,
+    /// The release that serves; absent where none was promoted yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serving: Option<u32>,
+    /// How often the pointer to what serves has been moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
     since: String,
     now: String,
     sources: Vec<Source>,
@@ -256,6 +271,9 @@ impl From<proto::GetFeaturesResponse> for FeaturesResponse {
             moment: response.moment_micros.map(moment),
             time,
             definitions: response.definitions,
+            release: Some(response.release).filter(|release| *release > 0),
+            epoch: Some(response.epoch).filter(|epoch| *epoch > 0),
+            snapshot: response.snapshot,
             features: response.features.into_iter().map(Feature::from).collect(),
             reads: response.reads.into_iter().map(Read::from).collect(),
             positions: response.positions.into_iter().map(Positions::from).collect(),
@@ -386,6 +404,8 @@ impl From<proto::ServerStatus> for Status {
         Status {
             release: status.release,
             definitions: status.definitions,
+            serving: Some(status.serving).filter(|release| *release > 0),
+            epoch: Some(status.epoch).filter(|epoch| *epoch > 0),
             since: moment(status.since_micros),
             now: moment(status.now_micros),
             sources: status.sources.into_iter().map(source).collect(),

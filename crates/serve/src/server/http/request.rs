@@ -38,6 +38,11 @@ pub struct FeaturesRequest {
     pub request_id: Option<String>,
     /// Answer by this set of definitions, while its state is kept.
     pub definitions: Option<u64>,
+    /// Answer only where the pointer to what serves has been moved at least so often.
+    pub min_epoch: Option<u64>,
+    /// Answer from the snapshot of this name, at its moment or an earlier one.
+    #[serde(default)]
+    pub snapshot: String,
 }
 
 /// Moments.
@@ -97,11 +102,11 @@ impl FeaturesRequest {
                 "time" => request.time = Some(named("_time", value, "known or event")?),
                 "metadata" => request.metadata = named("_metadata", value, "full, statuses or none")?,
                 "request_id" => request.request_id = Some(value),
-                "definitions" => {
-                    request.definitions = Some(value.parse().map_err(|_| Error::invalid(format!("`_definitions` is no number: {value}")))?)
-                }
+                "definitions" => request.definitions = Some(number("_definitions", &value)?),
+                "snapshot" => request.snapshot = value,
+                "min_epoch" => request.min_epoch = Some(number("_min_epoch", &value)?),
                 _ => {
-                    let known = "_as_of, _features, _time, _metadata, _request_id, _definitions";
+                    let known = "_as_of, _features, _time, _metadata, _request_id, _definitions, _min_epoch, _snapshot";
                     return Err(Error::invalid(format!("no setting `{key}` · settings: {known} · everything else is a column")));
                 }
             }
@@ -112,7 +117,8 @@ impl FeaturesRequest {
 
     /// What it says beside its columns.
     pub fn head<'a>(&'a self, as_of: &'a [i64]) -> Head<'a> {
-        Head { name: &self.name, features: &self.features, definitions: self.definitions, as_of, time: self.time, streamed: false }
+        let FeaturesRequest { name, features, definitions, min_epoch, snapshot, time, .. } = self;
+        Head { name, features, definitions: *definitions, min_epoch: *min_epoch, snapshot, as_of, time: *time, streamed: false }
     }
 
     /// The request, found among the definitions; `as_of` are its moments.
@@ -193,6 +199,10 @@ impl call::Asked for PushOf {
     fn rows(&self) -> usize {
         self.rows
     }
+}
+
+fn number(setting: &str, value: &str) -> Result<u64, Error> {
+    value.parse().map_err(|_| Error::invalid(format!("`{setting}` is no number: {value}")))
 }
 
 fn named<T: serde::de::DeserializeOwned>(setting: &str, value: String, names: &str) -> Result<T, Error> {

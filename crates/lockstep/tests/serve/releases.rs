@@ -1,0 +1,194 @@
+//! Promotions and rollbacks beside callers: every answer is of one release, and of the one that it names.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use lockstep_client::proto::{GetFeaturesRequest, GetFeaturesResponse};
+use lockstep_client::{Answer, Request};
+
+use crate::project::{Project, wait_for};
+use crate::support::{AT_MICROS, Caller, Server, timeless};
+
+const CARDS: [&str; 4] = ["c1", "c2", "c3", "nobody"];
+
+fn fraud() -> Request {
+    let amounts = vec![Some(10.0), Some(0.5), None, Some(2.0)];
+    Request::new("fraud_v1").column("card", CARDS).column("amount", amounts).column("country", ["DE", "FR", "US", "DE"]).as_of(AT_MICROS)
+}
+
+/// A project in which two versions of a view are filled, and the first is promoted.
+fn two_versions() -> Project {
+    let project = Project::new();
+    project.run(&["release", "promote", "--reason", "the first", "--by", "a test"]).fine();
+    project.change_a_view();
+    for verb in ["apply", "backfill"] {
+        project.run(&[verb]).fine();
+    }
+    project
+}
+
+/// How often the pointer is moved: 200 times with `LOCKSTEP_TEST_EFFORT=5`.
+fn moves() -> u64 {
+    40 * std::env::var("LOCKSTEP_TEST_EFFORT").ok().and_then(|effort| effort.parse::<u64>().ok()).unwrap_or(1)
+}
+
+/// An answer without what names the release.
+fn nameless(answer: Answer) -> GetFeaturesResponse {
+    GetFeaturesResponse { release: 0, epoch: 0, ..timeless(answer) }
+}
+
+#[test]
+fn answers_are_of_one_release_while_the_pointer_moves() {
+    let project = two_versions();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    let pinned = |definitions| {
+        let request = GetFeaturesRequest { definitions: Some(definitions), ..fraud().into_message() };
+        nameless(Answer(caller.runtime.block_on(caller.client.raw().get_features(request)).unwrap().into_inner()))
+    };
+    let expected = [pinned(1), pinned(2)];
+    assert_ne!(expected[0].features, expected[1].features);
+    // Which definitions an epoch serves, once its move is known to be made.
+    let moved: Mutex<BTreeMap<u64, u64>> = Mutex::new(BTreeMap::from([(1, 1)]));
+    let end = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let caller = Caller::new(&server);
+                    let (mut last, mut seen) = (0, Vec::new());
+                    while !end.load(Ordering::Relaxed) {
+                        let answer = caller.ask(fraud()).expect("an answer while the pointer moves");
+                        let (epoch, release, definitions) = (answer.0.epoch, answer.0.release, answer.0.definitions);
+                        assert!(epoch >= last && epoch > 0, "epoch {epoch} after {last}");
+                        last = epoch;
+                        let answer = nameless(answer);
+                        assert_eq!(answer, expected[definitions as usize - 1], "epoch {epoch}, release {release}");
+                        seen.push((epoch, definitions));
+                    }
+                    seen.dedup();
+                    seen
+                })
+            })
+            .collect();
+        for at in 0..moves() / 2 {
+            let promote = ["--server", &server.url(), "release", "promote", "--force", "--json"].map(str::to_owned);
+            let back = ["--server", &server.url(), "release", "rollback", "--json"].map(str::to_owned);
+            for (args, definitions) in [(&promote[..], 2), (&back[..], 1)] {
+                let said = project.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).fine();
+                let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+                let epoch = said.get("switched").unwrap_or(&said)["epoch"].as_u64().unwrap();
+                assert_eq!(epoch, 2 * at + 2 + u64::from(definitions == 1));
+                moved.lock().unwrap().insert(epoch, definitions);
+                // Whoever was told sees it at once.
+                let request = GetFeaturesRequest { min_epoch: Some(epoch), ..fraud().into_message() };
+                let answered = caller.runtime.block_on(caller.client.raw().get_features(request)).unwrap().into_inner();
+                assert_eq!((answered.epoch, answered.definitions), (epoch, definitions));
+            }
+        }
+        end.store(true, Ordering::Relaxed);
+        let moved = moved.lock().unwrap();
+        let mut epochs = 0;
+        for caller in callers {
+            let seen = caller.join().unwrap();
+            epochs += seen.len();
+            for (epoch, definitions) in seen {
+                assert_eq!(moved.get(&epoch), Some(&definitions), "epoch {epoch}");
+            }
+        }
+        assert!(epochs > 10, "callers saw {epochs} epochs");
+    });
+    let refused =
+        caller.runtime.block_on(caller.client.raw().get_features(GetFeaturesRequest { min_epoch: Some(moves() + 2), ..fraud().into_message() }));
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unavailable);
+    assert!(refused.message().starts_with(&format!("what serves here has epoch {}, and epoch {}", moves() + 1, moves() + 2)), "{refused}");
+}
+
+#[test]
+fn the_pointer_decides_and_outlives_the_server() {
+    let project = two_versions();
+    for _ in 0..2 {
+        let server = Server::start(&project);
+        let answer = Caller::new(&server).ask(fraud()).unwrap().0;
+        assert_eq!((answer.release, answer.epoch, answer.definitions, answer.reads[0].version), (1, 1, 1, 1));
+        let (status, body) = server.post("/v1/features", r#"{"name":"fraud_v1","rows":[{"card":"c1","amount":1,"country":"DE"}]}"#);
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, body["release"].as_u64(), body["epoch"].as_u64()), (200, Some(1), Some(1)), "{body}");
+        // Killed here.
+    }
+    // Without a server, and beside one that is told nothing of it, what is looked up is what serves.
+    let got = || project.run(&["get", "fraud_v1", "card=c1", "amount=1", "country=DE", "--as-of", crate::support::AT]).fine();
+    let before = got();
+    project.run(&["release", "promote"]).fine();
+    assert_ne!(got(), before);
+    project.run(&["release", "rollback"]).fine();
+    assert_eq!(got(), before);
+    let refused = project.run(&["drop", "card_activity@1"]).error();
+    assert!(refused.contains("served by release 1"), "{refused}");
+}
+
+#[test]
+fn a_candidate_that_lost_its_entities_is_not_promoted() {
+    let project = two_versions();
+    let path = project.dir.join("feature_defs/card_activity.sql");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("WHERE amount > 1", "WHERE amount > 1000000")).unwrap();
+    for verb in ["apply", "backfill"] {
+        project.run(&[verb]).fine();
+    }
+    let validated = project.run(&["release", "validate"]);
+    assert_eq!(validated.status, Some(1));
+    let promoted = project.run(&["release", "promote"]);
+    assert_eq!(promoted.status, Some(1));
+    assert!(promoted.out.contains("not promoted:") && promoted.out.contains("fewer entities"), "{}", promoted.out);
+    assert!(!project.run(&["release", "list"]).fine().contains("forced"));
+    project.run(&["release", "promote", "--force", "--reason", "the shop is closed", "--by", "a test"]).fine();
+    let list = project.run(&["release", "list"]).fine();
+    assert!(list.contains("by a test · forced · the shop is closed"), "{list}");
+    let shown: serde_json::Value = serde_json::from_str(&project.run(&["release", "show", "--json"]).fine()).unwrap();
+    assert_eq!((shown["release"].as_u64(), shown["validation"]["passed"].as_bool()), (Some(2), Some(false)));
+}
+
+#[test]
+fn what_serves_already_is_not_promoted_again_and_the_first_has_none_before_it() {
+    let project = two_versions();
+    let refused = project.run(&["release", "promote", "--definitions", "1"]).error();
+    assert!(refused.contains("definitions number 1 serve already, as release 1"), "{refused}");
+    let refused = project.run(&["release", "rollback"]).error();
+    assert!(refused.contains("release 1 is the first: there is none to go back to"), "{refused}");
+    let refused = project.run(&["release", "rollback", "7"]).error();
+    assert!(refused.contains("the store has no release 7 · there are: 1"), "{refused}");
+    let refused = project.run(&["release", "promote", "--definitions", "9"]).error();
+    assert!(refused.contains("no definitions number 9 were applied · the newest are number 2"), "{refused}");
+}
+
+#[test]
+fn a_release_that_answers_with_errors_is_taken_back() {
+    let project = Project::new();
+    let settings = project.dir.join("lockstep.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, format!("{text}\n[releases.watch]\nvalues_min = 20\nerror_rate = 0.05\n")).unwrap();
+    project.run(&["release", "promote"]).fine();
+    // The whole number 0 divides in every row: an error in every value.
+    let path = project.dir.join("feature_defs/fraud_v1.sql");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("AS other_country", "AS other_country, 1 / (a.payments_1h * 0) AS broken")).unwrap();
+    project.run(&["apply"]).fine();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    let release = || caller.ask(fraud()).unwrap().0.release;
+    assert_eq!(release(), 1);
+    project.run(&["--server", &server.url(), "release", "promote"]).fine();
+    assert_eq!(release(), 2);
+    wait_for("the release is taken back", || {
+        thread::sleep(Duration::from_millis(20));
+        (release() == 1).then_some(())
+    });
+    let list = project.run(&["--server", &server.url(), "release", "list"]).fine();
+    assert!(list.contains("by itself") && list.contains("are errors, and at most 5.00 % may be"), "{list}");
+}
