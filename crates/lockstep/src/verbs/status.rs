@@ -53,6 +53,9 @@ pub struct StoreStatus {
     pub fingerprint: String,
     /// When it was applied.
     pub applied_at: String,
+    /// The release that serves; absent where none was promoted.
+    #[serde(default)]
+    pub release: Option<u32>,
     /// Versions of views, in order of their generations.
     pub views: Vec<VersionStatus>,
     /// The logs of applied events, of the sources that have one.
@@ -206,6 +209,7 @@ impl ask::Question for Question {
             definitions: definitions.as_ref().map_or(0, |definitions| definitions.version),
             fingerprint: definitions.as_ref().map(|definitions| definitions.applied.fingerprint.to_string()).unwrap_or_default(),
             applied_at: definitions.map(|definitions| definitions.applied_at.to_string()).unwrap_or_default(),
+            release: cut.serving()?.map(|(release, _)| release.release),
             views,
             applied_logs: applied_log::logs(owned)?.into_iter().map(AppliedLogStatus::from).collect(),
             letters_waiting: letters_waiting(&*cut, catalog)?,
@@ -305,13 +309,16 @@ fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Po
 
 impl Report for StoreStatus {
     fn text(&self, paint: Paint) -> String {
-        let StoreStatus { store, disk_bytes, definitions, fingerprint, applied_at, views, applied_logs, letters_waiting } = self;
+        let StoreStatus { store, disk_bytes, definitions, fingerprint, applied_at, release, views, applied_logs, letters_waiting } = self;
         let mut text = format!("{} {}, {} on the disk\n", paint.bold("store"), store, bytes(*disk_bytes));
         if *definitions == 0 {
             return text + "nothing was applied to it yet · run `lockstep apply`\n";
         }
         let _ = writeln!(text, "definitions version {definitions}, {}, applied {applied_at}", &fingerprint[..12]);
-        views.iter().for_each(|view| text += &version_text(view, paint));
+        if let Some(release) = release {
+            let _ = writeln!(text, "release {release} serves");
+        }
+        views.iter().for_each(|view| text += &version_text(view, release.is_some(), paint));
         applied_logs.iter().for_each(|log| text += &applied_log_text(log, paint));
         for (source, waiting) in letters_waiting {
             let _ = writeln!(text, "\n{} of {} wait to be sent", counted(*waiting, "dead letter", "dead letters"), paint.cyan(source));
@@ -332,14 +339,15 @@ fn applied_log_text(log: &AppliedLogStatus, paint: Paint) -> String {
     text
 }
 
-fn version_text(view: &VersionStatus, paint: Paint) -> String {
+fn version_text(view: &VersionStatus, is_released: bool, paint: Paint) -> String {
     let role = match view.role {
         Role::Serving => paint.green("serving"),
         Role::Filling => paint.yellow("waits for `lockstep backfill`"),
         Role::Next => {
             let stands = if view.caught_up_at.is_some() { "has caught up" } else { "catches up with its logs" };
             let files = if view.lacks.is_empty() { String::new() } else { format!(" · to be ingested again: {}", view.lacks.join(", ")) };
-            paint.yellow(format!("{stands}, to serve with version {} of the definitions{files}", view.definitions.unwrap_or_default()))
+            let how = if is_released { " by `lockstep release promote`" } else { "" };
+            paint.yellow(format!("{stands}, to serve with version {} of the definitions{how}{files}", view.definitions.unwrap_or_default()))
         }
         Role::Previous => paint.dim(format!("served until lately · fed until {} to serve again at once", view.until.as_deref().unwrap_or_default())),
         Role::Old => paint.dim(format!("old · `lockstep drop {}@{}` removes it", view.view, view.version)),
