@@ -19,7 +19,7 @@ use crate::progress::Display;
 use crate::project::Project;
 use crate::requests;
 use crate::verbs::{
-    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, plan, refusals, release, requested, status, verify,
+    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, plan, refusals, release, requested, snapshot, status, verify,
 };
 
 /// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
@@ -78,6 +78,12 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<release::ListQuestion>(),
     of::<release::ShowQuestion>(),
     of::<release::DiffQuestion>(),
+    of::<snapshot::create::Question>(),
+    of::<snapshot::list::Question>(),
+    of::<snapshot::show::Question>(),
+    of::<snapshot::diff::Question>(),
+    of::<snapshot::export::Question>(),
+    of::<snapshot::drop::Question>(),
 ];
 
 const fn of<Q: Question>() -> (&'static str, Answerer, bool) {

@@ -24,6 +24,7 @@ Examples:
                                     a training set: features as they were then
   lockstep verify                   is what is served what history says?
   lockstep audit                    is what was served what was known then, and what has changed?
+  lockstep snapshot create          keep the store as it is now, to be read at any time
   lockstep status                   how far the store has come
 
 Exit statuses: 0 fine · 1 found a difference, or failed a check · 2 an error";
@@ -134,6 +135,7 @@ pub enum Verb {
     ReplayDlq(verbs::replay_dlq::Arguments),
     AppliedLog(verbs::applied_log::Arguments),
     Drop(verbs::drop::Arguments),
+    Snapshot(verbs::snapshot::Arguments),
 }
 
 /// Starts the log on standard error. `LOCKSTEP_LOG` says more finely what is in it.

@@ -45,6 +45,8 @@ pub struct Config {
     pub push: PushConfig,
     /// How releases come to serve, and what takes them back.
     pub releases: ReleasesConfig,
+    /// Which snapshots are kept.
+    pub snapshots: SnapshotsConfig,
 }
 
 /// What is pushed.
@@ -55,6 +57,21 @@ pub struct PushConfig {
     /// left.
     #[schemars(with = "Option<String>")]
     pub retention: Option<Interval>,
+}
+
+/// Which snapshots are kept.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SnapshotsConfig {
+    /// How many of the last snapshots are kept; older ones go when one is made, but for those that were made with `--keep`, and those that the release that serves or the one before
+    /// was validated on.
+    pub keep_last: usize,
+}
+
+impl Default for SnapshotsConfig {
+    fn default() -> Self {
+        SnapshotsConfig { keep_last: 5 }
+    }
 }
 
 /// Bounds on memory.
@@ -84,6 +101,7 @@ impl Default for Config {
             serve: ServeConfig::default(),
             push: PushConfig::default(),
             releases: ReleasesConfig::default(),
+            snapshots: SnapshotsConfig::default(),
         }
     }
 }

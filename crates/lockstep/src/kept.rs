@@ -54,6 +54,9 @@ pub struct ReadFrom {
     /// The release of Lockstep that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// The share of vectors that a feature log kept, this one among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
     /// Whether the store did not answer, and the last known good was given; then nobody knows where the views stood.
     #[serde(default, skip_serializing_if = "is_false")]
     pub recalled: bool,
@@ -146,8 +149,17 @@ impl Kept {
             }
         }
         let release = Some(env!("CARGO_PKG_VERSION").to_owned());
-        let from =
-            ReadFrom { name: name.to_owned(), time: lookup.time, views, definitions: None, meaning: None, served_by: None, release, recalled: false };
+        let from = ReadFrom {
+            name: name.to_owned(),
+            time: lookup.time,
+            views,
+            definitions: None,
+            meaning: None,
+            served_by: None,
+            release,
+            share: None,
+            recalled: false,
+        };
         Ok(Kept {
             from: Arc::new(from),
             numbers,
@@ -159,6 +171,13 @@ impl Kept {
             filled_by: texts(&lookup.filled_by),
             logged: None,
         })
+    }
+
+    /// The same answers, said to be by these definitions.
+    #[must_use]
+    pub fn by(mut self, definitions: Option<u64>) -> Kept {
+        Arc::make_mut(&mut self.from).definitions = definitions;
+        self
     }
 
     /// Rows applied in all positions: grows as the state does.

@@ -20,6 +20,7 @@ mod kept;
 mod ledger;
 mod output;
 mod owned;
+mod pinned;
 mod progress;
 mod project;
 mod query;
@@ -86,5 +87,6 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::ReplayDlq(args) => verbs::replay_dlq::run(context, &args),
         Verb::AppliedLog(args) => verbs::applied_log::run(context, &args),
         Verb::Drop(args) => verbs::drop::run(context, &args),
+        Verb::Snapshot(args) => verbs::snapshot::run(context, &args),
     }
 }

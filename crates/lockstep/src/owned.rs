@@ -15,6 +15,7 @@ use lockstep_transform::catalog::Catalog;
 
 use crate::ask;
 use crate::failure::{self, Wrong};
+use crate::pinned::AllPinned;
 use crate::project::{Project, compile, sources_of_texts};
 
 /// A project whose store this process has open. Shared by the verb that it runs and by the questions of others.
@@ -32,6 +33,8 @@ pub struct Owned {
     ends: Mutex<BTreeMap<u64, Ends>>,
     /// Held by who backfills.
     backfilling: Mutex<()>,
+    /// The snapshots of the store that are open.
+    pub pinned: AllPinned,
     /// Who serves from the store, where this process does.
     live: OnceLock<Weak<Live>>,
 }
@@ -190,8 +193,16 @@ impl Held {
     }
 
     fn new(project: Project, store: Store, verb: &str) -> Held {
-        let (compiled, fed, ends, backfilling) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        let owned = Arc::new(Owned { project, store: Arc::new(store), compiled, fed, ends, backfilling, live: OnceLock::new() });
+        let owned = Arc::new(Owned {
+            project,
+            store: Arc::new(store),
+            compiled: Mutex::default(),
+            fed: Mutex::default(),
+            pinned: AllPinned::default(),
+            ends: Mutex::default(),
+            backfilling: Mutex::default(),
+            live: OnceLock::new(),
+        });
         let asked = Arc::clone(&owned);
         let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
             ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))

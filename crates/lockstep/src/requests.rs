@@ -67,6 +67,9 @@ pub fn one(catalog: &Catalog, name: &str, given: &[(String, String)]) -> Result<
 pub struct Question {
     /// A feature service or a feature view.
     pub name: String,
+    /// The snapshot that is to answer, if not the store as it is.
+    #[serde(default)]
+    pub snapshot: Option<String>,
 }
 
 impl ask::Question for Question {
@@ -75,7 +78,10 @@ impl ask::Question for Question {
     type Answer = Rows;
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Rows> {
-        let columns = columns(owned.answering(&*OnlineStore::cut(&*owned.store))?.catalog(), &self.name)?;
+        let columns = match &self.snapshot {
+            Some(snapshot) => columns(owned.pinned.get(&owned.store.snapshots(), snapshot)?.served().catalog(), &self.name)?,
+            None => columns(owned.answering(&*OnlineStore::cut(&*owned.store))?.catalog(), &self.name)?,
+        };
         Ok(Rows(RecordBatch::new_empty(Arc::new(Schema::new(columns)))))
     }
 }

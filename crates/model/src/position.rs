@@ -1,5 +1,7 @@
 //! Where a source has been read to.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A source and one of its partitions. A file source has one partition per file (its path), standard input has one.
@@ -28,6 +30,20 @@ pub fn history_path(partition: &str) -> Option<&str> {
 pub fn watermark(positions: &[(PartitionId, Position)], source: &str) -> Option<i64> {
     let logs = positions.iter().filter(|(id, _)| id.source == source && history_path(&id.partition).is_none());
     logs.filter_map(|(_, position)| position.event_time_max()).min()
+}
+
+/// Up to which event time all sources have come, µs: the least of the newest event times of their logs, and of a source without a log that of its history. `None` where nothing has an event.
+pub fn come_to(positions: &[(PartitionId, Position)]) -> Option<i64> {
+    let mut by_source: BTreeMap<&str, (Option<i64>, Option<i64>)> = BTreeMap::new();
+    for (PartitionId { source, partition }, position) in positions {
+        let Some(newest) = position.event_time_max() else { continue };
+        let (log, history) = by_source.entry(source).or_default();
+        match history_path(partition) {
+            Some(_) => *history = Some(history.map_or(newest, |most: i64| most.max(newest))),
+            None => *log = Some(log.map_or(newest, |least: i64| least.min(newest))),
+        }
+    }
+    by_source.into_values().filter_map(|(log, history)| log.or(history)).min()
 }
 
 /// How far a partition has been applied, with enough beside it to notice that it is no longer the same partition.

@@ -117,14 +117,21 @@ impl PinnedAt {
     /// # Errors
     /// OutOfRange.
     pub fn check(&self, moments: &[i64]) -> Result<(), Error> {
-        let PinnedAt { name, moment, .. } = self;
-        match moments.iter().max() {
-            Some(&latest) if latest > moment.0 => Err(Error::out_of_range(format!(
-                "snapshot `{name}` can be read up to {moment}, and {} is after that · ask for an earlier moment, or for what is live",
-                EventTime(latest)
-            ))),
-            _ => Ok(()),
-        }
+        check_moments(&self.name, self.moment, moments)
+    }
+}
+
+/// Refuses moments after that of a snapshot: not all that counts then is in it.
+///
+/// # Errors
+/// OutOfRange.
+pub fn check_moments(name: &str, moment: EventTime, moments: &[i64]) -> Result<(), Error> {
+    match moments.iter().max() {
+        Some(&latest) if latest > moment.0 => Err(Error::out_of_range(format!(
+            "snapshot `{name}` answers up to {moment}, and {} is after that · ask for an earlier moment, or make another snapshot",
+            EventTime(latest)
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -156,7 +156,10 @@ impl Store {
         }
         let (from, to) = generation_range(generation);
         self.database.families().of_generations().into_iter().try_for_each(|family| {
-            self.database.db.delete_file_in_range_cf(family, &from, &to).map_err(|error| self.database.explain("remove the files of a dropped generation", error))
+            self.database
+                .db
+                .delete_file_in_range_cf(family, &from, &to)
+                .map_err(|error| self.database.explain("remove the files of a dropped generation", error))
         })
     }
 }

@@ -4,9 +4,9 @@ use lockstep_model::{Error, Generation, StateWrite};
 use rocksdb::WriteBatch;
 use serde::Serialize;
 
+use crate::database::Families;
 use crate::layout::{self, Tag};
 use crate::record::{self, PositionRecord};
-use crate::database::Families;
 use crate::{Commit, KeyWrite};
 
 /// Rows of every family that become visible and durable together.

@@ -8,12 +8,12 @@ use rocksdb::{ColumnFamily, DBRawIterator, ErrorKind, PrefixRange, ReadOptions, 
 use serde::de::DeserializeOwned;
 
 use crate::book::{Book, BulkProgress, Entry};
+use crate::database::{Database, Families};
 use crate::expiry::Pin;
 use crate::layout::{self, Tag};
 use crate::outbox::{QueueRecord, ReachedRecord};
 use crate::record::{self, PositionRecord};
 use crate::release::Releases;
-use crate::database::{Database, Families};
 use crate::{Counters, CutRead, DeadLetter, Definitions, Epoch, GenerationInfo, Horizon, NotInMemory, Queue, Refusal, Release, Switch};
 
 /// The whole store at one moment: a snapshot across all families. While it lives, nothing that it can read goes by expiry; keep
@@ -179,6 +179,33 @@ impl<'a> Cut<'a> {
         self.check(&rows)
     }
 
+    /// Visits entities with their heads, from the first or from behind `after`, for as long as `visit` says so.
+    fn walk_entities(
+        &self,
+        generation: Generation,
+        after: Option<&[u8]>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let mut rows = self.iterate(self.families.state, &generation.0.to_be_bytes());
+        if let Some(after) = after {
+            let mut head = Vec::new();
+            layout::state_key(&mut head, generation, StateKey::head(after).as_bytes());
+            rows.seek(layout::after_prefix(&head));
+        }
+        while let Some((key, value)) = rows.item() {
+            let head_len = match key.get(4..).and_then(state::entity_of) {
+                Some(entity) => 8 + entity.len(),
+                None => return Err(record::undecodable("an entity", "its key is too short")),
+            };
+            if key.len() == head_len && !visit(&key[8..], value)? {
+                return Ok(());
+            }
+            let entity = key[..head_len].to_vec();
+            skip_entity(&mut rows, &entity);
+        }
+        self.check(&rows)
+    }
+
     /// An iterator that is at its end may be there because of a failure.
     fn check(&self, rows: &DBRawIterator<'_>) -> Result<(), Error> {
         rows.status().map_err(|error| self.unread("scan the store", error))
@@ -272,19 +299,18 @@ impl CutRead for Cut<'_> {
     }
 
     fn each_entity(&self, generation: Generation, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error> {
-        let mut rows = self.iterate(self.families.state, &generation.0.to_be_bytes());
-        while let Some((key, value)) = rows.item() {
-            let head_len = match key.get(4..).and_then(state::entity_of) {
-                Some(entity) => 8 + entity.len(),
-                None => return Err(record::undecodable("an entity", "its key is too short")),
-            };
-            if key.len() == head_len {
-                visit(&key[8..], value)?;
-            }
-            let entity = key[..head_len].to_vec();
-            skip_entity(&mut rows, &entity);
+        self.walk_entities(generation, None, |entity, head| visit(entity, head).map(|()| true))
+    }
+
+    fn entities_after(&self, generation: Generation, entity: Option<&[u8]>, count: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let mut entities = Vec::with_capacity(count);
+        if count > 0 {
+            self.walk_entities(generation, entity, |entity, _| {
+                entities.push(entity.to_vec());
+                Ok(entities.len() < count)
+            })?;
         }
-        self.check(&rows)
+        Ok(entities)
     }
 
     fn each_state(&self, generation: Generation, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error> {

@@ -33,8 +33,9 @@ impl Store {
     /// # Errors
     /// Where RocksDB does not tell.
     pub fn figures(&self) -> Result<Figures, Error> {
-        let of_database =
-            |name: &str| self.database.db.property_int_value(name).map(Option::unwrap_or_default).map_err(|error| self.database.explain("read figures", error));
+        let of_database = |name: &str| {
+            self.database.db.property_int_value(name).map(Option::unwrap_or_default).map_err(|error| self.database.explain("read figures", error))
+        };
         let of_families = |name: &str| -> Result<u64, Error> {
             let one = |family| self.database.db.property_int_value_cf(family, name).map(Option::unwrap_or_default);
             self.database.families().all().into_iter().map(one).sum::<Result<u64, _>>().map_err(|error| self.database.explain("read figures", error))

@@ -92,6 +92,9 @@ pub trait CutRead: Send + Sync {
     /// Calls `visit(entity key, head)` for each entity, in order of state keys, until it fails.
     fn each_entity(&self, generation: Generation, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error>;
 
+    /// The keys of up to `count` entities, in order of state keys: the first ones, or those that come after an entity.
+    fn entities_after(&self, generation: Generation, entity: Option<&[u8]>, count: usize) -> Result<Vec<Vec<u8>>, Error>;
+
     /// Calls `visit(state key, bytes)` for each head and node, in order, until it fails. For checksums and checks, not for lookups.
     fn each_state(&self, generation: Generation, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error>;
 

@@ -147,7 +147,9 @@ impl Store {
     }
 
     pub(crate) fn checkpoint_database(&self, to: &Path) -> Result<(), Error> {
-        Checkpoint::new(&self.database.db).and_then(|checkpoint| checkpoint.create_checkpoint(to)).map_err(|error| self.database.explain("make a checkpoint", error))
+        Checkpoint::new(&self.database.db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(to))
+            .map_err(|error| self.database.explain("make a checkpoint", error))
     }
 
     /// Flushes memtables and rewrites every file, so that what has expired or was dropped leaves the disk now. Takes as long as

@@ -157,6 +157,10 @@ impl CutRead for Read {
         self.asked()?.each_entity(generation, visit)
     }
 
+    fn entities_after(&self, generation: Generation, entity: Option<&[u8]>, count: usize) -> Result<Vec<Vec<u8>>, Error> {
+        self.asked()?.entities_after(generation, entity, count)
+    }
+
     fn each_state(&self, generation: Generation, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error> {
         self.asked()?.each_state(generation, visit)
     }

@@ -18,8 +18,8 @@ use lockstep_ingest::pipeline::{BackfillOptions, Observer, StreamOptions, Target
 use lockstep_ingest::source::{Format, SourceFile, Stores};
 use lockstep_model::{Clock, Error, EventTime, Fingerprint, Generation, TimeMode};
 use lockstep_store::{
-    Commit, CrashPlan, CutRead, DefinitionText, Described, NewDefinitions, NewGeneration, NewRelease, NewSnapshot, NewSwitch, OnlineStore, Snapshot, Store, StoreOptions,
-    SwitchKind, SyncPolicy,
+    Commit, CrashPlan, CutRead, DefinitionText, Described, NewDefinitions, NewGeneration, NewRelease, NewSnapshot, NewSwitch, OnlineStore, Snapshot,
+    Store, StoreOptions, SwitchKind, SyncPolicy,
 };
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, Definitions};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::Array;
-use lockstep_model::EventTime;
+use lockstep_model::{Error, EventTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -145,6 +145,24 @@ impl Audited {
     /// Whether every vector that was computed again is as it was served.
     pub fn holds(&self) -> bool {
         self.replay.differ == 0
+    }
+
+    /// What is wrong where nothing was computed again: a check that has looked at nothing must not say that all is well.
+    pub fn nothing(&self) -> Option<Error> {
+        if self.replay.vectors > 0 || self.hindsight.vectors > 0 {
+            return None;
+        }
+        let why = if self.vectors == 0 && self.not_auditable.is_empty() {
+            "the log holds no vector of what was asked for · ask for another service, or an earlier moment".to_owned()
+        } else {
+            let lost: u64 = self.not_auditable.iter().map(|lost| lost.vectors).sum();
+            format!(
+                "{} not auditable and {} from the last known good · keep what the log needs: its inputs, its versions, and a longer retention",
+                counted(lost, "vector is", "vectors are"),
+                grouped(self.fallbacks)
+            )
+        };
+        Some(Error::not_found(format!("nothing was audited · {why}")))
     }
 
     /// Counts vectors that are not in the log any more.

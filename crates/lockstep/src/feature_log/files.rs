@@ -4,6 +4,7 @@
 //! Files go by their number, the lowest first. What went is written down before it does (`DIR/expired.json`), so that an audit can say what it has not seen, and a file that is still there though
 //! it was written down does not count.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,13 @@ impl Named {
     }
 }
 
+impl LogFile {
+    /// The service or view that it is of, as its directory is called.
+    pub fn dir_name(&self) -> String {
+        self.path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
 impl LogDir {
     /// A log in a directory, which may not be there yet.
     pub fn new(dir: PathBuf) -> LogDir {
@@ -105,6 +113,26 @@ impl LogDir {
         let mut files: Vec<LogFile> = self.whole()?.into_iter().filter_map(found).filter(|file| file.named.number > expired.through).collect();
         files.sort_by_key(|file| file.named.number);
         Ok(files)
+    }
+
+    /// The files that count of a service or view, by their numbers.
+    ///
+    /// # Errors
+    /// As [`Self::files`].
+    pub fn files_of(&self, name: &str) -> Result<Vec<LogFile>> {
+        let dir = self.dir.join(dir_name(name));
+        let mut files = self.files()?;
+        files.retain(|file| file.path.parent() == Some(dir.as_path()));
+        Ok(files)
+    }
+
+    /// The services and views that have files which count, as their directories are called.
+    ///
+    /// # Errors
+    /// As [`Self::files`].
+    pub fn names(&self) -> Result<Vec<String>> {
+        let names: BTreeSet<String> = self.files()?.iter().map(LogFile::dir_name).collect();
+        Ok(names.into_iter().collect())
     }
 
     /// What the files say, those of answers that were kept one by one among them, and what is past the log's retention. Files that go meanwhile are left out, and counted among these.
@@ -154,9 +182,7 @@ impl LogDir {
     /// # Errors
     /// Where it cannot be written.
     pub fn write(&self, name: &str, named: Named, bytes: &[u8]) -> Result<LogFile> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-        let dir: String = name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect();
-        let path = self.dir.join(dir).join(named.name());
+        let path = self.dir.join(dir_name(name)).join(named.name());
         write_whole(&path, bytes)?;
         Ok(LogFile { path, named, bytes: bytes.len() as u64 })
     }
@@ -173,6 +199,12 @@ impl LogDir {
         write_whole(&self.dir.join(EXPIRED), serde_json::to_string(&expired)?.as_bytes())?;
         files.iter().try_for_each(|file| remove(&file.path))
     }
+}
+
+/// The directory of a service or view: its name, where that is plain.
+fn dir_name(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn found(path: PathBuf) -> Option<LogFile> {

@@ -38,6 +38,7 @@ pub struct Keeper {
     shared: Arc<Shared>,
     file_bytes: usize,
     roll: i64,
+    share: f64,
     keep: i64,
     size: u64,
     /// By service or view, and the number of its definitions.
@@ -82,6 +83,7 @@ impl Keeper {
             shared,
             file_bytes: config.file_size.0,
             roll: config.roll.micros(),
+            share: config.share.0,
             keep: config.keep.micros(),
             size: config.size.0 as u64,
             buffers: BTreeMap::new(),
@@ -221,6 +223,7 @@ impl Keeper {
             meaning: service.or_else(|| catalog.views.get(&key.0).map(|view| view.meaning)),
             served_by,
             release: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            share: Some(self.share),
             recalled: standings.is_none(),
         });
         if let Some(standings) = standings {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use lockstep_model::Clock;
 use lockstep_serve::feature_log::{Asked, FeatureLog, Figures, Pick, Vectors};
 
-pub use files::{Expired, LogDir};
+pub use files::{Expired, LogDir, LogFile};
 
 use crate::serving::FeatureLogConfig;
 use keeper::Keeper;

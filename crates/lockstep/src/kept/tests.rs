@@ -17,6 +17,7 @@ fn from(name: &str, rows: u64) -> Arc<ReadFrom> {
         meaning: Some(Fingerprint([1; 32])),
         served_by: Some(ServedBy { release: 2, epoch: 5 }),
         release: Some("0.1.0".to_owned()),
+        share: Some(0.25),
         recalled: false,
     })
 }

@@ -136,54 +136,54 @@ pub fn validate(
 ) -> Result<Validation> {
     let mut views = Vec::new();
     for view in candidate.catalog.views.values() {
-        let Some(info) = candidate.generation(&view.view) else { continue };
-        let before = serving.and_then(|side| Some((side, side.catalog.views.get(&view.view)?, side.generation(&view.view)?)));
-        let told = |side: &str| {
-            let what = format!("validating `{}`, {side}", view.view);
-            move |read: u64| progress(&format!("{what}: {} read", counted(read, "entity", "entities")))
-        };
-        let serving_version = before.map(|(.., info)| info.version);
-        let mut validated = ValidatedView {
-            view: view.view.clone(),
-            version: info.version,
-            serving: serving_version,
-            same_state: before.is_some_and(|(.., serving)| serving.generation == info.generation),
-            entities: 0,
-            sampled: 0,
-            checks: Vec::new(),
-        };
-        if !validated.same_state {
-            let of = |side: &Side<'_>, view, generation| Of {
-                view,
-                generation,
-                time: side.catalog.time_mode(view),
-                moment: moment.0,
-                sample: limits.sample.get(),
-            };
-            let measured = measure(cut, of(&candidate, view, info.generation), &told("the candidate"))?;
-            let before =
-                before.map(|(side, view, info)| Ok((measure(cut, of(&side, view, info.generation), &told("what serves"))?, side, view, info)));
-            let before = before.transpose()?;
-            (validated.entities, validated.sampled) = (measured.entities, measured.sampled);
-            validated.checks = absolute(&measured, limits);
-            if let Some((before, side, serving_view, serving_info)) = before {
-                let ends = [
-                    watermark_of(cut, candidate.catalog, view, info.generation)?,
-                    watermark_of(cut, side.catalog, serving_view, serving_info.generation)?,
-                ];
-                validated.checks.extend(relative(&measured, &before, ends, limits)?);
-            }
-        }
-        views.push(validated);
+        let Some(is) = candidate.view(&view.view) else { continue };
+        let was = serving.as_ref().and_then(|serving| serving.view(&view.view));
+        views.push(validated(cut, is, was, (moment, limits), progress)?);
     }
     let passed = views.iter().all(ValidatedView::passed);
     Ok(Validation { moment: moment.to_string(), passed, views })
 }
 
-impl Side<'_> {
-    /// The generation of a view.
-    pub fn generation(&self, view: &str) -> Option<&GenerationInfo> {
-        self.generations.iter().find(|info| info.view == view)
+/// A view of one side.
+#[derive(Debug, Clone, Copy)]
+struct ViewOf<'a> {
+    catalog: &'a Catalog,
+    view: &'a Transformation,
+    info: &'a GenerationInfo,
+}
+
+fn validated(
+    cut: &dyn CutRead,
+    is: ViewOf<'_>,
+    was: Option<ViewOf<'_>>,
+    (moment, limits): (EventTime, &ValidateConfig),
+    progress: &dyn Fn(&str) -> Result<()>,
+) -> Result<ValidatedView> {
+    let same_state = was.is_some_and(|was| was.info.generation == is.info.generation);
+    let (view, version, serving) = (is.view.view.clone(), is.info.version, was.map(|was| was.info.version));
+    let found = |entities, sampled, checks| ValidatedView { view, version, serving, same_state, entities, sampled, checks };
+    if same_state {
+        return Ok(found(0, 0, Vec::new()));
+    }
+    let measured = |of: ViewOf<'_>, side: &str| {
+        let (name, time, sample) = (&of.view.view, of.catalog.time_mode(of.view), limits.sample.get());
+        let told = |read: u64| progress(&format!("validating `{name}`, {side}: {} read", counted(read, "entity", "entities")));
+        measure(cut, Of { view: of.view, generation: of.info.generation, time, moment: moment.0, sample }, &told)
+    };
+    let now = measured(is, "the candidate")?;
+    let mut checks = absolute(&now, limits);
+    if let Some(was) = was {
+        let before = measured(was, "what serves")?;
+        let end = |of: ViewOf<'_>| watermark_of(cut, of.catalog, of.view, of.info.generation);
+        checks.extend(relative(&now, &before, [end(is)?, end(was)?], limits)?);
+    }
+    Ok(found(now.entities, now.sampled, checks))
+}
+
+impl<'a> Side<'a> {
+    fn view(&self, name: &str) -> Option<ViewOf<'a>> {
+        let view = self.catalog.views.get(name)?;
+        Some(ViewOf { catalog: self.catalog, view, info: self.generations.iter().find(|info| info.view == name)? })
     }
 }
 

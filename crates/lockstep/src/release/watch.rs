@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use lockstep_model::EventTime;
 use lockstep_serve::metrics::Answers;
-use lockstep_store::{CutRead, OnlineStore, Release, Switch, SwitchKind};
+use lockstep_store::{OnlineStore, Release, Switch, SwitchKind};
 
 use super::WatchConfig;
 use crate::owned::Owned;

@@ -1,11 +1,14 @@
-//! Training sets: the features of a spine's rows, computed from history, with a report and a manifest.
+//! Training sets: the features of a spine's rows, computed from history, or those of rows that were served, with a report and a manifest.
 
 mod answer;
 mod output;
 mod report;
+pub mod served;
 mod spine;
 
 pub use answer::{Answered, Asked, Own, differing};
-pub use output::{Directory, InputFile, Job, Manifest, ManifestColumn, ManifestPart, ViewUsed, digest, write_part};
-pub use report::{PartReport, TrainingReport};
-pub use spine::{Spine, SpineOf, SpineRows};
+pub use output::{
+    Digesting, Directory, InputFile, Job, Manifest, ManifestColumn, ManifestPart, ViewUsed, digest, digest_of, sync_dir, write_part, write_whole,
+};
+pub use report::{FeaturePart, PartReport, TrainingReport};
+pub use spine::{SPINE, Spine, SpineOf, SpineRows, Told, columns_in};

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::report::{PartReport, TrainingReport};
+use super::served::FromLog;
 
 /// The manifest's name.
 const MANIFEST: &str = "manifest.json";
@@ -56,6 +57,9 @@ pub struct Job {
     pub part_rows: u64,
     /// The release of lockstep.
     pub release: String,
+    /// What it was told, where it is made of what was served; then its spine are the files of the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_log: Option<FromLog>,
 }
 
 /// A view that a training set was read from.
@@ -65,8 +69,9 @@ pub struct ViewUsed {
     pub view: String,
     /// Fingerprint of what it means.
     pub meaning: String,
-    /// Fingerprint of how its state is encoded.
-    pub state: String,
+    /// Fingerprint of how its state is encoded, where it was computed from history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
 }
 
 /// A file that was read.
@@ -111,7 +116,7 @@ pub struct ManifestColumn {
     /// Its type in SQL.
     #[serde(rename = "type")]
     pub data_type: String,
-    /// `request`, `timestamp`, `carried`, `feature` or `status`.
+    /// `request`, `timestamp`, `carried`, `outcome`, `weight`, `feature` or `status`.
     pub role: String,
 }
 
@@ -126,6 +131,13 @@ pub struct ManifestPart {
     pub bytes: u64,
     /// SHA-256, in hexadecimal.
     pub sha256: String,
+}
+
+impl ManifestPart {
+    /// What a manifest says of a part.
+    pub fn of(part: &PartReport) -> ManifestPart {
+        ManifestPart { file: part.file.clone(), rows: part.rows, bytes: part.bytes, sha256: part.sha256.clone() }
+    }
 }
 
 /// A directory in the making.
@@ -215,8 +227,13 @@ impl Directory {
 
 /// SHA-256 of the digests of parts, in order.
 pub fn digest(parts: &[PartReport]) -> String {
+    digest_of(parts.iter().map(|part| part.sha256.as_str()))
+}
+
+/// SHA-256 of the digests of files, in order.
+pub fn digest_of<'a>(files: impl Iterator<Item = &'a str>) -> String {
     let mut all = Sha256::new();
-    parts.iter().for_each(|part| all.update(part.sha256.as_bytes()));
+    files.for_each(|sha256| all.update(sha256.as_bytes()));
     hexadecimal(&all.finalize())
 }
 
@@ -245,13 +262,12 @@ pub fn write_part(dir: &Path, number: usize, rows: &RecordBatch, job: &Job, mut 
     let path = dir.join(&report.file);
     let writing = path.with_extension("writing");
     let file = File::create(&writing).with_context(|| format!("make {}", writing.display()))?;
-    let mut digesting = Digesting { file, sha256: Sha256::new(), bytes: 0 };
+    let mut digesting = Digesting::new(file);
     let mut writer = ArrowWriter::try_new(&mut digesting, rows.schema(), Some(properties(&rows.schema(), job)))?;
     writer.write(rows)?;
     writer.close()?;
-    digesting.file.sync_all()?;
+    (report.bytes, report.sha256) = digesting.finish()?;
     fs::rename(&writing, &path)?;
-    (report.bytes, report.sha256) = (digesting.bytes, hexadecimal(&digesting.sha256.finalize()));
     write_whole(&report_path(dir, number), &serde_json::to_vec(&report)?)?;
     Ok(report)
 }
@@ -272,11 +288,27 @@ fn properties(schema: &SchemaRef, job: &Job) -> WriterProperties {
     properties.build()
 }
 
-/// Hashes what is written.
-struct Digesting {
+/// A file, and the hash of what is written to it.
+pub struct Digesting {
     file: File,
     sha256: Sha256,
     bytes: u64,
+}
+
+impl Digesting {
+    /// A file that nothing was written to yet.
+    pub fn new(file: File) -> Self {
+        Digesting { file, sha256: Sha256::new(), bytes: 0 }
+    }
+
+    /// Forces the file to the disk; how many bytes it has, and their SHA-256.
+    ///
+    /// # Errors
+    /// Where the disk fails.
+    pub fn finish(self) -> io::Result<(u64, String)> {
+        self.file.sync_all()?;
+        Ok((self.bytes, hexadecimal(&self.sha256.finalize())))
+    }
 }
 
 impl Write for Digesting {
@@ -297,7 +329,10 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// Writes a file under another name, forces it to the disk, and gives it its own.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// Where the disk fails.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let writing = path.with_extension("writing");
     let mut file = File::create(&writing).with_context(|| format!("make {}", writing.display()))?;
     file.write_all(bytes)?;
@@ -306,6 +341,10 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn sync_dir(dir: &Path) -> Result<()> {
+/// Forces the names in a directory to the disk.
+///
+/// # Errors
+/// Where the disk fails.
+pub fn sync_dir(dir: &Path) -> Result<()> {
     Ok(File::open(dir)?.sync_all()?)
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::compute::{filter, is_not_null};
 use arrow::datatypes::DataType;
 use lockstep_model::{Error, FilledBy, Status};
 use lockstep_transform::profile::{Profile, Summary};
@@ -10,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answered, Own};
+use super::served::ServedReport;
 use crate::bytes::Bytes;
 use crate::output::Paint;
 use crate::table::{Align, Cell, Table};
@@ -30,6 +33,9 @@ pub struct PartReport {
     pub own_events: u64,
     /// Rows of which known and event time were compared.
     pub compared: u64,
+    /// Rows that were served with a value of the last known good.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub last_known_good: u64,
     /// Per feature.
     pub features: Vec<FeaturePart>,
 }
@@ -41,6 +47,12 @@ pub struct FeaturePart {
     pub statuses: Statuses,
     /// Values that the default filled.
     pub defaults: u64,
+    /// Values that the last known good filled, where they were served.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub last_known_good: u64,
+    /// Rows that were served without it, since it was not asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_asked: u64,
     /// Values that are other ones when counted by the other clock, among the rows compared.
     pub differing: u64,
     /// States of the profile, by the names of their aggregates, in base64.
@@ -67,16 +79,29 @@ pub struct Statuses {
 impl Statuses {
     fn of(statuses: &[Status]) -> Statuses {
         let mut counts = Statuses::default();
-        for status in statuses {
-            *match status {
-                Status::NotFound => &mut counts.not_found,
-                Status::Expired => &mut counts.expired,
-                Status::Error => &mut counts.error,
-                Status::Null => &mut counts.null,
-                Status::Present => &mut counts.present,
-            } += 1;
+        statuses.iter().for_each(|status| *counts.count(*status) += 1);
+        counts
+    }
+
+    /// As [`Self::of`], of statuses by their names.
+    fn named(names: &StringArray) -> Statuses {
+        const ALL: [Status; 5] = [Status::NotFound, Status::Expired, Status::Error, Status::Null, Status::Present];
+        let mut counts = Statuses::default();
+        for status in ALL {
+            let name = status.to_string();
+            *counts.count(status) = names.iter().flatten().filter(|known| *known == name).count() as u64;
         }
         counts
+    }
+
+    fn count(&mut self, status: Status) -> &mut u64 {
+        match status {
+            Status::NotFound => &mut self.not_found,
+            Status::Expired => &mut self.expired,
+            Status::Error => &mut self.error,
+            Status::Null => &mut self.null,
+            Status::Present => &mut self.present,
+        }
     }
 
     fn add(&mut self, other: Statuses) {
@@ -93,7 +118,42 @@ impl Statuses {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl FeaturePart {
+    /// Values as they were served, with the names of their statuses (NULL where they were not asked for) and of what filled them.
+    ///
+    /// # Errors
+    /// Where a value cannot be profiled.
+    pub fn served(values: &ArrayRef, statuses: &StringArray, filled_by: &StringArray) -> Result<FeaturePart, Error> {
+        let no = |error| Error::internal("a kernel refused values that were served").caused_by(error);
+        let asked = filter(values, &is_not_null(statuses).map_err(no)?).map_err(no)?;
+        let mut profile = Profile::new(values.data_type());
+        profile.add(&asked)?;
+        let filled = |by: FilledBy| {
+            let name = by.to_string();
+            filled_by.iter().flatten().filter(|filled| *filled == name).count() as u64
+        };
+        Ok(FeaturePart {
+            statuses: Statuses::named(statuses),
+            defaults: filled(FilledBy::Default),
+            last_known_good: filled(FilledBy::LastKnownGood),
+            not_asked: statuses.null_count() as u64,
+            differing: 0,
+            profile: profile.states().into_iter().map(|(name, state)| (name, Bytes(state))).collect(),
+        })
+    }
+}
+
 impl PartReport {
+    /// What a part is of rows that were served, of which some have values of the last known good; but for its file.
+    pub fn served(rows: u64, last_known_good: u64, features: Vec<FeaturePart>) -> PartReport {
+        PartReport { file: String::new(), rows, bytes: 0, sha256: String::new(), own_events: 0, compared: 0, last_known_good, features }
+    }
+
     /// What a part is, but for its file.
     ///
     /// # Errors
@@ -105,6 +165,8 @@ impl PartReport {
             Ok(FeaturePart {
                 statuses: Statuses::of(&answered.statuses[at]),
                 defaults: answered.filled_by[at].iter().filter(|filled| **filled == FilledBy::Default).count() as u64,
+                last_known_good: 0,
+                not_asked: 0,
                 differing: differing.get(at).copied().unwrap_or(0),
                 profile: profile.states().into_iter().map(|(name, state)| (name, Bytes(state))).collect(),
             })
@@ -116,6 +178,7 @@ impl PartReport {
             sha256: String::new(),
             own_events: answered.own.counted.iter().filter(|counted| **counted).count() as u64,
             compared,
+            last_known_good: 0,
             features: (0..types.len()).map(feature).collect::<Result<_, Error>>()?,
         })
     }
@@ -136,6 +199,9 @@ pub struct TrainingReport {
     pub features: Vec<FeatureReport>,
     /// What deserves a look.
     pub warnings: Vec<String>,
+    /// What became of the log's rows and of the outcomes, where it is made of what was served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<ServedReport>,
     /// How long the units of work took, ms: the median, the 99th percentile and the longest.
     pub unit_ms: [f64; 3],
 }
@@ -149,6 +215,12 @@ pub struct FeatureReport {
     pub statuses: Statuses,
     /// Values that the default filled.
     pub defaults: u64,
+    /// Values that the last known good filled, where they were served.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub last_known_good: u64,
+    /// Rows that were served without it, since it was not asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_asked: u64,
     /// Values that are other ones when counted by the other clock, among the rows compared.
     pub differing: u64,
     /// What the values are like.
@@ -177,6 +249,8 @@ impl TrainingReport {
                 let part = part.features.get(at).ok_or_else(|| Error::data("a part of the training set has other features"))?;
                 feature.statuses.add(part.statuses);
                 feature.defaults += part.defaults;
+                feature.last_known_good += part.last_known_good;
+                feature.not_asked += part.not_asked;
                 feature.differing += part.differing;
                 profile.merge(&part.profile.iter().map(|(name, state)| (name.clone(), state.0.clone())).collect())?;
             }
@@ -198,6 +272,14 @@ impl TrainingReport {
             ("mean", Align::Right),
             ("median", Align::Right),
         ]);
+        let (is_recalled, is_part) =
+            (self.features.iter().any(|feature| feature.last_known_good > 0), self.features.iter().any(|feature| feature.not_asked > 0));
+        if is_recalled {
+            columns.push(("last known good", Align::Right));
+        }
+        if is_part {
+            columns.push(("not asked", Align::Right));
+        }
         if self.compared > 0 {
             columns.push(("other by event time", Align::Right));
         }
@@ -215,6 +297,12 @@ impl TrainingReport {
             cells.push(share(feature.defaults, all).into());
             cells.push(number(feature.summary.mean).into());
             cells.push(number(feature.summary.quantiles.as_ref().and_then(|quantiles| quantiles.get(3).copied())).into());
+            if is_recalled {
+                cells.push(share(feature.last_known_good, all).into());
+            }
+            if is_part {
+                cells.push(share(feature.not_asked, self.rows).into());
+            }
             if self.compared > 0 {
                 let text = share(feature.differing, self.compared);
                 cells.push(if feature.differing > 0 { Cell::painted(text, |paint, text| paint.yellow(text)) } else { text.into() });
@@ -246,6 +334,9 @@ impl TrainingReport {
         };
         if !told.is_empty() {
             let _ = writeln!(out, "\n  {}", paint.yellow(told));
+        }
+        if let Some(served) = &self.served {
+            out.push_str(&served.text(self.rows, paint));
         }
         for warning in &self.warnings {
             let _ = writeln!(out, "  {} {warning}", paint.yellow("warning:"));

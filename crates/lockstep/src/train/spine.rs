@@ -34,7 +34,23 @@ pub struct SpineOf<'a> {
     pub timestamp: Option<&'a str>,
     /// The zone of timestamps that say none.
     pub zone: Zone,
+    /// How it is spoken of.
+    pub told: Told,
 }
+
+/// How a file of rows and moments is spoken of, and what its moments are called.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    /// What it is.
+    pub noun: &'static str,
+    /// The column of moments, unless one is named.
+    pub moment: &'static str,
+    /// The option that names one.
+    pub option: &'static str,
+}
+
+/// A spine.
+pub const SPINE: Told = Told { noun: "spine", moment: MOMENT, option: "--timestamp" };
 
 /// A spine, read chunk by chunk.
 #[derive(Debug)]
@@ -61,6 +77,7 @@ enum From {
 /// Rows of files, one after the other.
 #[derive(Debug)]
 struct Files {
+    noun: &'static str,
     files: Vec<SourceFile>,
     schema: SourceSchema,
     /// The file at hand, and its reader.
@@ -140,11 +157,7 @@ impl Spine {
     /// NotFound where there is no file; Invalid where a column is missing, or of a type that does not hold.
     pub fn open(of: SpineOf<'_>) -> Result<Spine, Error> {
         let files = locate(of.from, Path::new("."), &Stores::local())?;
-        let first = files.first().ok_or_else(|| Error::not_found(format!("there is no spine `{}`", of.from)))?;
-        if first.name() == "-" {
-            return Err(Error::invalid("a spine is read from files, since its columns are looked at first · write it into one"));
-        }
-        let found = columns_of(first, format_of(first)?)?;
+        let found = columns_of_first(&files, of.from, of.told)?;
         let timestamp = timestamp_of(&found, of)?;
         let request = of.request.iter().map(|column| place_of(column, &found, of)).collect::<Result<Vec<_>, _>>()?;
         let column = |(at, field): (usize, &Arc<Field>)| {
@@ -156,19 +169,19 @@ impl Spine {
         if let Some(asked) = request.iter().position(|&place| place == timestamp).filter(|&place| of.request[place].data_type() != &MICROSECONDS) {
             let (name, data_type) = (of.request[asked].name(), sql_name(of.request[asked].data_type()));
             return Err(Error::invalid(format!(
-                "`{}` is asked with `{name}` as {data_type}, which is no moment · name another column with --timestamp",
-                of.name
+                "`{}` is asked with `{name}` as {data_type}, which is no moment · name another column with {}",
+                of.name, of.told.option
             )));
         }
         let schema = SourceSchema {
-            name: "the spine".to_owned(),
+            name: format!("the {}", of.told.noun),
             columns: Arc::clone(&columns),
             event_time: timestamp,
             primary_key: Vec::new(),
             time_zone: of.zone,
         };
         let request_schema = Arc::new(columns.project(&request).map_err(|error| Error::internal("a request without its columns").caused_by(error))?);
-        let rows = From::Files(Files { files, schema, at: 0, reader: None });
+        let rows = From::Files(Files { noun: of.told.noun, files, schema, at: 0, reader: None });
         Ok(Spine { columns, timestamp, request, request_schema, rows, left: None })
     }
 
@@ -251,7 +264,7 @@ impl Files {
             };
             let Some(batch) = chunk.batches.into_iter().next() else { continue };
             if let Some(bad) = batch.bad.first() {
-                return Err(Error::invalid(format!("row {} of {} is no row of a spine · {}", bad.row + 1, file.name(), bad.reason)));
+                return Err(Error::invalid(format!("row {} of {} is no row of a {} · {}", bad.row + 1, file.name(), self.noun, bad.reason)));
             }
             let moments = batch.batch.column(timestamp);
             if let Some(row) = (moments.null_count() > 0).then(|| (0..moments.len()).find(|&row| moments.is_null(row))).flatten() {
@@ -281,33 +294,50 @@ impl Every {
     }
 }
 
+/// The columns of the first file that a path or pattern names.
+///
+/// # Errors
+/// NotFound where there is none.
+pub fn columns_in(from: &str, told: Told) -> Result<SchemaRef, Error> {
+    columns_of_first(&locate(from, Path::new("."), &Stores::local())?, from, told)
+}
+
+fn columns_of_first(files: &[SourceFile], from: &str, told: Told) -> Result<SchemaRef, Error> {
+    let noun = told.noun;
+    let first = files.first().ok_or_else(|| Error::not_found(format!("there is no {noun} `{from}`")))?;
+    if first.name() == "-" {
+        return Err(Error::invalid(format!("a {noun} is read from files, since its columns are looked at first · write it into one")));
+    }
+    columns_of(first, format_of(first)?)
+}
+
 fn format_of(file: &SourceFile) -> Result<Format, Error> {
     Format::of(file.name()).ok_or_else(|| {
         Error::invalid(format!("the name of `{}` does not say its format · give it the ending .parquet, .csv or .ndjson", file.name()))
     })
 }
 
-/// The column of the moments: the one named, `request_time`, or the only timestamp there is.
+/// The column of the moments: the one named, the one that is called so by default, or the only timestamp there is.
 fn timestamp_of(found: &Schema, of: SpineOf<'_>) -> Result<usize, Error> {
+    let Told { noun, moment, option } = of.told;
     let names = || found.fields().iter().map(|field| field.name().as_str());
     if let Some(name) = of.timestamp {
-        let unknown = || Error::invalid(format!("the spine has no column `{name}`{} · it has {}", did_you_mean(name, names()), list(names())));
+        let unknown = || Error::invalid(format!("the {noun} has no column `{name}`{} · it has {}", did_you_mean(name, names()), list(names())));
         return names().position(|known| known == name).ok_or_else(unknown);
     }
-    if let Some(at) = names().position(|name| name == MOMENT) {
+    if let Some(at) = names().position(|name| name == moment) {
         return Ok(at);
     }
     let is_moment = |field: &Field| matches!(field.data_type(), DataType::Timestamp(..));
     let moments: Vec<usize> = found.fields().iter().enumerate().filter(|(_, field)| is_moment(field)).map(|(at, _)| at).collect();
     match moments[..] {
         [only] => Ok(only),
-        [] => Err(Error::invalid(format!(
-            "which column is the moment of each row? · none is a timestamp · name it with --timestamp: {}",
-            list(names())
-        ))),
+        [] => {
+            Err(Error::invalid(format!("which column is the moment of each row? · none is a timestamp · name it with {option}: {}", list(names()))))
+        }
         _ => {
             let candidates = list(moments.iter().map(|&at| found.field(at).name().as_str()));
-            Err(Error::invalid(format!("which column is the moment of each row? · name it with --timestamp: {candidates}")))
+            Err(Error::invalid(format!("which column is the moment of each row? · name it with {option}: {candidates}")))
         }
     }
 }
@@ -317,7 +347,12 @@ fn place_of(column: &Field, found: &Schema, of: SpineOf<'_>) -> Result<usize, Er
     names().position(|name| name == column.name()).ok_or_else(|| {
         let (name, wanted) = (column.name(), sql_name(column.data_type()));
         let meant = did_you_mean(name, names());
-        Error::invalid(format!("the spine has no column `{name}` ({wanted}), which `{}` is asked with{meant} · it has {}", of.name, list(names())))
+        Error::invalid(format!(
+            "the {} has no column `{name}` ({wanted}), which `{}` is asked with{meant} · it has {}",
+            of.told.noun,
+            of.name,
+            list(names())
+        ))
     })
 }
 

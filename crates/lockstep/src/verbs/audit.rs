@@ -23,13 +23,13 @@ Examples:
   lockstep audit --service fraud_v1 --since 2024-03-08T00:00:00Z
   lockstep audit --log answers/                    answers that `get --keep` kept, or a log from elsewhere
 
-Exit statuses: 0 every vector that was computed again is as it was served · 1 one is not · 2 an error";
+Exit statuses: 0 every vector that was computed again is as it was served · 1 one is not · 2 an error, or nothing could be computed again";
 
 /// Compute what was served again, as it was then and with all that is known by now
 ///
 /// `lockstep serve` logs a share of the vectors that it serves where `[serve.feature_log]` says so. Each is computed twice from the inputs. Replay, at the positions it was served from, must give
 /// the same bits; exits with 1 if anything differs. Hindsight, with all that is known by now, tells which values are others today, and why: events that lagged, that were late, that were
-/// corrected or refused, and answers from the last known good. What cannot be computed any more is counted as not auditable.
+/// corrected or refused, and answers from the last known good. What cannot be computed any more is counted as not auditable; where that is all, it is an error.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -47,13 +47,16 @@ pub struct Arguments {
 /// Audits a log.
 ///
 /// # Errors
-/// NotFound where there is none; where the store cannot be read.
+/// NotFound where there is none, or nothing of it can be computed again; where the store cannot be read.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let Arguments { log, service, since } = arguments;
     let log = log.as_deref().map(Log::read).transpose()?;
     let audited = context.ask(&Question { log, service: service.clone(), since: *since })?;
     context.out.show(&audited)?;
-    Ok(Outcome::of(audited.holds()))
+    match audited.nothing() {
+        Some(nothing) => Err(nothing.into()),
+        None => Ok(Outcome::of(audited.holds())),
+    }
 }
 
 /// What the owner of the store is asked.

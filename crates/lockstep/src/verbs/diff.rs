@@ -22,7 +22,7 @@ use crate::failure::Outcome;
 use crate::output::{Paint, Report};
 use crate::table::{Align, Cell, Table};
 use crate::text::{counted, grouped};
-use crate::train::{InputFile, Manifest};
+use crate::train::{InputFile, Job, Manifest};
 use crate::verify::same_at;
 
 /// Examples of a feature.
@@ -257,9 +257,18 @@ fn causes(a: Option<&Manifest>, b: Option<&Manifest>) -> Vec<String> {
         }
     }
     tell(a.name == b.name && a.meaning != b.meaning && a.views == b.views, format!("the service `{}` means something else", a.name));
+    let is_served = |job: &Job| job.from_log.is_some();
+    tell(is_served(a) && !is_served(b), "the first is what was served, the second is computed from history".to_owned());
+    tell(!is_served(a) && is_served(b), "the first is computed from history, the second is what was served".to_owned());
     tell(a.time != b.time, format!("events are counted in {} time, and in {} time", a.time, b.time));
     tell(a.before != b.before, "rows are asked at other distances before their timestamps".to_owned());
     tell(a.until != b.until, format!("what was known is read until {} and until {}", shown_until(a.until.as_ref()), shown_until(b.until.as_ref())));
+    tell(a.release != b.release, format!("they were made by releases {} and {}", a.release, b.release));
+    // What was served says in other ways what it was read from.
+    if is_served(a) || is_served(b) {
+        tell(is_served(a) && is_served(b) && a.spine != b.spine, "they are of other files of the log".to_owned());
+        return causes;
+    }
     let by_file = |inputs: &[InputFile]| -> BTreeMap<String, InputFile> { inputs.iter().map(|input| (input.file.clone(), input.clone())).collect() };
     let (inputs_a, inputs_b) = (by_file(&a.inputs), by_file(&b.inputs));
     for (file, input) in &inputs_a {
@@ -272,7 +281,6 @@ fn causes(a: Option<&Manifest>, b: Option<&Manifest>) -> Vec<String> {
         }
     }
     inputs_b.keys().filter(|file| !inputs_a.contains_key(*file)).for_each(|file| tell(true, format!("{file} is a history of the second only")));
-    tell(a.release != b.release, format!("they were made by releases {} and {}", a.release, b.release));
     causes
 }
 

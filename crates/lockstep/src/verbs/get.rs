@@ -6,10 +6,10 @@ use anyhow::Result;
 use arrow::array::Array;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
-use lockstep_model::{Clock, EventTime, FilledBy, Status, SystemClock, TimeMode};
+use lockstep_model::{Clock, Error, EventTime, FilledBy, Status, SystemClock, TimeMode};
 use lockstep_serve::admin::Progress;
-use lockstep_serve::{Lookup, LookupRequest};
-use lockstep_store::OnlineStore;
+use lockstep_serve::{Lookup, LookupRequest, Served};
+use lockstep_store::{CutRead, OnlineStore};
 use lockstep_transform::catalog::Catalog;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,7 @@ use crate::failure::Outcome;
 use crate::kept::{Kept, KeptFile};
 use crate::output::{Paint, Report};
 use crate::owned::Owned;
+use crate::pinned::Pinned;
 use crate::requests::{self, Requests};
 use crate::table::{Align, Cell, Table};
 use crate::text::age;
@@ -36,6 +37,7 @@ Examples:
   lockstep get airport_load airport=EWR --explain
   lockstep get delay_v1 origin=EWR dest=ORD carrier=UA --as-of 2013-03-01T12:00:00Z
   lockstep get delay_v1 --from requests.ndjson --json
+  lockstep get airport_load airport=EWR --snapshot s0001
   lockstep get --request 7f3a";
 
 /// Look up features of an entity
@@ -50,9 +52,12 @@ pub struct Arguments {
     /// What the request gives, as column=value
     #[arg(value_name = "COLUMN=VALUE", value_parser = assignment)]
     pub columns: Vec<(String, String)>,
-    /// The moment; now by default
+    /// The moment; now by default, or that of the snapshot
     #[arg(long, value_name = "MOMENT", value_parser = EventTime::parse)]
     pub as_of: Option<EventTime>,
+    /// Read from this snapshot, which answers the same for ever; the moment is then that of the snapshot by default, and none after it is answered
+    #[arg(long, value_name = "NAME")]
+    pub snapshot: Option<String>,
     /// Which clock counts events; that of knowledge by default, where the definitions have it
     #[arg(long, value_enum)]
     pub time: Option<Time>,
@@ -63,7 +68,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
     /// Instead, the answer that a server gave to the request with this id, and what has changed since: from its feature log
-    #[arg(long, value_name = "ID", conflicts_with_all = ["name", "columns", "as_of", "time", "from", "keep", "explain"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["name", "columns", "as_of", "snapshot", "time", "from", "keep", "explain"])]
     pub request: Option<String>,
     /// The directory of the feature log, instead of the store's own
     #[arg(long, value_name = "DIR", requires = "request")]
@@ -114,7 +119,7 @@ pub struct Feature {
 /// # Errors
 /// NotFound for an unknown name, Invalid for columns that the request does not have or values that are not of their type.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let Arguments { name, columns, as_of, time, from, keep, request, log, explain } = arguments;
+    let Arguments { name, columns, as_of, snapshot, time, from, keep, request, log, explain } = arguments;
     if let Some(request) = request {
         return requested::run(context, request, log.as_deref());
     }
@@ -122,14 +127,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let name = name.as_deref().unwrap_or_default();
     let given = match from {
         Some(from) => {
-            let Rows(none) = context.ask(&requests::Question { name: name.to_owned() })?;
+            let Rows(none) = context.ask(&requests::Question { name: name.to_owned(), snapshot: snapshot.clone() })?;
             let Requests { rows, moments } = requests::read(name, none.schema().fields(), from)?;
             Given::Rows { rows: Rows(rows), moments }
         }
         None => Given::Columns(columns.clone()),
     };
-    let at = as_of.unwrap_or_else(|| SystemClock.now());
-    let question = Question { name: name.to_owned(), given, at, time: time.map(TimeMode::from), keep: keep.is_some(), explain: *explain };
+    let at = as_of.or_else(|| snapshot.is_none().then(|| SystemClock.now()));
+    let (time, snapshot) = (time.map(TimeMode::from), snapshot.clone());
+    let question = Question { name: name.to_owned(), given, at, snapshot, time, keep: keep.is_some(), explain: *explain };
     let Answer { answers, kept } = context.ask(&question)?;
     for (file, dir) in kept.iter().zip(keep.iter().cycle()) {
         file.write(dir)?;
@@ -148,8 +154,11 @@ pub struct Question {
     pub name: String,
     /// What it is asked with.
     pub given: Given,
-    /// The moment of requests that say none.
-    pub at: EventTime,
+    /// The moment of requests that say none; that of the snapshot, if not given.
+    pub at: Option<EventTime>,
+    /// The snapshot to read.
+    #[serde(default)]
+    pub snapshot: Option<String>,
     /// Which clock counts events.
     pub time: Option<TimeMode>,
     /// Whether the answers are to be kept.
@@ -195,21 +204,58 @@ impl ask::Question for Question {
     type Answer = Answer;
 
     fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Answer> {
-        let Question { name, given, at, time, keep, explain } = self;
-        let cut = OnlineStore::cut(&*owned.store);
-        let served = owned.answering(&*cut)?;
+        let Some(snapshot) = &self.snapshot else {
+            let cut = OnlineStore::cut(&*owned.store);
+            let served = owned.answering(&*cut)?;
+            let at = self.at.ok_or_else(|| Error::invalid("a question without a moment · ask with the owner's release"))?;
+            return Reading {
+                served: &served,
+                cut: &*cut,
+                pinned: None,
+                definitions: earlier(cut.serving()?.map(|(release, _)| release.new.definitions), owned),
+            }
+            .answer(self, at, progress);
+        };
+        let pinned = owned.pinned.get(&owned.store.snapshots(), snapshot)?;
+        let (cut, at) = (pinned.cut(), self.at.unwrap_or(pinned.manifest().moment));
+        let definitions = earlier(pinned.manifest().definitions.as_ref().map(|mark| mark.version), owned);
+        Reading { served: pinned.served(), cut: &cut, pinned: Some(&pinned), definitions }.answer(self, at, progress)
+    }
+}
+
+/// The number of definitions, where they are not those that were applied last.
+fn earlier(definitions: Option<u64>, owned: &Owned) -> Option<u64> {
+    definitions.filter(|&version| version != owned.store.definitions_version())
+}
+
+/// Where answers are read from: the store as it is, or a snapshot.
+struct Reading<'a> {
+    served: &'a Served,
+    cut: &'a dyn CutRead,
+    pinned: Option<&'a Pinned>,
+    /// The number of its definitions, where they are not those that were applied last.
+    definitions: Option<u64>,
+}
+
+impl Reading<'_> {
+    fn answer(&self, question: &Question, at: EventTime, progress: &Progress<'_>) -> Result<Answer> {
+        let Question { name, given, time, keep, explain, .. } = question;
+        let Reading { served, cut, pinned, definitions } = self;
         let requests = given.requests(served.catalog(), name)?;
         let moments: Vec<i64> = requests.moments.iter().map(|moment| moment.unwrap_or(at.0)).collect();
+        if let Some(pinned) = pinned {
+            pinned.check_moments(&moments)?;
+        }
         let (mut answers, mut kept) = (Vec::with_capacity(moments.len()), Vec::new());
         for first in (0..moments.len()).step_by(BATCH) {
             progress(&format!("{first} of {} requests answered", moments.len()))?;
             let count = BATCH.min(moments.len() - first);
             let (rows, moments) = (requests.rows.slice(first, count), &moments[first..first + count]);
-            let lookup = served.lookup(&*cut, &LookupRequest { name, rows: &rows, moments, time: *time, explain: *explain })?;
+            let lookup = served.lookup(*cut, &LookupRequest { name, rows: &rows, moments, time: *time, explain: *explain })?;
             answers.extend(got(name, moments, &lookup)?);
             if *keep {
                 let numbers = (first as u64..(first + count) as u64).collect();
-                kept.push(Kept::new(name, &*cut, &lookup, numbers, moments.to_vec(), rows)?.file()?);
+                kept.push(Kept::new(name, *cut, &lookup, numbers, moments.to_vec(), rows)?.by(*definitions).file()?);
             }
         }
         Ok(Answer { answers, kept })

@@ -19,6 +19,7 @@ pub mod replay_dlq;
 pub mod requested;
 pub mod schema;
 pub mod serve;
+pub mod snapshot;
 pub mod sql;
 pub mod status;
 pub mod test;

@@ -1,8 +1,9 @@
 //! `status`: how far the store has come, and what it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::Result;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{Context, applied_log};
 use crate::ask;
 use crate::failure::Outcome;
+use crate::feature_log::{LogDir, LogFile};
 use crate::feed::wanted::{self, Set, Why};
 use crate::output::{Paint, Report};
 use crate::owned::{Ends, Owned};
@@ -61,6 +63,9 @@ pub struct StoreStatus {
     /// The logs of applied events, of the sources that have one.
     #[serde(default)]
     pub applied_logs: Vec<AppliedLogStatus>,
+    /// What was served and is logged; absent where nothing is, and nothing is to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_log: Option<FeatureLogStatus>,
     /// Dead letters that wait in the store to be sent, by source.
     #[serde(default)]
     pub letters_waiting: BTreeMap<String, u64>,
@@ -85,6 +90,36 @@ pub struct AppliedLogStatus {
     pub oldest: Option<String>,
     /// When the last row in a file was.
     pub newest: Option<String>,
+}
+
+/// A feature log: what `lockstep serve` has logged of its answers.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct FeatureLogStatus {
+    /// Its directory.
+    pub dir: String,
+    /// The share of vectors that is logged, as the settings say; absent where they have no log any more.
+    pub share: Option<f64>,
+    /// By service or view.
+    pub services: Vec<LoggedStatus>,
+    /// Vectors that were logged and are past the log's retention.
+    pub expired: u64,
+}
+
+/// What is logged of a service or view.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LoggedStatus {
+    /// The service or view, as its directory is called.
+    pub name: String,
+    /// Its files.
+    pub files: usize,
+    /// Vectors in them.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the first of them was served.
+    pub oldest: String,
+    /// When the last was.
+    pub newest: String,
 }
 
 /// What a version of a view is there for.
@@ -212,6 +247,7 @@ impl ask::Question for Question {
             release: cut.serving()?.map(|(release, _)| release.release),
             views,
             applied_logs: applied_log::logs(owned)?.into_iter().map(AppliedLogStatus::from).collect(),
+            feature_log: feature_log(owned)?,
             letters_waiting: letters_waiting(&*cut, catalog)?,
         })
     }
@@ -224,16 +260,53 @@ impl From<applied_log::Log> for AppliedLogStatus {
     }
 }
 
+fn feature_log(owned: &Owned) -> Result<Option<FeatureLogStatus>> {
+    let log = LogDir::new(owned.project.feature_log_dir());
+    let (files, expired) = (log.files()?, log.expired()?.vectors);
+    let share = owned.project.config.serve.feature_log.as_ref().map(|config| config.share.0);
+    if files.is_empty() && expired == 0 && share.is_none() {
+        return Ok(None);
+    }
+    let mut services: BTreeMap<String, Vec<LogFile>> = BTreeMap::new();
+    for file in files {
+        services.entry(file.dir_name()).or_default().push(file);
+    }
+    let of = |(name, files): (String, Vec<LogFile>)| {
+        let (named, least) = (|| files.iter().map(|file| file.named), EventTime::MIN);
+        LoggedStatus {
+            name,
+            files: files.len(),
+            rows: named().map(|named| named.vectors).sum(),
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            oldest: named().map(|named| named.oldest).min().unwrap_or(least).to_string(),
+            newest: named().map(|named| named.newest).max().unwrap_or(least).to_string(),
+        }
+    };
+    Ok(Some(FeatureLogStatus { dir: log.path().display().to_string(), share, services: services.into_iter().map(of).collect(), expired }))
+}
+
 fn letters_waiting(cut: &dyn CutRead, catalog: &Catalog) -> Result<BTreeMap<String, u64>> {
     let queues = cut.queues()?;
     let waiting = |source: &String| Some((source.clone(), queues.get(&letters_queue(source))?.waiting()));
     Ok(catalog.sources.keys().filter_map(waiting).filter(|(_, waiting)| *waiting > 0).collect())
 }
 
-/// Bytes of the files of a directory. A file that goes while they are counted is left out.
+/// Bytes of the files of a directory: of one that has several names, as snapshots have of the store's, once. A file that goes while they are counted is left out.
 fn size_of(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.metadata().map_or(0, |metadata| if metadata.is_dir() { size_of(&entry.path()) } else { metadata.len() })).sum()
+    let mut sizes = HashMap::new();
+    add_sizes(dir, &mut sizes);
+    sizes.into_values().sum()
+}
+
+/// Adds the sizes of files by device and inode.
+fn add_sizes(dir: &Path, sizes: &mut HashMap<(u64, u64), u64>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => add_sizes(&entry.path(), sizes),
+            Ok(metadata) => drop(sizes.insert((metadata.dev(), metadata.ino()), metadata.len())),
+            Err(_) => {}
+        }
+    }
 }
 
 fn version(sets: &[Set], lacking: &BTreeMap<Generation, Vec<String>>, cut: &dyn CutRead, info: &GenerationInfo, ends: &Ends) -> Result<VersionStatus> {
@@ -309,7 +382,7 @@ fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Po
 
 impl Report for StoreStatus {
     fn text(&self, paint: Paint) -> String {
-        let StoreStatus { store, disk_bytes, definitions, fingerprint, applied_at, release, views, applied_logs, letters_waiting } = self;
+        let StoreStatus { store, disk_bytes, definitions, fingerprint, applied_at, release, views, applied_logs, feature_log, letters_waiting } = self;
         let mut text = format!("{} {}, {} on the disk\n", paint.bold("store"), store, bytes(*disk_bytes));
         if *definitions == 0 {
             return text + "nothing was applied to it yet · run `lockstep apply`\n";
@@ -320,6 +393,7 @@ impl Report for StoreStatus {
         }
         views.iter().for_each(|view| text += &version_text(view, release.is_some(), paint));
         applied_logs.iter().for_each(|log| text += &applied_log_text(log, paint));
+        text += &feature_log.as_ref().map_or_else(String::new, |log| feature_log_text(log, paint));
         for (source, waiting) in letters_waiting {
             let _ = writeln!(text, "\n{} of {} wait to be sent", counted(*waiting, "dead letter", "dead letters"), paint.cyan(source));
         }
@@ -335,6 +409,21 @@ fn applied_log_text(log: &AppliedLogStatus, paint: Paint) -> String {
     let _ = writeln!(text, "  {events} in {files}, {} · {} for a file", bytes(*size), counted(*waiting, "waits", "wait"));
     if let (Some(oldest), Some(newest)) = (oldest, newest) {
         let _ = writeln!(text, "  applied from {oldest} to {newest}");
+    }
+    text
+}
+
+fn feature_log_text(log: &FeatureLogStatus, paint: Paint) -> String {
+    let FeatureLogStatus { dir, share, services, expired } = log;
+    let share = share.map_or_else(|| "declared no more".to_owned(), |share| format!("a share of {share} of what is served"));
+    let gone = if *expired > 0 { format!(" · {} past its retention", counted(*expired, "vector is", "vectors are")) } else { String::new() };
+    let mut text = format!("\n{} in {dir}, {share}{gone}\n", paint.bold("feature log"));
+    for LoggedStatus { name, files, rows, bytes: size, oldest, newest } in services {
+        let (rows, files) = (counted(*rows, "vector", "vectors"), counted(*files as u64, "file", "files"));
+        let _ = writeln!(text, "  {} {rows} in {files}, {}, served from {oldest} to {newest}", paint.cyan(name), bytes(*size));
+    }
+    if services.is_empty() {
+        text += "  nothing is in a file yet\n";
     }
     text
 }

@@ -46,9 +46,9 @@ pub struct Arguments {
     /// Instead, damage a copy of the store in one place after the other, and see whether each is noticed
     #[arg(long)]
     pub self_test: bool,
-    /// The definitions, by their number; by default those that serve, or the newest where no release was promoted
+    /// The set of definitions, by its number; by default that which serves, or the newest where no release was promoted
     #[arg(long, value_name = "NUMBER", conflicts_with = "served")]
-    pub definitions: Option<u64>,
+    pub set: Option<u64>,
 }
 
 /// Which clock counts.
@@ -74,7 +74,7 @@ impl From<Time> for TimeMode {
 /// # Errors
 /// Where the store or an input cannot be read.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let Arguments { values, seed, time, oracle_rows, served, self_test, definitions } = arguments;
+    let Arguments { values, seed, time, oracle_rows, served, self_test, set } = arguments;
     let how = match served {
         Some(dir) => How::Served(kept::files(dir)?),
         None => {
@@ -82,7 +82,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
             if *self_test { How::SelfTest(moments) } else { How::All(moments) }
         }
     };
-    let (shown, held) = match context.ask(&Question { how, definitions: *definitions })? {
+    let (shown, held) = match context.ask(&Question { how, definitions: *set })? {
         Answer::All(report) => (context.out.show(&report), report.agrees()),
         Answer::Served(report) => (context.out.show(&report), report.differ == 0),
         Answer::SelfTest(report) => (context.out.show(&report), report.all_noticed()),

@@ -29,7 +29,8 @@ fn fine(place: &Place, args: &[&str]) -> String {
 }
 
 /// Payments that the store of a fixture has not seen: a new one, and one that it knows.
-const MORE: &str = "{\"payment_id\":900,\"card\":\"c1\",\"merchant\":\"books\",\"country\":\"FR\",\"amount\":0.1,\"paid_at\":\"2024-03-08T13:00:00Z\"}\n";
+const MORE: &str =
+    "{\"payment_id\":900,\"card\":\"c1\",\"merchant\":\"books\",\"country\":\"FR\",\"amount\":0.1,\"paid_at\":\"2024-03-08T13:00:00Z\"}\n";
 
 #[test]
 fn earlier_stores_open_with_the_same_bits() {

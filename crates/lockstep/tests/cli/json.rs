@@ -22,6 +22,12 @@ fn what_is_printed_is_what_the_schema_says() {
         ("refusals", "refusals list"),
         ("applied_log", "applied-log"),
         ("replay_dlq", "replay-dlq data/new_payments.ndjson"),
+        ("snapshot_made", "snapshot create"),
+        ("snapshots", "snapshot list"),
+        ("snapshot", "snapshot show s0001"),
+        ("snapshots_differ", "snapshot diff s0001 s0001 --values"),
+        ("snapshot_export", "snapshot export s0001 --out exported"),
+        ("snapshot_dropped", "snapshot drop s0001"),
         ("columns", "schema --view card_activity"),
     ] {
         let args: Vec<&str> = line.split(' ').chain(["--json"]).collect();

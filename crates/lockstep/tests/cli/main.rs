@@ -12,6 +12,7 @@ mod next_event;
 mod plans;
 mod pushes;
 mod releases;
+mod snapshots;
 mod support;
 mod tests;
 mod training;

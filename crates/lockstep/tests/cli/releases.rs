@@ -20,10 +20,10 @@ fn a_change_is_validated_promoted_and_gone_back_from() {
     place.say("apply");
     place.say("release promote");
     place.say("backfill");
-    place.say("get card_activity card=c1 --as-of 2024-03-08T12:00:00Z");
+    place.say("get card_activity card=c1 --as-of 2024-03-07T14:35:00Z");
     place.say("release validate");
     place.say("release promote --by ada --reason fees");
-    place.say("get card_activity card=c1 --as-of 2024-03-08T12:00:00Z");
+    place.say("get card_activity card=c1 --as-of 2024-03-07T14:35:00Z");
     place.say("release show");
     place.say("release diff 1 2");
     place.say("release diff 1 1");
@@ -31,12 +31,12 @@ fn a_change_is_validated_promoted_and_gone_back_from() {
     place.note("and back");
     place.say("drop card_activity@2");
     place.say("release rollback --by grace --reason wrong");
-    place.say("get card_activity card=c1 --as-of 2024-03-08T12:00:00Z");
+    place.say("get card_activity card=c1 --as-of 2024-03-07T14:35:00Z");
     place.say("release rollback");
     place.say("release rollback 1");
     place.say("release list");
-    place.say("verify --definitions 2");
-    place.say("verify --definitions 3");
+    place.say("verify --set 2");
+    place.say("verify --set 3");
     place.note("a view that lost its rows may not serve, unless it is forced");
     place.edit("feature_defs/card_activity.sql", "WHERE amount > 0", "WHERE amount > 1000000");
     place.say("apply");

@@ -54,8 +54,12 @@ const CASES: &[&[&str]] = &[
     &["release", "list"],
     &["release", "show"],
     &["release", "rollback"],
-    &["release", "promote", "--definitions", "9"],
+    &["release", "promote", "--set", "9"],
     &["release", "validate", "--json"],
+    &["snapshot", "list"],
+    &["snapshot", "show", "nowhere"],
+    &["snapshot", "drop", "nowhere"],
+    &["get", "card_activity", "card=c1", "--snapshot", "nowhere"],
     &["check"],
 ];
 

@@ -6,6 +6,7 @@ mod project;
 
 mod answers;
 mod feature_log;
+mod from_log;
 mod hostile;
 mod http;
 mod life;

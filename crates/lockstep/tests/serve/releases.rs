@@ -24,11 +24,19 @@ fn fraud() -> Request {
 fn two_versions() -> Project {
     let project = Project::new();
     project.run(&["release", "promote", "--reason", "the first", "--by", "a test"]).fine();
-    project.change_a_view();
+    edit(&project, "card_activity", "avg(amount)                            OVER d7", "avg(amount + 1)                        OVER d7");
     for verb in ["apply", "backfill"] {
         project.run(&[verb]).fine();
     }
     project
+}
+
+/// Replaces a text in a definition, where it must be.
+fn edit(project: &Project, definition: &str, old: &str, new: &str) {
+    let path = project.dir.join(format!("feature_defs/{definition}.sql"));
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(old), "{text}");
+    fs::write(&path, text.replace(old, new)).unwrap();
 }
 
 /// How often the pointer is moved: 200 times with `LOCKSTEP_TEST_EFFORT=5`.
@@ -135,9 +143,7 @@ fn the_pointer_decides_and_outlives_the_server() {
 #[test]
 fn a_candidate_that_lost_its_entities_is_not_promoted() {
     let project = two_versions();
-    let path = project.dir.join("feature_defs/card_activity.sql");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("WHERE amount > 1", "WHERE amount > 1000000")).unwrap();
+    edit(&project, "card_activity", "WHERE amount > 0", "WHERE amount > 1000000");
     for verb in ["apply", "backfill"] {
         project.run(&[verb]).fine();
     }
@@ -157,13 +163,13 @@ fn a_candidate_that_lost_its_entities_is_not_promoted() {
 #[test]
 fn what_serves_already_is_not_promoted_again_and_the_first_has_none_before_it() {
     let project = two_versions();
-    let refused = project.run(&["release", "promote", "--definitions", "1"]).error();
+    let refused = project.run(&["release", "promote", "--set", "1"]).error();
     assert!(refused.contains("definitions number 1 serve already, as release 1"), "{refused}");
     let refused = project.run(&["release", "rollback"]).error();
     assert!(refused.contains("release 1 is the first: there is none to go back to"), "{refused}");
     let refused = project.run(&["release", "rollback", "7"]).error();
     assert!(refused.contains("the store has no release 7 · there are: 1"), "{refused}");
-    let refused = project.run(&["release", "promote", "--definitions", "9"]).error();
+    let refused = project.run(&["release", "promote", "--set", "9"]).error();
     assert!(refused.contains("no definitions number 9 were applied · the newest are number 2"), "{refused}");
 }
 
@@ -175,9 +181,7 @@ fn a_release_that_answers_with_errors_is_taken_back() {
     fs::write(&settings, format!("{text}\n[releases.watch]\nvalues_min = 20\nerror_rate = 0.05\n")).unwrap();
     project.run(&["release", "promote"]).fine();
     // The whole number 0 divides in every row: an error in every value.
-    let path = project.dir.join("feature_defs/fraud_v1.sql");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("AS other_country", "AS other_country, 1 / (a.payments_1h * 0) AS broken")).unwrap();
+    edit(&project, "fraud_v1", "AS other_country", "AS other_country, 1 / (a.payments_1h * 0) AS broken");
     project.run(&["apply"]).fine();
     let server = Server::start(&project);
     let caller = Caller::new(&server);

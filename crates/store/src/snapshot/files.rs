@@ -148,7 +148,7 @@ fn paths(dir: &Path) -> io::Result<Vec<String>> {
 fn each<T: Send>(count: usize, work: impl Fn(usize) -> io::Result<T> + Sync) -> io::Result<Vec<T>> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(count);
     let next = AtomicUsize::new(0);
-    let share = || {
+    let share = || -> io::Result<Vec<(usize, T)>> {
         let mut done = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);

@@ -7,8 +7,8 @@ use std::process::Command;
 use lockstep_model::{ErrorKind, Generation};
 use lockstep_store::{Commit, CrashPlan, CutRead, OnlineStore, Store, StoreOptions, SwitchKind};
 
-use crate::{bulk, releases, snapshots};
 use crate::support::{self, all_state, numbered, numbered_up_to};
+use crate::{bulk, releases, snapshots};
 
 const GENERATION: Generation = Generation(1);
 

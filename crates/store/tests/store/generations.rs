@@ -113,6 +113,16 @@ fn entities_are_visited_once_each_however_large_their_trees() {
         Ok(())
     })
     .unwrap();
+    let mut paged = Vec::new();
+    loop {
+        let page = cut.entities_after(generation, paged.last().map(Vec::as_slice), 2).unwrap();
+        paged.extend(page.iter().cloned());
+        if page.len() < 2 {
+            break;
+        }
+    }
+    assert_eq!(paged, seen, "page by page");
+    assert_eq!(cut.entities_after(generation, None, 0).unwrap(), [[0u8; 0]; 0]);
     seen.sort();
     assert_eq!(seen, entities);
 }

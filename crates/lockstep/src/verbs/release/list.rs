@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use lockstep_serve::admin::Progress;
-use lockstep_store::{CutRead, OnlineStore};
+use lockstep_store::OnlineStore;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -157,5 +157,5 @@ fn published(cut: &dyn CutRead, catalog: &Catalog) -> Result<Vec<GenerationInfo>
         return Ok(found);
     }
     let missing = missing.join(", ");
-    Err(Error::unavailable(format!("{missing} cannot serve yet: their state is not filled · run `lockstep backfill`, then promote")).into())
+    Err(Error::unavailable(format!("not filled yet, and so not to serve: {missing} · run `lockstep backfill`, then promote")).into())
 }

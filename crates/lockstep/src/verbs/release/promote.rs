@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
+use lockstep_model::position::come_to;
 use lockstep_model::{Error, EventTime, Generation};
 use lockstep_serve::admin::Progress;
 use lockstep_store::{CutRead, Described, GenerationInfo, NewRelease, NewSnapshot, NewSwitch, OnlineStore, Release, Snapshot, Switch, SwitchKind};
@@ -15,7 +16,7 @@ use crate::ask;
 use crate::failure::Outcome;
 use crate::output::{Paint, Report};
 use crate::owned::Owned;
-use crate::release::validate::{Side, Validation, validate, watermark_of};
+use crate::release::validate::{Side, Validation, validate};
 use crate::who::who;
 
 /// Validate a candidate, and let it serve
@@ -27,7 +28,7 @@ use crate::who::who;
 pub struct Arguments {
     /// This set of definitions instead of the newest, by its number
     #[arg(long, value_name = "NUMBER")]
-    pub definitions: Option<u64>,
+    pub set: Option<u64>,
     /// Promote it whatever validation finds
     #[arg(long)]
     pub force: bool,
@@ -46,7 +47,7 @@ pub struct Arguments {
 pub struct ValidateArguments {
     /// This set of definitions instead of the newest, by its number
     #[arg(long, value_name = "NUMBER")]
-    pub definitions: Option<u64>,
+    pub set: Option<u64>,
 }
 
 /// Promotes.
@@ -54,8 +55,8 @@ pub struct ValidateArguments {
 /// # Errors
 /// Unavailable where a view is not filled, or something else was promoted meanwhile; Invalid where the candidate serves already.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let Arguments { definitions, force, reason, by } = arguments;
-    let question = Question { definitions: *definitions, force: *force, reason: reason.clone(), by: who(by.as_deref()) };
+    let Arguments { set, force, reason, by } = arguments;
+    let question = Question { definitions: *set, force: *force, reason: reason.clone(), by: who(by.as_deref()) };
     let promoted = context.ask(&question)?;
     let outcome = Outcome::of(promoted.switched.is_some());
     context.out.show(&promoted)?;
@@ -67,7 +68,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 /// # Errors
 /// As [`run`].
 pub fn run_validate(context: &Context, arguments: &ValidateArguments) -> Result<Outcome> {
-    let validation = context.ask(&ValidateQuestion { definitions: arguments.definitions })?;
+    let validation = context.ask(&ValidateQuestion { definitions: arguments.set })?;
     let outcome = Outcome::of(validation.passed);
     context.out.show(&validation)?;
     Ok(outcome)
@@ -135,11 +136,16 @@ impl ask::Question for Question {
     fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Promoted> {
         let candidate = Candidate::find(owned, &*OnlineStore::cut(&*owned.store), self.definitions)?;
         candidate.refuse_serving()?;
-        let new = NewSnapshot { by: self.by.clone(), reason: Some(format!("to validate definitions number {}", candidate.definitions)), ..NewSnapshot::default() };
+        let new = NewSnapshot {
+            by: self.by.clone(),
+            reason: Some(format!("to validate definitions number {}", candidate.definitions)),
+            ..NewSnapshot::default()
+        };
         progress("making a snapshot of the candidate")?;
         let manifest = owned.store.snapshot(new, |cut| candidate.described(cut))?;
         // Made a moment ago: its bytes were read for their hashes.
-        let snapshot = Snapshot::open_trusting(owned.store.snapshots().find(&manifest.name)?, &owned.project.config.store_options("release promote"))?;
+        let snapshot =
+            Snapshot::open_trusting(owned.store.snapshots().find(&manifest.name)?, &owned.project.config.store_options("release promote"))?;
         let validation = candidate.validate(owned, &snapshot.cut(), progress)?;
         drop(snapshot);
         if !validation.passed && !self.force {
@@ -200,37 +206,20 @@ impl Candidate {
     /// What a snapshot of it is of.
     fn described(&self, cut: &dyn CutRead) -> Result<Described> {
         let end = |info: &GenerationInfo| -> Result<(Generation, Option<EventTime>)> {
-            let view = self.catalog.views.get(&info.view);
-            let watermark = view.map(|view| watermark_of(cut, &self.catalog, view, info.generation)).transpose()?.flatten();
-            Ok((info.generation, watermark.map(EventTime)))
+            Ok((info.generation, come_to(&cut.positions(info.generation)?).map(EventTime)))
         };
         let generations = self.generations.iter().map(end).collect::<Result<_>>()?;
         Ok(Described { moment: self.moment(cut)?, definitions: self.definitions, generations })
     }
 
-    /// The moment at which both sides are read: the least watermark of their views, at which nothing is to come that is not late. Of views that no log was read for, the
-    /// end of their history.
+    /// The moment at which both sides are read: the earliest that the logs of any of their views have come to, at which nothing is still to come but what is late.
     fn moment(&self, cut: &dyn CutRead) -> Result<EventTime> {
-        let serving = self.serving.iter().map(|serving| (&serving.catalog, &serving.generations));
-        let mut least = None;
-        for (catalog, generations) in std::iter::once((&self.catalog, &self.generations)).chain(serving) {
-            for info in generations {
-                let Some(view) = catalog.views.get(&info.view) else { continue };
-                let end = match watermark_of(cut, catalog, view, info.generation)? {
-                    Some(watermark) => Some(watermark),
-                    None => cut.positions(info.generation)?.iter().filter_map(|(_, position)| position.event_time_max()).max(),
-                };
-                least = end.map(|end| least.map_or(end, |least: i64| least.min(end))).or(least);
-            }
-        }
-        Ok(least.map_or_else(|| owned_now(), EventTime))
+        let serving = self.serving.iter().flat_map(|serving| &serving.generations);
+        let ends = self.generations.iter().chain(serving).map(|info| Ok(come_to(&cut.positions(info.generation)?)));
+        let ends = ends.collect::<Result<Vec<_>>>()?;
+        // A store without any event has nothing to be read at any moment.
+        Ok(EventTime(ends.into_iter().flatten().min().unwrap_or_default()))
     }
-}
-
-/// A store without any event has nothing to be read at any moment.
-fn owned_now() -> EventTime {
-    use lockstep_model::Clock;
-    lockstep_model::SystemClock.now()
 }
 
 impl Report for Validation {

@@ -1,0 +1,133 @@
+//! Snapshots of a store of 1 GB (10 GB where long cases are wanted): what making one takes beside a bare checkpoint of RocksDB, which flushes what is in memory and makes as many
+//! links; what opening one takes beside reading its files; and what keeping one costs after as much new data has come.
+
+mod support;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use lockstep_model::{Error, EventTime, Fingerprint, Generation, StateKey, StateWrite};
+use lockstep_store::{BulkJob, Commit, CutRead, Described, NewGeneration, NewSnapshot, OnlineStore, Snapshot, SnapshotFile, Store, StoreOptions};
+use support::{heading, long, open, process_seconds, row, wall_seconds};
+
+/// Bytes of a value, which nothing compresses.
+const VALUE: usize = 4096;
+/// Parts of the bulk load.
+const PARTS: u32 = 16;
+
+fn main() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let values = (if long() { 10 << 30 } else { 1 << 30 }) / VALUE;
+    let (kept, without) = (dir.path().join("kept"), dir.path().join("without"));
+    let (store, generation) = fill(&kept, values);
+    let size = store.figures().expect("figures").file_bytes as f64;
+    heading(&format!("a snapshot of a store of {:.2} GB", size / 1e9), "ms");
+    let mut floor = |name: &str| milliseconds(|| store.checkpoint(&dir.path().join(name)).expect("a checkpoint"));
+    let floors = [floor("a"), floor("b"), floor("c")];
+    let first = milliseconds(|| make(&store, "first"));
+    row("the first: every byte is hashed", first, least(&floors), "1 s for 1 GB");
+    write(&store, generation, values, values / 100, 7);
+    let later = milliseconds(|| make(&store, "later"));
+    write(&store, generation, values, values / 100, 8);
+    let floor_later = milliseconds(|| store.checkpoint(&dir.path().join("d")).expect("a checkpoint"));
+    row("one after a hundredth is new", later, floor_later, "");
+    for name in ["a", "b", "c", "d"] {
+        fs::remove_dir_all(dir.path().join(name)).expect("removed");
+    }
+
+    heading("opening it", "ms");
+    let path = kept.join("snapshots/first");
+    let options = StoreOptions::new("bench");
+    let open_whole = milliseconds(|| drop(Snapshot::open(&path, &options).expect("whole")));
+    let files = Snapshot::open_trusting(&path, &options).expect("there").manifest().files.clone();
+    row("checking every byte", open_whole, milliseconds(|| read_all(&path, &files)), "");
+    let open_trusting = milliseconds(|| drop(Snapshot::open_trusting(&path, &options).expect("there")));
+    row("checking sizes", open_trusting, milliseconds(|| stat_all(&path, &files)), "");
+
+    heading("keeping one while as much new data comes", "s");
+    let spent = |store: &Store, generation| {
+        let start = process_seconds();
+        write(store, generation, values, values, 9);
+        store.compact().expect("compacted");
+        process_seconds() - start
+    };
+    let with_snapshots = spent(&store, generation);
+    let own: u64 = store.snapshots().list().expect("listed").iter().map(|listed| listed.own_bytes).sum();
+    drop(store);
+    let (other, generation) = fill(&without, values);
+    row("processor time of writing it, and of compacting all", with_snapshots, spent(&other, generation), "1");
+    heading("what it takes on the disk", "MB");
+    row("files that only the snapshots have", own as f64 / 1e6, size / 1e6, "1");
+}
+
+fn least(times: &[f64]) -> f64 {
+    times.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+fn milliseconds(work: impl FnOnce()) -> f64 {
+    let start = wall_seconds();
+    work();
+    (wall_seconds() - start) * 1e3
+}
+
+/// A store with so many values, as a backfill loads them.
+fn fill(dir: &Path, values: usize) -> (Store, Generation) {
+    let store = open(dir);
+    let new = NewGeneration { view: "v".to_owned(), version: 1, meaning: Fingerprint([1; 32]), state: Fingerprint([2; 32]) };
+    let generation = store.create_generation(new).expect("a generation").generation;
+    let job = BulkJob { generation, epoch: store.epoch(), fingerprint: Fingerprint([3; 32]), parts: PARTS };
+    let loader = store.bulk_load(job).expect("a bulk load");
+    let mut keys = keys(values);
+    keys.sort_unstable();
+    for (part, keys) in keys.chunks(values.div_ceil(PARTS as usize)).enumerate() {
+        let mut loading = loader.part(part as u32).expect("a part");
+        keys.iter().for_each(|key| loading.put_state(key, &value(1)).expect("loaded"));
+        loading.finish().expect("loaded");
+    }
+    store.publish(vec![Commit::new(generation, store.epoch())]).expect("published");
+    (store, generation)
+}
+
+fn keys(values: usize) -> Vec<StateKey> {
+    (0..values as u64).map(|number| StateKey::head(&number.to_be_bytes())).collect()
+}
+
+fn value(seed: u64) -> Vec<u8> {
+    thread_local!(static RANDOM: std::cell::RefCell<fastrand::Rng> = std::cell::RefCell::new(fastrand::Rng::with_seed(7)));
+    let mut value = vec![0; VALUE];
+    RANDOM.with_borrow_mut(|random| random.fill(&mut value));
+    value[..8].copy_from_slice(&seed.to_be_bytes());
+    value
+}
+
+/// Writes new values over some of the entities, spread over all.
+fn write(store: &Store, generation: Generation, values: usize, count: usize, seed: u64) {
+    let numbers: Vec<u64> = (0..values as u64).step_by(values / count.max(1)).collect();
+    for some in numbers.chunks(2048) {
+        let mut commit = Commit::new(generation, store.epoch());
+        commit.state = some.iter().map(|number| StateWrite { key: StateKey::head(&number.to_be_bytes()), value: Some(value(seed)) }).collect();
+        store.commit(commit).expect("committed");
+    }
+}
+
+fn make(store: &Store, name: &str) {
+    let describe = |cut: &dyn CutRead| {
+        let generations = cut.generations()?.into_iter().map(|info| (info.generation, None)).collect();
+        Ok::<_, Error>(Described { moment: EventTime(0), definitions: 0, generations })
+    };
+    store.snapshot(NewSnapshot { name: Some(name.to_owned()), ..NewSnapshot::default() }, describe).expect("a snapshot");
+}
+
+/// Reads every byte, and does nothing with it.
+fn read_all(dir: &Path, files: &[SnapshotFile]) {
+    let mut chunk = vec![0; 1 << 20];
+    for file in files {
+        let mut file = File::open(dir.join(&file.path)).expect("there");
+        while file.read(&mut chunk).expect("read") > 0 {}
+    }
+}
+
+fn stat_all(dir: &Path, files: &[SnapshotFile]) {
+    files.iter().for_each(|file| drop(fs::metadata(dir.join(&file.path)).expect("there")));
+}
