@@ -9,8 +9,8 @@ use clap::Args;
 use super::Context;
 use crate::answering::Answering;
 use crate::failure::Outcome;
-use crate::feed::followers::{Followers, How};
 use crate::feed;
+use crate::feed::followers::{Followers, How};
 
 /// Apply logs to the published state
 ///

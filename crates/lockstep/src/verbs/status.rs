@@ -232,7 +232,13 @@ fn size_of(dir: &Path) -> u64 {
     entries.map(|entry| entry.metadata().map_or(0, |metadata| if metadata.is_dir() { size_of(&entry.path()) } else { metadata.len() })).sum()
 }
 
-fn version(sets: &[Set], lacking: &BTreeMap<Generation, Vec<String>>, cut: &dyn CutRead, info: &GenerationInfo, ends: &Ends) -> Result<VersionStatus> {
+fn version(
+    sets: &[Set],
+    lacking: &BTreeMap<Generation, Vec<String>>,
+    cut: &dyn CutRead,
+    info: &GenerationInfo,
+    ends: &Ends,
+) -> Result<VersionStatus> {
     let generation = info.generation;
     let positions = cut.positions(generation)?;
     let why = wanted::why(sets, info);

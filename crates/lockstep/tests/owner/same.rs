@@ -140,7 +140,8 @@ fn a_changed_view_is_applied_beside_the_ingester() {
     for project in [&alone, &beside] {
         project.change_a_view_again();
     }
-    let changed: &[&[&str]] = &[&["plan"], &["apply"], &["drop", "card_activity@2"], &["status"], &["drop", "card_activity@2"], &["drop", "card_activity@1"]];
+    let changed: &[&[&str]] =
+        &[&["plan"], &["apply"], &["drop", "card_activity@2"], &["status"], &["drop", "card_activity@2"], &["drop", "card_activity@1"]];
     for args in changed {
         assert_eq!(masked(alone.run(args)), masked(beside.run(args)), "{args:?}");
     }
