@@ -155,9 +155,11 @@ fn a_changed_view_is_applied_beside_the_ingester() {
     };
     serves(&alone, "3");
     serves(&beside, "1");
-    let mut again = beside.owner();
-    again.feed(&beside.new_payments());
-    again.finish().fine();
+    for project in [&alone, &beside] {
+        let mut again = project.owner();
+        again.feed(&project.new_payments());
+        again.finish().fine();
+    }
     serves(&beside, "3");
     assert!(beside.run(&["drop", "card_activity@1"]).error().contains("`card_activity@1` served, and is kept until "));
     for args in [&["drop", "card_activity@1", "--now"][..], &["get", "card_activity", "card=c1", "--as-of", AT]] {
