@@ -44,7 +44,8 @@ impl Lags {
         let sources: Vec<String> = sources.into_iter().map(Into::into).collect();
         self.generations.rcu(|known| {
             let before = known.get(&generation);
-            let again = |name: &String| (name.clone(), Arc::new(before.and_then(|all| all.get(name)).map_or_else(SourceLag::default, |lag| lag.again())));
+            let again =
+                |name: &String| (name.clone(), Arc::new(before.and_then(|all| all.get(name)).map_or_else(SourceLag::default, |lag| lag.again())));
             let mut next = BTreeMap::clone(known);
             next.insert(generation, sources.iter().map(again).collect());
             next

@@ -28,8 +28,8 @@ use crate::admission::{Arrivals, Taken};
 use crate::kafka::Settings;
 pub use carry::Carriers;
 pub(crate) use carry::carry;
-pub use together::Together;
 pub(crate) use together::Feeding;
+pub use together::Together;
 
 /// Where rows go that leave a store. By default none do.
 #[derive(Debug, Clone, Default)]

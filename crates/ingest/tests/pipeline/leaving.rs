@@ -279,7 +279,8 @@ fn of_two_that_read_a_log_at_once_each_row_leaves_once() {
     let (letters, expected): (Vec<u64>, Vec<u64>) = (0..420).partition(|row| row % 7 == 3);
     assert_eq!(rows, expected);
     let sent = std::fs::read_to_string(leaving.project.dir().join("dead/sales.ndjson")).unwrap();
-    let sent: Vec<u64> = sent.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["_dead_letter"]["row"].as_u64().unwrap()).collect();
+    let sent: Vec<u64> =
+        sent.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["_dead_letter"]["row"].as_u64().unwrap()).collect();
     assert_eq!(sent, letters);
     let answers = |target: &Target| leaving.project.answers(&leaving.store, target);
     assert_eq!(answers(&leaving.target), answers(&second));

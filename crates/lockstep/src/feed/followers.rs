@@ -119,7 +119,13 @@ impl Followers {
         for (work, sources) in self.followed(&self.works) {
             let follower = self.follower(work, sources, Arc::default())?;
             // None of them runs yet, and what a queue has may have to go back.
-            let options = stream_options(&self.owned.project, (Format::Ndjson, Outlets { together: None, ..self.outlets.clone() }), &follower.sources, Vec::new(), &follower.stop);
+            let options = stream_options(
+                &self.owned.project,
+                (Format::Ndjson, Outlets { together: None, ..self.outlets.clone() }),
+                &follower.sources,
+                Vec::new(),
+                &follower.stop,
+            );
             let logs = Logs { kafka: follower.kafka.as_ref(), push: follower.push.as_ref() };
             for gap in accept_gaps(&*self.owned.store, &work.set.catalog, &work.targets, logs, &options)? {
                 self.how.out.say(&format!("{} was read to {} and goes on at {}", gap.partition.partition, gap.read_to, gap.from));
@@ -200,7 +206,8 @@ impl Followers {
             works(&self.owned)?
         };
         let keys: Vec<Key> = works.iter().map(Key::of).collect();
-        let (stay, mut end): (Vec<Running>, Vec<Running>) = std::mem::take(&mut run.running).into_iter().partition(|running| keys.contains(&running.work));
+        let (stay, mut end): (Vec<Running>, Vec<Running>) =
+            std::mem::take(&mut run.running).into_iter().partition(|running| keys.contains(&running.work));
         run.running = stay;
         end.iter().for_each(|running| running.stop.store(true, Ordering::Relaxed));
         for running in &mut end {
@@ -251,7 +258,11 @@ impl Followers {
     fn say_ended(&self, work: &Key, error: &Error) {
         let is_expected = self.stop.load(Ordering::Relaxed) || !(self.how.stays || !work.serves);
         if !is_expected {
-            let what = if work.serves { "nothing more is applied, and what is there is served".to_owned() } else { format!("nothing more is applied for version {} of the definitions", work.set) };
+            let what = if work.serves {
+                "nothing more is applied, and what is there is served".to_owned()
+            } else {
+                format!("nothing more is applied for version {} of the definitions", work.set)
+            };
             self.how.out.say(&format!("{what}: {error}"));
         }
     }

@@ -112,7 +112,8 @@ pub fn run_ingest(owned: &Owned, logs: &LogFiles<'_>, mut answering: Option<&mut
     if let ([first, second, ..], true) = (&groups[..], files.iter().any(|file| file.name() == "-")) {
         bail!(
             "versions {} and {} of the definitions are both fed, and read their sources in different ways · standard input can be read once · write it to a file, and ingest that",
-            first.versions[0], second.versions[0]
+            first.versions[0],
+            second.versions[0]
         );
     }
     let newest = owned.store.definitions_version();
@@ -278,10 +279,11 @@ impl Group {
     }
 
     /// The catalog that says of the sources of both, the group's and the work's, what each says of its own.
-    fn catalog_with(&self, work: &Work) -> Option<&Arc<Catalog>> {
+    fn catalog_with(&self, work: &Work) -> Option<Arc<Catalog>> {
         let sources = || self.targets.iter().chain(&work.targets).flat_map(|target| &target.sources);
-        let has_all = |catalog: &&Arc<Catalog>| sources().all(|source| catalog.sources.get(&source.name).is_some_and(|known| is_alike(known, source)));
-        [&self.catalog, &work.set.catalog].into_iter().find(has_all)
+        let has_all =
+            |catalog: &&Arc<Catalog>| sources().all(|source| catalog.sources.get(&source.name).is_some_and(|known| is_alike(known, source)));
+        [&self.catalog, &work.set.catalog].into_iter().find(has_all).map(Arc::clone)
     }
 }
 
@@ -298,7 +300,7 @@ fn is_alike(a: &SourcePlan, b: &SourcePlan) -> bool {
 fn groups(works: Vec<Work>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for work in works {
-        let found = groups.iter_mut().find_map(|group| Some((Arc::clone(group.catalog_with(&work)?), group)));
+        let found = groups.iter_mut().find_map(|group| Some((group.catalog_with(&work)?, group)));
         match found {
             Some((catalog, group)) => {
                 group.catalog = catalog;

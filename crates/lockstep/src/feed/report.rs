@@ -39,7 +39,6 @@ pub struct Ingested {
     /// What became of the rows.
     pub sources: Vec<SourceTally>,
     /// What was applied for other definitions than those that serve.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<Beside>,
 }
 

@@ -12,8 +12,8 @@ use lockstep_transform::catalog::Catalog;
 use super::Context;
 use crate::answering::Answering;
 use crate::failure::Outcome;
-use crate::feed::followers::{Followers, How};
 use crate::feed;
+use crate::feed::followers::{Followers, How};
 use crate::owned::Held;
 
 /// Apply logs to the published state

@@ -309,7 +309,13 @@ fn add_sizes(dir: &Path, sizes: &mut HashMap<(u64, u64), u64>) {
     }
 }
 
-fn version(sets: &[Set], lacking: &BTreeMap<Generation, Vec<String>>, cut: &dyn CutRead, info: &GenerationInfo, ends: &Ends) -> Result<VersionStatus> {
+fn version(
+    sets: &[Set],
+    lacking: &BTreeMap<Generation, Vec<String>>,
+    cut: &dyn CutRead,
+    info: &GenerationInfo,
+    ends: &Ends,
+) -> Result<VersionStatus> {
     let generation = info.generation;
     let positions = cut.positions(generation)?;
     let why = wanted::why(sets, info);

@@ -31,8 +31,7 @@ pub fn outcome_of(dir: &Path, version: Option<u32>) -> Outcome {
     store.compact().unwrap();
     let cut = OnlineStore::cut(&store);
     let compile = |definitions: lockstep_store::Definitions| {
-        let files: Vec<SourceFile> =
-            definitions.applied.texts.iter().map(|text| SourceFile::new(text.path.clone(), text.text.clone())).collect();
+        let files: Vec<SourceFile> = definitions.applied.texts.iter().map(|text| SourceFile::new(text.path.clone(), text.text.clone())).collect();
         Catalog::compile(Definitions::parse(&files).unwrap()).unwrap()
     };
     let catalogs: Vec<Catalog> = cut.definitions_history().unwrap().into_iter().map(compile).collect();

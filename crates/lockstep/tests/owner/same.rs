@@ -149,7 +149,8 @@ fn a_changed_view_is_applied_beside_the_ingester() {
     for project in [&alone, &beside] {
         project.change_a_view_again();
     }
-    let changed: &[&[&str]] = &[&["plan"], &["apply"], &["drop", "card_activity@2"], &["status"], &["drop", "card_activity@2"], &["drop", "card_activity@1"]];
+    let changed: &[&[&str]] =
+        &[&["plan"], &["apply"], &["drop", "card_activity@2"], &["status"], &["drop", "card_activity@2"], &["drop", "card_activity@1"]];
     for args in changed {
         assert_eq!(masked(alone.run(args)), masked(beside.run(args)), "{args:?}");
     }
@@ -163,9 +164,11 @@ fn a_changed_view_is_applied_beside_the_ingester() {
     };
     serves(&alone, "3");
     serves(&beside, "1");
-    let mut again = beside.owner();
-    again.feed(&beside.new_payments());
-    again.finish().fine();
+    for project in [&alone, &beside] {
+        let mut again = project.owner();
+        again.feed(&project.new_payments());
+        again.finish().fine();
+    }
     serves(&beside, "3");
     assert!(beside.run(&["drop", "card_activity@1"]).error().contains("`card_activity@1` served, and is kept until "));
     for args in [&["drop", "card_activity@1", "--now"][..], &["get", "card_activity", "card=c1", "--as-of", AT]] {

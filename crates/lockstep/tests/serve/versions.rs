@@ -123,12 +123,13 @@ fn a_new_version_catches_up_beside_the_one_that_serves_and_takes_its_place() {
         (pusher.join().unwrap(), asker.join().unwrap())
     });
     assert_eq!(versions, BTreeSet::from([1, 2]));
-    let caller = Caller::new(&server);
+    // A connection of its own for each: a server does not keep one that is silent for long.
+    let answer_of = |definitions| answer(&Caller::new(&server), definitions);
     for (definitions, changed) in [(1, false), (2, true)] {
         // Both are fed on: what serves, and what served until now.
-        wait_for("all is applied", || (count(&answer(&caller, Some(definitions))) == pushed).then_some(()));
+        wait_for("all is applied", || (count(&answer_of(Some(definitions))) == pushed).then_some(()));
         let features = |answer: Answer| timeless(answer).features;
-        assert_eq!(features(answer(&caller, Some(definitions))), features(undisturbed(changed, pushed)), "{definitions}");
+        assert_eq!(features(answer_of(Some(definitions))), features(undisturbed(changed, pushed)), "{definitions}");
     }
     project.run(&["verify"]).fine();
     assert_eq!(roles(&project), ["previous", "serving"]);
@@ -137,7 +138,7 @@ fn a_new_version_catches_up_beside_the_one_that_serves_and_takes_its_place() {
     fs::write(project.dir.join("feature_defs/card_activity.sql"), original).unwrap();
     project.run(&["apply"]).fine();
     wait_for("the first version serves again", || (serving(&server) == 3).then_some(()));
-    assert_eq!(count(&answer(&caller, None)), pushed);
+    assert_eq!(count(&answer_of(None)), pushed);
     project.run(&["verify"]).fine();
     assert_eq!(roles(&project), ["serving", "previous"]);
     let refused = project.run(&["drop", "card_activity@2"]).error();
@@ -145,7 +146,7 @@ fn a_new_version_catches_up_beside_the_one_that_serves_and_takes_its_place() {
     project.run(&["drop", "card_activity@2", "--now"]).fine();
     let answered = server.post("/v1/events/payments", &json!({"rows": [payment(pushed)]}).to_string());
     assert_eq!(answered.0, 200);
-    wait_for("what is left is fed", || (count(&answer(&caller, None)) == pushed + 1).then_some(()));
+    wait_for("what is left is fed", || (count(&answer_of(None)) == pushed + 1).then_some(()));
     assert_eq!(server.terminate().status, Some(0));
 }
 
@@ -183,11 +184,11 @@ fn killed_at_any_moment_it_comes_to_the_same_end() {
         asker.join().unwrap();
         pusher.join().unwrap()
     });
-    let caller = Caller::new(&server);
+    let answer_of = |definitions| answer(&Caller::new(&server), definitions);
     for (definitions, changed) in [(1, false), (2, true)] {
         // What was pushed when it was killed is pushed again, under the same key.
-        wait_for("all is applied", || (count(&answer(&caller, Some(definitions))) == pushed).then_some(()));
-        assert_eq!(timeless(answer(&caller, Some(definitions))).features, timeless(undisturbed(changed, pushed)).features, "{definitions}");
+        wait_for("all is applied", || (count(&answer_of(Some(definitions))) == pushed).then_some(()));
+        assert_eq!(timeless(answer_of(Some(definitions))).features, timeless(undisturbed(changed, pushed)).features, "{definitions}");
     }
     project.run(&["verify"]).fine();
 }

@@ -227,7 +227,8 @@ impl<'a> Part<'a> {
 impl ReadLag {
     fn new(state: &State, lags: &Lags, view: &Transformation, moments: &[i64], known_at: Option<i64>) -> ReadLag {
         let generation = state.served.generation(&view.view).map(|info| info.generation);
-        let at = |moment: i64| lag(lags, generation?, view, moment).map(|lag| lag.max(known_at.map_or(0, |known_at| moment.saturating_sub(known_at))));
+        let at =
+            |moment: i64| lag(lags, generation?, view, moment).map(|lag| lag.max(known_at.map_or(0, |known_at| moment.saturating_sub(known_at))));
         // Mostly all rows are of one moment.
         let latest = moments.iter().max().copied();
         let longest = latest.and_then(at);
