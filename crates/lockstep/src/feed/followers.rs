@@ -20,7 +20,7 @@ use lockstep_model::{Clock, Error, EventTime, Generation, PartitionId, SystemClo
 use lockstep_serve::Lags;
 use lockstep_store::{GenerationInfo, OnlineStore};
 
-use super::wanted::{Why, Work, is_followable, lacks, planned, works};
+use super::wanted::{Why, Work, is_followable, lacks, note_in_step, planned, works};
 use super::{Followed, Topics, outlets, say_stopped, stream_options};
 use crate::output::Output;
 use crate::owned::Owned;
@@ -165,6 +165,9 @@ impl Followers {
         let carried = carriers.finish();
         failed.map_or(Ok(()), Err)?;
         carried?;
+        if self.how.topics.until_end && self.how.topics.instead.is_none() && followed.report.complete {
+            note_in_step(&self.owned)?;
+        }
         Ok(followed)
     }
 

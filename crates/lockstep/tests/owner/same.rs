@@ -197,7 +197,8 @@ fn beside_a_server_and_through_it() {
         command.env("LOCKSTEP_SERVER", server.url()).env("LOCKSTEP_STORE", "/nowhere");
         command.output().unwrap().into()
     });
-    for verb in [&["backfill"][..], &["ingest", "--from", "-"], &["serve"]] {
+    assert!(beside.run(&["backfill", "--server", &server.url()]).fine().starts_with("nothing to backfill"));
+    for verb in [&["ingest", "--from", "-"][..], &["serve"]] {
         let refused = beside.run(&[verb, &["--server", &server.url()]].concat()).error();
         assert!(refused.contains("needs the store itself"), "{refused}");
     }
