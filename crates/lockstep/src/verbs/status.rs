@@ -388,7 +388,8 @@ fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Po
 
 impl Report for StoreStatus {
     fn text(&self, paint: Paint) -> String {
-        let StoreStatus { store, disk_bytes, definitions, fingerprint, applied_at, release, views, applied_logs, feature_log, letters_waiting } = self;
+        let StoreStatus { store, disk_bytes, definitions, fingerprint, applied_at, release, views, applied_logs, feature_log, letters_waiting } =
+            self;
         let mut text = format!("{} {}, {} on the disk\n", paint.bold("store"), store, bytes(*disk_bytes));
         if *definitions == 0 {
             return text + "nothing was applied to it yet · run `lockstep apply`\n";
