@@ -121,16 +121,16 @@ impl Question {
                 format!("`{view}@{version}` is what the applied definitions mean · apply others first, without it or with a changed `{view}`");
             return Err(Error::invalid(message).into());
         }
-        let is_released = OnlineStore::cut(&*owned.store).serving()?.is_some();
-        let message = match wanted::why(&wanted::wanted(owned)?, info) {
-            None => return Ok(()),
-            Some((_, Why::Until(_))) if *now => return Ok(owned.store.note_keeping_up(&[(info.generation, false)])?),
-            Some((_, Why::Until(until))) => {
+        let release = OnlineStore::cut(&*owned.store).serving()?.map(|(release, _)| release.release);
+        let message = match (wanted::why(&wanted::wanted(owned)?, info), release) {
+            (None, _) => return Ok(()),
+            (Some((_, Why::Until(_))), _) if *now => return Ok(owned.store.note_keeping_up(&[(info.generation, false)])?),
+            (Some((_, Why::Until(until))), _) => {
                 format!("`{view}@{version}` served, and is kept until {until} to serve again at once · wait until then, or give that up by --now")
             }
-            Some((set, Why::Serves | Why::Next)) => {
-                let advice = if is_released { "promote a release without it first" } else { "wait until what was applied since has caught up" };
-                format!("`{view}@{version}` serves with version {set} of the definitions · {advice}")
+            (Some(_), Some(release)) => format!("`{view}@{version}` is served by release {release} · promote a release without it first"),
+            (Some((set, _)), None) => {
+                format!("`{view}@{version}` serves with version {set} of the definitions · wait until what was applied since has caught up")
             }
         };
         Err(Error::invalid(message).into())
