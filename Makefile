@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-kafka test bench bench-long fmt lint bless
+.PHONY: help setup demo demo-train demo-kafka test bench bench-long fmt lint bless
 
 # A recipe starts with the environment that all builds share.
 ENV := . scripts/env.sh &&
@@ -15,6 +15,9 @@ setup: ## install what the build needs and Cargo cannot bring
 
 demo: setup ## run the demo on the flights of 2013
 	@$(ENV) scripts/demo.sh
+
+demo-train: setup ## compare what a model is trained on with what it is served, by SQL and by Lockstep, which needs Python and PyPI
+	@$(ENV) scripts/demo-train.sh
 
 demo-kafka: setup ## run it through a Kafka broker, which needs Java and Maven
 	@$(ENV) scripts/demo-kafka.sh

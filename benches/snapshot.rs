@@ -23,10 +23,16 @@ fn main() {
     let (store, generation) = fill(&kept, values);
     let size = store.figures().expect("figures").file_bytes as f64;
     heading(&format!("a snapshot of a store of {:.2} GB", size / 1e9), "ms");
-    let mut floor = |name: &str| milliseconds(|| store.checkpoint(&dir.path().join(name)).expect("a checkpoint"));
+    let floor = |name: &str| milliseconds(|| store.checkpoint(&dir.path().join(name)).expect("a checkpoint"));
     let floors = [floor("a"), floor("b"), floor("c")];
-    let first = milliseconds(|| make(&store, "first"));
-    row("the first: every byte is hashed", first, least(&floors), "1 s for 1 GB");
+    let first = [(); 3].map(|()| {
+        // Without another one, whose hashes would do.
+        if store.snapshots().dir_of("first").exists() {
+            store.drop_snapshot("first", false).expect("dropped");
+        }
+        milliseconds(|| make(&store, "first"))
+    });
+    row("the first: every byte is hashed", least(&first), least(&floors), "1 s for 1 GB");
     write(&store, generation, values, values / 100, 7);
     let later = milliseconds(|| make(&store, "later"));
     write(&store, generation, values, values / 100, 8);
@@ -43,7 +49,7 @@ fn main() {
     let files = Snapshot::open_trusting(&path, &options).expect("there").manifest().files.clone();
     row("checking every byte", open_whole, milliseconds(|| read_all(&path, &files)), "");
     let open_trusting = milliseconds(|| drop(Snapshot::open_trusting(&path, &options).expect("there")));
-    row("checking sizes", open_trusting, milliseconds(|| stat_all(&path, &files)), "");
+    row("checking sizes", open_trusting, milliseconds(|| open_bare(&path.join("db"))), "");
 
     heading("keeping one while as much new data comes", "s");
     let spent = |store: &Store, generation| {
@@ -52,13 +58,14 @@ fn main() {
         store.compact().expect("compacted");
         process_seconds() - start
     };
+    store.drop_snapshot("later", false).expect("dropped");
     let with_snapshots = spent(&store, generation);
-    let own: u64 = store.snapshots().list().expect("listed").iter().map(|listed| listed.own_bytes).sum();
+    let held = store.snapshots().held_bytes().expect("listed");
     drop(store);
     let (other, generation) = fill(&without, values);
     row("processor time of writing it, and of compacting all", with_snapshots, spent(&other, generation), "1");
     heading("what it takes on the disk", "MB");
-    row("files that only the snapshots have", own as f64 / 1e6, size / 1e6, "1");
+    row("files that only the snapshot has", held as f64 / 1e6, size / 1e6, "1");
 }
 
 fn least(times: &[f64]) -> f64 {
@@ -128,6 +135,9 @@ fn read_all(dir: &Path, files: &[SnapshotFile]) {
     }
 }
 
-fn stat_all(dir: &Path, files: &[SnapshotFile]) {
-    files.iter().for_each(|file| drop(fs::metadata(dir.join(&file.path)).expect("there")));
+/// Opens the database of a snapshot, and does nothing with it.
+fn open_bare(dir: &Path) {
+    let options = rocksdb::Options::default();
+    let families = rocksdb::DB::list_cf(&options, dir).expect("families");
+    drop(rocksdb::DB::open_cf_for_read_only(&options, dir, families, false).expect("open"));
 }

@@ -48,6 +48,11 @@ show lockstep get delay_v1 origin=EWR dest=ORD carrier=UA tailnum=N39423 distanc
   --as-of 2013-07-20T12:00:00Z | sed -n '1,14p'
 echo "…"
 
+say "a training set of the flights until June, with what each feature would have told of the future"
+show lockstep train delay_v1 --spine "$out/spine.parquet" --out "$out/train" |
+  sed -n -e '1,3p' -e '/^  \(origin_avg_delay_1d\|dest_avg_delay_6h\|carrier_avg_delay_1d\|plane_last_delay\|route_late_share_30d\) /p'
+echo "…"
+
 say "was every answer what the inputs say, as far as they had come?"
 show lockstep verify --served "$out/answers"
 

@@ -124,7 +124,7 @@ pub enum Verb {
     Serve(verbs::serve::Arguments),
     Release(verbs::release::Arguments),
     Get(verbs::get::Arguments),
-    Train(verbs::train::Arguments),
+    Train(Box<verbs::train::Arguments>),
     Diff(verbs::diff::Arguments),
     Sql(verbs::sql::Arguments),
     Verify(verbs::verify::Arguments),

@@ -4,6 +4,8 @@
 //! so that whatever the store is reopened with after a crash is a prefix of what was committed: nothing lost in between, nothing
 //! counted twice. One [`Cut`] reads all of it at one moment, however many commits go on beside it.
 //!
+//! A [`Snapshot`] is such a moment under a name, kept beside the store and read without it. A [`Release`] says which generations serve.
+//!
 //! This crate knows no SQL, no aggregates and no sources; values are bytes to it. It is the only one that imports RocksDB,
 //! and the [`OnlineStore`] trait is what the rest sees of it.
 //!

@@ -36,7 +36,7 @@ fn masked_json(ended: Ended) -> Value {
     fn mask(value: &mut Value) {
         match value {
             Value::Object(members) => {
-                for name in ["bytes", "own_bytes", "files", "created_at"] {
+                for name in ["bytes", "own_bytes", "held_bytes", "files", "created_at"] {
                     members.remove(name);
                 }
                 members.values_mut().for_each(mask);

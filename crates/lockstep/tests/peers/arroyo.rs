@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::engine::{self, Asking, micros};
-use crate::support::Server;
+use crate::engine::{self, Asking, Engine, micros};
 use crate::tally::{Outcome, Tally};
+use crate::trained::Trained;
 
 const HOUR: i64 = 3_600_000_000;
 /// When everything has happened: 2100.
@@ -116,7 +116,7 @@ const GOLDENS: [Golden; 8] = [
     },
 ];
 
-pub fn run(folder: &Path, tally: &mut Tally) {
+pub fn run(folder: &Path, tally: &mut Tally) -> Trained {
     let input = |name: &str, row: fn(usize, &Value) -> Value| {
         let lines = read(&folder.join("inputs").join(name));
         lines.iter().enumerate().map(|(number, line)| format!("{}\n", row(number, line))).collect::<String>()
@@ -131,15 +131,16 @@ pub fn run(folder: &Path, tally: &mut Tally) {
     ];
     let project = crate::project::Project::of(&files.map(|(name, text)| (name.to_owned(), text)));
     project.run(&["ingest", "--from", "orders.ndjson", "--source", "orders"]).fine();
-    let server = Server::start(&project);
+    let engine = Engine::of(project, &["ordered"]);
     for golden in &GOLDENS {
-        hold(golden, &last_states(&read(&folder.join("golden").join(format!("{}.json", golden.name)))), &server, tally);
+        hold(golden, &last_states(&read(&folder.join("golden").join(format!("{}.json", golden.name)))), &engine, tally);
     }
-    every_aggregate(&last_states(&read(&folder.join("golden/every_aggregate.json"))), &server, tally);
+    every_aggregate(&last_states(&read(&folder.join("golden/every_aggregate.json"))), &engine, tally);
     for (name, reason) in INEXPRESSIBLE {
         assert!(folder.join("golden").join(format!("{name}.json")).exists());
         tally.add("arroyo", name, Outcome::Inexpressible(reason.to_owned()));
     }
+    engine.trained
 }
 
 fn read(path: &Path) -> Vec<Value> {
@@ -180,19 +181,19 @@ fn last_states(rows: &[Value]) -> Vec<Value> {
 }
 
 /// The values of a view for each row, by name.
-fn answers(view: &str, rows: &[(&'static str, Value)], moments: Vec<i64>, server: &Server) -> Vec<Map<String, Value>> {
+fn answers(view: &str, rows: &[(&'static str, Value)], moments: Vec<i64>, engine: &Engine) -> Vec<Map<String, Value>> {
     let rows: Vec<Map<String, Value>> = rows.iter().map(|(key, value)| Map::from_iter([((*key).to_owned(), value.clone())])).collect();
     let mut found = vec![Map::new(); rows.len()];
     let asking = Asking { service: view.to_owned(), rows, moments };
-    for (name, values) in engine::ask_by_name(server, &asking) {
+    for (name, values) in engine.ask_by_name(&asking) {
         found.iter_mut().zip(values).for_each(|(row, value)| drop(row.insert(name.clone(), value)));
     }
     found
 }
 
-fn hold(golden: &Golden, rows: &[Value], server: &Server, tally: &mut Tally) {
+fn hold(golden: &Golden, rows: &[Value], engine: &Engine, tally: &mut Tally) {
     let keys: Vec<_> = rows.iter().map(golden.key).collect();
-    let found = answers(golden.view, &keys, rows.iter().map(golden.moment).collect(), server);
+    let found = answers(golden.view, &keys, rows.iter().map(golden.moment).collect(), engine);
     for (number, (row, found)) in rows.iter().zip(&found).enumerate() {
         let wanted = row.as_object().unwrap().iter().filter(|(name, _)| !golden.besides.contains(&name.as_str()));
         let differ: Vec<_> = wanted.filter(|(name, value)| !same(golden, name, value, found)).collect();
@@ -212,9 +213,9 @@ fn same(golden: &Golden, name: &str, wanted: &Value, found: &Map<String, Value>)
 }
 
 /// One query of all aggregates, rounded to four places: each of the aggregates is a case.
-fn every_aggregate(rows: &[Value], server: &Server, tally: &mut Tally) {
+fn every_aggregate(rows: &[Value], engine: &Engine, tally: &mut Tally) {
     let keys: Vec<_> = rows.iter().map(|row| ("event_type", row["event_type"].clone())).collect();
-    let found = answers("by_event_type", &keys, vec![THE_END; rows.len()], server);
+    let found = answers("by_event_type", &keys, vec![THE_END; rows.len()], engine);
     for (row, found) in rows.iter().zip(&found) {
         for (name, wanted) in row.as_object().unwrap().iter().filter(|(name, _)| *name != "event_type") {
             let outcome = match found.get(name) {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::{self, Asking, moment};
 use crate::tally::{Outcome, Tally};
+use crate::trained::Trained;
 
 /// The row: a user, when it is asked for (ms), and per window in days the sum, the number and the average of the prices.
 const USER: i64 = 24;
@@ -13,7 +14,7 @@ const ASKED_MS: i64 = 1_701_320_475_364;
 const PUBLISHED: [(u32, f64, f64, f64); 3] = [(3, 331.0, 1.0, 331.0), (14, 1574.0, 4.0, 393.5), (30, 1934.0, 5.0, 386.8)];
 
 /// Their windows are closed where they begin and open where they end: t − w ≤ ts < t.
-pub fn run(folder: &Path, tally: &mut Tally) {
+pub fn run(folder: &Path, tally: &mut Tally) -> Trained {
     let mut features = Vec::new();
     let mut windows = Vec::new();
     for (days, ..) in PUBLISHED {
@@ -36,10 +37,10 @@ pub fn run(folder: &Path, tally: &mut Tally) {
         ("feature_defs/purchases_v1.sql", sql),
         ("purchases.ndjson", text.lines().skip(1).map(purchase).collect()),
     ];
-    let (_project, server) = engine::serve(&files.map(|(name, text)| (name.to_owned(), text)));
+    let engine = engine::serve(&files.map(|(name, text)| (name.to_owned(), text)));
     let asking =
         Asking { service: "purchases_v1".into(), rows: vec![Map::from_iter([("user_id".to_owned(), json!(USER))])], moments: vec![ASKED_MS * 1000] };
-    let found: Vec<Value> = engine::ask(&server, &asking).into_iter().map(|mut values| values.remove(0)).collect();
+    let found: Vec<Value> = engine.ask(&asking).into_iter().map(|mut values| values.remove(0)).collect();
     let expected = PUBLISHED
         .iter()
         .flat_map(|(days, sum, count, average)| [("sum", *sum), ("count", *count), ("avg", *average)].map(|(call, value)| (call, days, value)));
@@ -48,6 +49,7 @@ pub fn run(folder: &Path, tally: &mut Tally) {
         let outcome = if number == Some(value) { Outcome::Agrees } else { Outcome::Differs(format!("{found}, and not {value}")) };
         tally.add("chronon", &format!("{call} over {days} days"), outcome);
     }
+    engine.trained
 }
 
 /// A line of `ds,ts,purchase_id,user_id,product_id,purchase_price`.

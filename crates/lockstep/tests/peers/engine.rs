@@ -1,4 +1,4 @@
-//! Definitions and rows, given to the binary itself: applied, backfilled, and asked through its server.
+//! Definitions and rows, given to the binary itself: applied, backfilled, and asked through its server and as training sets.
 
 use lockstep_model::EventTime;
 use lockstep_transform::catalog::Catalog;
@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::project::Project;
 use crate::support::Server;
+use crate::trained::Trained;
 
 /// A service or a view, and the rows to ask it for, each as of its moment.
 #[derive(Debug)]
@@ -37,24 +38,42 @@ pub fn refusal(sql: &str) -> Option<String> {
 }
 
 /// A server over definitions and files, whose history is in.
-pub fn serve(files: &[(String, String)]) -> (Project, Server) {
-    let project = Project::of(files);
-    let server = Server::start(&project);
-    (project, server)
+pub struct Engine {
+    project: Project,
+    server: Server,
+    /// Services and views whose events are in no history.
+    logged: &'static [&'static str],
+    /// What `train` gave of the same rows.
+    pub trained: Trained,
 }
 
-/// The values of each output, row by row.
-pub fn ask(server: &Server, asking: &Asking) -> Vec<Vec<Value>> {
-    ask_by_name(server, asking).into_iter().map(|output| output.1).collect()
+/// An engine over definitions and files.
+pub fn serve(files: &[(String, String)]) -> Engine {
+    Engine::of(Project::of(files), &[])
 }
 
-/// The same, with the outputs' names.
-pub fn ask_by_name(server: &Server, asking: &Asking) -> Vec<(String, Vec<Value>)> {
-    let moments: Vec<String> = asking.moments.iter().map(|micros| moment(*micros)).collect();
-    let request = json!({"name": asking.service, "rows": asking.rows, "as_of": moments, "metadata": "none"});
-    let (status, body) = server.post("/v1/features", &request.to_string());
-    assert_eq!(status, 200, "{}: {body}\n{request}", asking.service);
-    let answer: Value = serde_json::from_str(&body).unwrap();
-    let values = |output: &Value| (output["name"].as_str().unwrap().to_owned(), output["values"].as_array().unwrap().clone());
-    answer["features"].as_array().unwrap().iter().map(values).collect()
+impl Engine {
+    /// Of a project; `logged` are the services and views whose events are in no history.
+    pub fn of(project: Project, logged: &'static [&'static str]) -> Engine {
+        let server = Server::start(&project);
+        Engine { project, server, logged, trained: Trained::default() }
+    }
+
+    /// The values of each output, row by row.
+    pub fn ask(&self, asking: &Asking) -> Vec<Vec<Value>> {
+        self.ask_by_name(asking).into_iter().map(|output| output.1).collect()
+    }
+
+    /// The same, with the outputs' names.
+    pub fn ask_by_name(&self, asking: &Asking) -> Vec<(String, Vec<Value>)> {
+        let moments: Vec<String> = asking.moments.iter().map(|micros| moment(*micros)).collect();
+        let request = json!({"name": asking.service, "rows": asking.rows, "as_of": moments, "metadata": "none"});
+        let (status, body) = self.server.post("/v1/features", &request.to_string());
+        assert_eq!(status, 200, "{}: {body}\n{request}", asking.service);
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        let values = |output: &Value| (output["name"].as_str().unwrap().to_owned(), output["values"].as_array().unwrap().clone());
+        let answers = answer["features"].as_array().unwrap().iter().map(values).collect::<Vec<_>>();
+        self.trained.compare(&self.project, asking, &answers, self.logged.contains(&asking.service.as_str()));
+        answers
+    }
 }

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::{self, Asking, micros};
 use crate::tally::{Outcome, Tally};
+use crate::trained::Trained;
 
-pub fn run(folder: &Path, tally: &mut Tally) {
+pub fn run(folder: &Path, tally: &mut Tally) -> Trained {
     // The newest row of a driver is a frame of one row; of two at one moment, the one that was created last.
     let sql = format!(
         "CREATE ENTITY driver (driver_id BIGINT);
@@ -21,20 +22,21 @@ pub fn run(folder: &Path, tally: &mut Tally) {
         folder.canonicalize().unwrap().join("driver_stats.parquet").display()
     );
     let files = [("lockstep.toml", String::new()), ("feature_defs/driver_stats_v1.sql", sql)];
-    let (_project, server) = engine::serve(&files.map(|(name, text)| (name.to_owned(), text)));
+    let engine = engine::serve(&files.map(|(name, text)| (name.to_owned(), text)));
     let lines: Vec<Vec<&str>> = include_str!("feast.csv").lines().skip(1).map(|line| line.split(',').collect()).collect();
     let asking = Asking {
         service: "driver_stats_v1".into(),
         rows: lines.iter().map(|line| Map::from_iter([("driver_id".to_owned(), json!(line[0].parse::<i64>().unwrap()))])).collect(),
         moments: lines.iter().map(|line| micros(line[1]).unwrap()).collect(),
     };
-    let found = engine::ask(&server, &asking);
+    let found = engine.ask(&asking);
     for (row, line) in lines.iter().enumerate() {
         let differs = found.iter().zip(&line[2..]).any(|(values, expected)| !same(&values[row], expected));
         let shown: Vec<&Value> = found.iter().map(|values| &values[row]).collect();
         let outcome = if differs { Outcome::Differs(format!("{shown:?}")) } else { Outcome::Agrees };
         tally.add("feast", &format!("{} at {}", line[0], line[1]), outcome);
     }
+    engine.trained
 }
 
 /// Nothing is computed: the numbers are those of the rows, of 32 bits.

@@ -17,10 +17,12 @@ mod engine;
 mod feast;
 mod openmldb;
 mod tally;
+mod trained;
 
 use std::path::{Path, PathBuf};
 
 use tally::Tally;
+use trained::Trained;
 
 /// A folder of cases, if it is there.
 fn peer(name: &str) -> Option<PathBuf> {
@@ -34,12 +36,13 @@ fn peer(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// Says what came of a system's cases, and holds it to the table and to the counts.
-fn conclude(system: &str, tally: &Tally, table: &str, counts: [usize; 3]) {
+/// Says what came of a system's cases, and holds it to the table and to the counts: of cases, and of training sets, their rows and values.
+fn conclude(system: &str, tally: &Tally, trained: &Trained, table: &str, counts: ([usize; 3], [usize; 3])) {
     let [agree, differ, inexpressible] = tally.counts();
     println!("{system}: {agree} cases agree, {differ} differ, {inexpressible} are inexpressible");
+    println!("{system}: {}", trained.text());
     tally.hold_to(table);
-    assert_eq!(tally.counts(), counts, "of {system}");
+    assert_eq!((tally.counts(), trained.compared()), counts, "of {system}");
 }
 
 #[test]
@@ -47,33 +50,33 @@ fn openmldb_cases() {
     let Some(folder) = peer("openmldb_cases") else { return };
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    let mut tally = Tally::default();
+    let (mut tally, trained) = (Tally::default(), Trained::default());
     for file in &files {
-        openmldb::run(file, &mut tally);
+        trained.add(&openmldb::run(file, &mut tally));
     }
-    conclude("OpenMLDB", &tally, include_str!("openmldb.toml"), [365, 38, 85]);
+    conclude("OpenMLDB", &tally, &trained, include_str!("openmldb.toml"), ([365, 38, 85], [354, 1644, 6279]));
 }
 
 #[test]
 fn arroyo_goldens() {
     let Some(folder) = peer("arroyo") else { return };
     let mut tally = Tally::default();
-    arroyo::run(&folder, &mut tally);
-    conclude("Arroyo", &tally, include_str!("arroyo.toml"), [178, 2, 41]);
+    let trained = arroyo::run(&folder, &mut tally);
+    conclude("Arroyo", &tally, &trained, include_str!("arroyo.toml"), ([178, 2, 41], [8, 150, 1121]));
 }
 
 #[test]
 fn chronon_published_row() {
     let Some(folder) = peer("chronon") else { return };
     let mut tally = Tally::default();
-    chronon::run(&folder, &mut tally);
-    conclude("Chronon", &tally, "", [9, 0, 0]);
+    let trained = chronon::run(&folder, &mut tally);
+    conclude("Chronon", &tally, &trained, "", ([9, 0, 0], [1, 1, 9]));
 }
 
 #[test]
 fn feast_point_in_time_joins() {
     let Some(folder) = peer("feast") else { return };
     let mut tally = Tally::default();
-    feast::run(&folder, &mut tally);
-    conclude("Feast", &tally, "", [174, 0, 0]);
+    let trained = feast::run(&folder, &mut tally);
+    conclude("Feast", &tally, &trained, "", ([174, 0, 0], [1, 174, 522]));
 }

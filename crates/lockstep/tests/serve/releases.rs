@@ -196,3 +196,63 @@ fn a_release_that_answers_with_errors_is_taken_back() {
     let list = project.run(&["--server", &server.url(), "release", "list"]).fine();
     assert!(list.contains("by itself") && list.contains("are errors, and at most 5.00 % may be"), "{list}");
 }
+
+#[test]
+fn a_snapshot_answers_the_same_whatever_comes_later() {
+    let project = Project::new();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    let url = server.url();
+    project.run(&["--server", &url, "snapshot", "create", "before", "--reason", "a test"]).fine();
+    let cards = || Request::new("card_activity").column("card", CARDS);
+    let pinned = || timeless(caller.ask(cards().snapshot("before")).unwrap());
+    let (first, live) = (pinned(), timeless(caller.ask(cards().as_of(AT_MICROS)).unwrap()));
+    assert_eq!((first.snapshot.as_str(), live.snapshot.as_str()), ("before", ""));
+
+    // An event of the past, which counts in what is live, and another version, which serves.
+    let event = r#"{"rows":[{"payment_id":900,"card":"c1","merchant":"m","country":"DE","amount":7.5,"paid_at":"2024-03-08T11:59:00Z"}]}"#;
+    assert_eq!(server.post("/v1/events/payments", event).0, 200);
+    wait_for("the event is applied", || (timeless(caller.ask(cards().as_of(AT_MICROS)).unwrap()).features != live.features).then_some(()));
+    assert_eq!(pinned(), first);
+    edit(&project, "card_activity", "avg(amount)                            OVER d7", "avg(amount + 1)                        OVER d7");
+    project.run(&["--server", &url, "apply"]).fine();
+    assert_eq!(pinned(), first);
+
+    // The same over HTTP, and as `get` reads it.
+    let (status, body) = server.get("/v1/features/card_activity?card=c1&_snapshot=before");
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, body["snapshot"].as_str()), (200, Some("before")), "{body}");
+    let got = project.run(&["--server", &url, "get", "card_activity", "card=c1", "--snapshot", "before", "--json"]).fine();
+    let got: serde_json::Value = serde_json::from_str(&got).unwrap();
+    for (number, feature) in got["features"].as_array().unwrap().iter().enumerate() {
+        let served = &body["features"][number];
+        assert_eq!((&served["name"], &served["statuses"][0]), (&feature["name"], &feature["status"]));
+        let value = served["values"][0].as_str().map_or_else(|| served["values"][0].to_string(), str::to_owned);
+        assert_eq!(value, feature["value"].as_str().unwrap_or("null"), "{}", served["name"]);
+    }
+
+    let (code, message) = caller.refused(cards().snapshot("before").as_of(AT_MICROS + 1_000_000_000_000));
+    assert_eq!(code, tonic::Code::OutOfRange, "{message}");
+    let (code, message) = caller.refused(cards().snapshot("after"));
+    assert_eq!(code, tonic::Code::NotFound, "{message}");
+    // Damage is noticed when it is opened, named, and nobody else's.
+    drop(caller);
+    server.terminate();
+    let dir = project.store().join("snapshots/before/db");
+    let mut files: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "sst"));
+    let file = files.first().expect("a file of the snapshot");
+    // A link to the store's own file: a copy takes its place first.
+    let mut bytes = fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(file).unwrap();
+    fs::write(file, bytes).unwrap();
+    project.run(&["backfill"]).fine();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    let (code, message) = caller.refused(cards().snapshot("before"));
+    assert_eq!(code, tonic::Code::DataLoss, "{message}");
+    assert!(message.contains(file.file_name().unwrap().to_str().unwrap()), "{message}");
+    assert_eq!(caller.ask(cards().as_of(AT_MICROS)).unwrap().0.rows, 4);
+}

@@ -36,6 +36,7 @@ impl Snapshot {
     fn open_looking(dir: PathBuf, options: &StoreOptions, look: Look) -> Result<Snapshot, Error> {
         let manifest = Manifest::read(&dir)?;
         files::check(&dir, &manifest.files, look)?;
+        // One that this release does not read is refused.
         format::read(&dir)?;
         Ok(Snapshot { database: Database::open_to_read(&dir, options)?, manifest })
     }

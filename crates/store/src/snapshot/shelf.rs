@@ -1,5 +1,6 @@
 //! The directory that a store keeps its snapshots in.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -67,6 +68,24 @@ impl Snapshots {
             .collect();
         all.sort_by_cached_key(|listed| (listed.manifest.as_ref().map(|manifest| manifest.created_at).ok(), listed.name.clone()));
         Ok(all)
+    }
+
+    /// Bytes on the disk that snapshots have and the store has no more: what dropping all of them gives back.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn held_bytes(&self) -> Result<u64, Error> {
+        let names = self.names().map_err(|error| explain::io(&self.dir, "list the snapshots", error))?;
+        let mut files = HashMap::new();
+        for name in names {
+            each_file(&self.dir_of(&name), &mut |file| {
+                files.entry((file.dev(), file.ino())).or_insert((0, file.nlink(), file.len())).0 += 1;
+            })
+            // One that goes while it is looked at holds nothing.
+            .unwrap_or_default();
+        }
+        // A file that has another name has it in the store.
+        Ok(files.into_values().filter(|(names, of_file, _)| names == of_file).map(|(_, _, bytes)| bytes).sum())
     }
 
     /// The directory of a snapshot.
@@ -139,16 +158,20 @@ pub(super) fn check_name(name: &str) -> Result<(), Error> {
 /// Bytes of files that have no other name.
 fn own_bytes(dir: &Path) -> io::Result<u64> {
     let mut bytes = 0;
+    each_file(dir, &mut |file| bytes += if file.nlink() == 1 { file.len() } else { 0 })?;
+    Ok(bytes)
+}
+
+/// Calls `visit` for each file of a snapshot.
+fn each_file(dir: &Path, visit: &mut dyn FnMut(&fs::Metadata)) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() {
-            own_bytes(&entry.path())?
-        } else if metadata.nlink() == 1 {
-            metadata.len()
+        if metadata.is_dir() {
+            each_file(&entry.path(), visit)?;
         } else {
-            0
-        };
+            visit(&metadata);
+        }
     }
-    Ok(bytes)
+    Ok(())
 }

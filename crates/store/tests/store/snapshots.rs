@@ -296,6 +296,11 @@ fn the_room_of_a_snapshot_is_what_the_store_has_no_more_and_comes_back() {
     store.drop_generation(generation).unwrap();
     store.compact().unwrap();
     assert!(own() > shared + 10_000, "{} after {shared}", own());
+    let held = || store.snapshots().held_bytes().unwrap();
+    assert_eq!(held(), own());
+    store.snapshot(named("t"), all).unwrap();
+    assert!(held() >= own() && held() < own() + 100_000, "what one has is held, and the records of the other: {} of {}", own(), held());
+    store.drop_snapshot("t", false).unwrap();
     let (before, own) = (room(dir.path(), &mut BTreeMap::new()), own());
     store.drop_snapshot("s", false).unwrap();
     let after = room(dir.path(), &mut BTreeMap::new());

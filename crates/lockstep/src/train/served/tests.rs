@@ -207,3 +207,29 @@ fn columns_of_one_name_are_refused() {
     let none = RecordBatch::new_empty(fine.carried.schema());
     assert_eq!(none.num_columns(), 2);
 }
+
+#[test]
+fn rows_wait_until_they_are_a_part() {
+    let (none, _) = outcomes("request_id,label,outcome_time\na,x,1970-01-01T00:01:00Z\n", &[], 0);
+    let mut waiting = Rows::new(&group(), &none, true).unwrap().waiting();
+    // No row at all is a part without rows, which still has its columns.
+    let empty = waiting.rest().unwrap();
+    assert_eq!((empty.num_rows(), empty.num_columns()), (0, 9));
+    let schema = empty.schema();
+    let columns = |rows: i64| {
+        let numbers: ArrayRef = Arc::new(arrow::array::Int64Array::from_iter_values(0..rows));
+        let column = |field: &Arc<Field>| match field.name().as_str() {
+            REQUEST_ROW => Arc::clone(&numbers),
+            _ => arrow::array::new_null_array(field.data_type(), rows as usize),
+        };
+        RecordBatch::try_new(Arc::clone(&schema), schema.fields().iter().map(column).collect()).unwrap()
+    };
+    let mut sizes = Vec::new();
+    for rows in [3, 0, 9, 2] {
+        waiting.push(columns(rows));
+        while let Some(part) = waiting.take(4).unwrap() {
+            sizes.push(part.num_rows());
+        }
+    }
+    assert_eq!((sizes, waiting.rest().unwrap().num_rows()), (vec![4, 4, 4], 2));
+}

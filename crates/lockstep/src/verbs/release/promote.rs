@@ -163,6 +163,10 @@ impl ask::Question for Question {
         };
         let (release, switch) = owned.store.promote(expected, release, new)?;
         owned.switched();
+        // What is served has moved, whatever becomes of snapshots that nothing keeps.
+        if let Err(error) = owned.store.collect_snapshots(owned.project.config.snapshots.keep_last) {
+            tracing::warn!(%error, "drop snapshots that nothing keeps");
+        }
         Ok(Promoted { switched: Some(Switched::new(&switch, &release)), validation })
     }
 }

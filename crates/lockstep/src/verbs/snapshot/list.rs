@@ -28,6 +28,8 @@ pub struct Question {}
 pub struct SnapshotList {
     /// Each of them, oldest first.
     pub snapshots: Vec<ListedSnapshot>,
+    /// Bytes on the disk that snapshots have and the store has no more: what dropping all of them gives back.
+    pub held_bytes: u64,
 }
 
 /// A snapshot.
@@ -65,7 +67,8 @@ impl ask::Question for Question {
     type Answer = SnapshotList;
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<SnapshotList> {
-        Ok(SnapshotList { snapshots: owned.store.snapshots().list()?.into_iter().map(ListedSnapshot::from).collect() })
+        let snapshots = owned.store.snapshots();
+        Ok(SnapshotList { snapshots: snapshots.list()?.into_iter().map(ListedSnapshot::from).collect(), held_bytes: snapshots.held_bytes()? })
     }
 }
 
@@ -119,6 +122,6 @@ impl Report for SnapshotList {
                 said,
             ]);
         }
-        table.render(paint)
+        table.render(paint) + &format!("the store has no more of it: {}\n", bytes(self.held_bytes))
     }
 }

@@ -12,11 +12,12 @@ use case::{Case, Expected};
 use serde_json::Value;
 use translate::{Plan, translate};
 
-use crate::engine;
+use crate::engine::{self, Engine};
 use crate::tally::{Outcome, Tally};
+use crate::trained::Trained;
 
 /// Runs all cases of a file, those that can be expressed in one project.
-pub fn run(path: &Path, tally: &mut Tally) {
+pub fn run(path: &Path, tally: &mut Tally) -> Trained {
     let file = path.file_name().unwrap().to_str().unwrap();
     let cases = case::read(&std::fs::read_to_string(path).unwrap());
     let mut files = vec![("lockstep.toml".to_owned(), String::new())];
@@ -32,12 +33,12 @@ pub fn run(path: &Path, tally: &mut Tally) {
         }
     }
     if plans.is_empty() {
-        return;
+        return Trained::default();
     }
-    let (_project, server) = engine::serve(&files);
+    let engine = engine::serve(&files);
     for (case, plan) in &plans {
         let Expected::Rows { types, rows } = &case.expected else { continue };
-        let found = rows_of(plan, case.tables[0].rows.len(), &server);
+        let found = rows_of(plan, case.tables[0].rows.len(), &engine);
         let outcome = compare::rows(types, rows, &found, plan.limit);
         if let Outcome::Differs(difference) = &outcome
             && std::env::var_os("LOCKSTEP_PEERS_EXPLAIN").is_some()
@@ -46,6 +47,7 @@ pub fn run(path: &Path, tally: &mut Tally) {
         }
         tally.add(file, &case.id, outcome);
     }
+    engine.trained
 }
 
 /// A case as something to ask, or what is known of it without.
@@ -67,11 +69,11 @@ fn plan(case: &Case, prefix: &str) -> Result<Plan, Outcome> {
 }
 
 /// Every row that is asked about, with its items in the statement's order.
-fn rows_of(plan: &Plan, count: usize, server: &crate::support::Server) -> Vec<Vec<Value>> {
+fn rows_of(plan: &Plan, count: usize, engine: &Engine) -> Vec<Vec<Value>> {
     let width = plan.items.iter().map(Vec::len).sum();
     let mut rows = vec![vec![Value::Null; width]; count];
     for (asking, items) in plan.askings.iter().zip(&plan.items) {
-        for (values, item) in engine::ask(server, asking).into_iter().zip(items) {
+        for (values, item) in engine.ask(asking).into_iter().zip(items) {
             rows.iter_mut().zip(values).for_each(|(row, value)| row[*item] = value);
         }
     }
