@@ -77,7 +77,8 @@ fn wanted_by_release(owned: &Owned, cut: &dyn CutRead, release: &Release) -> Res
     if newest > serving {
         sets.push(Set { version: newest, why: Why::Next, catalog: owned.definitions(newest)? });
     }
-    let (releases, window) = (cut.releases()?, owned.project.config.releases.rollback_window.micros());
+    let (releases, generations) = (cut.releases()?, cut.generations()?);
+    let window = owned.project.config.releases.rollback_window.micros();
     for switch in cut.switches()?.iter().rev() {
         let until = EventTime(switch.at.0.saturating_add(window));
         if until <= SystemClock.now() {
@@ -85,8 +86,9 @@ fn wanted_by_release(owned: &Owned, cut: &dyn CutRead, release: &Release) -> Res
         }
         let from = releases.iter().find(|known| Some(known.release) == switch.from).map(|known| known.new.definitions);
         let Some(earlier) = from.filter(|earlier| sets.iter().all(|set| set.version != *earlier)) else { continue };
-        // What this release cannot compile cannot serve again, either.
-        if let Ok(catalog) = owned.definitions(earlier) {
+        // What this release cannot compile cannot serve again, either, nor can what was given up.
+        let Ok(catalog) = owned.definitions(earlier) else { continue };
+        if Stand::of(&catalog, &generations) == Stand::KeepsUp {
             sets.push(Set { version: earlier, why: Why::Until(until), catalog });
         }
     }

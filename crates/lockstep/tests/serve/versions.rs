@@ -219,3 +219,39 @@ fn who_asked_for_a_backfill_may_go_and_ask_again() {
     let ended = Ended::from(asked.wait_with_output().unwrap());
     assert!(ended.clone().fine().starts_with("published: card_activity"), "{ended:?}");
 }
+
+#[test]
+fn the_release_that_served_before_is_fed_on_and_so_is_the_next() {
+    let project = Project::new();
+    project.run(&["release", "promote"]).fine();
+    let server = Server::start(&project);
+    project.change_a_view();
+    project.run(&["apply"]).fine();
+    project.run(&["backfill"]).fine();
+    let caught_up = || !status(&project)["views"][1]["caught_up_at"].is_null();
+    wait_for("the candidate has caught up", || caught_up().then_some(()));
+    // It does not serve by itself: the pointer decides.
+    assert_eq!((serving(&server), roles(&project)), (1, vec!["serving".to_owned(), "next".to_owned()]));
+    let has = |payments: i64| {
+        let answer_of = |definitions| count(&answer(&Caller::new(&server), definitions));
+        wait_for("both are fed", || (answer_of(Some(1)) == payments && answer_of(Some(2)) == payments).then_some(()));
+        assert_eq!(answer_of(None), payments);
+    };
+    let push = |number| assert_eq!(server.post("/v1/events/payments", &json!({"rows": [payment(number)]}).to_string()).0, 200);
+    push(0);
+    has(1);
+    project.run(&["release", "promote", "--force"]).fine();
+    wait_for("it serves", || (serving(&server) == 2).then_some(()));
+    assert_eq!(roles(&project), ["previous", "serving"]);
+    push(1);
+    has(2);
+    project.run(&["release", "rollback"]).fine();
+    wait_for("the first serves again", || (serving(&server) == 1).then_some(()));
+    assert_eq!(roles(&project), ["serving", "next"]);
+    push(2);
+    has(3);
+    let refused = project.run(&["drop", "card_activity@1", "--now"]).error();
+    assert!(refused.contains("`card_activity@1` is served by release 1"), "{refused}");
+    project.run(&["verify"]).fine();
+    project.run(&["verify", "--definitions", "2"]).fine();
+}
