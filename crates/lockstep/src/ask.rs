@@ -19,7 +19,7 @@ use crate::progress::Display;
 use crate::project::Project;
 use crate::requests;
 use crate::verbs::{
-    Context, applied_log, apply, audit, dead_letters, drop, explain, get, plan, refusals, release, requested, snapshot, status, verify,
+    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, plan, refusals, release, requested, snapshot, status, verify,
 };
 
 /// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
@@ -29,6 +29,9 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(
 /// How often one that stands by looks whether it is its turn.
 const STANDBY_PAUSE: Duration = Duration::from_millis(200);
 
+/// The verbs of owners that stay, and feed.
+const FEEDS: [&str; 2] = ["serve", "ingest"];
+
 /// What a verb asks about a store. It holds whatever the owner needs: files that the command line names are read, and written, by who asks.
 pub trait Question: Serialize + DeserializeOwned {
     /// The verb.
@@ -36,6 +39,8 @@ pub trait Question: Serialize + DeserializeOwned {
     /// Whether the store is another afterwards, so that a question is not asked twice where the first may have been answered. Such a question tells of no
     /// progress once it has changed anything.
     const WRITES: bool = false;
+    /// Whether one that was cut short goes on where it was, asked again: then it is asked again though it writes, and tells of progress.
+    const RESUMES: bool = false;
     /// Whether the store is made where it is not there.
     const MAKES_STORE: bool = false;
     /// What is answered.
@@ -55,6 +60,7 @@ type Answerer = fn(&Owned, &str, &Progress<'_>) -> Result<String>;
 const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<plan::Question>(),
     of::<apply::Question>(),
+    of::<backfill::Question>(),
     of::<explain::Question>(),
     of::<requests::Question>(),
     of::<get::Question>(),
@@ -140,7 +146,7 @@ impl Context {
             match ask_owner(&taken, Q::VERB, &question, &mut |text| display.borrow_mut().step(text)) {
                 Ok(answer) => break Ok(answer),
                 Err(AskError::Failed(error)) => break Err(error.into()),
-                Err(AskError::Ended { begun: true, why }) if Q::WRITES => break Err(unfinished(Q::VERB, &taken, &why).into()),
+                Err(AskError::Ended { begun: true, why }) if Q::WRITES && !Q::RESUMES => break Err(unfinished(Q::VERB, &taken, &why).into()),
                 Err(AskError::Ended { why, .. }) if !patience.wait() => break Err(silent(&taken, &why).into()),
                 Err(AskError::Ended { .. }) => {}
             }
@@ -186,15 +192,34 @@ impl Context {
     /// Unavailable where another process owns it, which it names; where the store cannot be opened.
     pub fn own(&self, project: &Project, verb: &str) -> Result<Held> {
         self.no_server(verb)?;
+        self.claim(project, verb)?.map_err(|taken| Error::from(taken).into())
+    }
+
+    /// As [`Self::own`]; `None` where the one to be asked is a server, or an owner that stays and can do the same beside its work.
+    ///
+    /// # Errors
+    /// As [`Self::own`].
+    pub fn own_or_ask(&self, project: &Project, verb: &str) -> Result<Option<Held>> {
+        if self.global.server.is_some() {
+            return Ok(None);
+        }
+        match self.claim(project, verb)? {
+            Ok(held) => Ok(Some(held)),
+            Err(taken) if taken.owner.as_ref().is_some_and(|owner| FEEDS.contains(&owner.verb.as_str())) => Ok(None),
+            Err(taken) => Err(Error::from(taken).into()),
+        }
+    }
+
+    /// The store, or who has it once it was waited for those who will be gone in a moment.
+    fn claim(&self, project: &Project, verb: &str) -> Result<Result<Held, Taken>> {
         let mut patience = Patience::default();
         loop {
             if !project.store.exists() {
                 return Err(project.nothing_applied().into());
             }
             match Held::claim(project.clone(), verb)? {
-                Ok(held) => return Ok(held),
                 Err(taken) if is_passing(&taken) && patience.wait() => {}
-                Err(taken) => return Err(Error::from(taken).into()),
+                claimed => return Ok(claimed),
             }
         }
     }
@@ -238,9 +263,10 @@ fn ask_owner(taken: &Taken, verb: &str, question: &str, progress: &mut dyn FnMut
     Client::connect(&taken.dir)?.ask(verb, question.to_owned(), progress)
 }
 
-/// Whether an owner is one that asks a question, and will be gone when it is answered.
+/// Whether an owner is one that asks a question, and will be gone when it is answered. A backfill may take long.
 fn is_passing(taken: &Taken) -> bool {
-    taken.owner.as_ref().is_none_or(|owner| ANSWERS.iter().any(|(verb, ..)| *verb == owner.verb))
+    let passes = |verb: &str| verb != backfill::Question::VERB && ANSWERS.iter().any(|(known, ..)| *known == verb);
+    taken.owner.as_ref().is_none_or(|owner| passes(&owner.verb))
 }
 
 fn silent(taken: &Taken, why: &str) -> Error {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 
 use anyhow::Result;
 use lockstep_ingest::pipeline::Target;
@@ -29,16 +29,21 @@ pub struct Owned {
     compiled: Mutex<Vec<(u64, Arc<Catalog>)>>,
     /// What [`Self::change`] guards.
     fed: Mutex<BTreeSet<Generation>>,
+    /// By set of definitions: where the partitions end that are followed for it.
+    ends: Mutex<BTreeMap<u64, Ends>>,
+    /// Held by who backfills.
+    backfilling: Mutex<()>,
     /// The snapshots of the store that are open.
     pub pinned: AllPinned,
-    /// Where the partitions end that this process follows.
-    ends: Mutex<BTreeMap<PartitionId, u64>>,
     /// Who serves from the store, where this process does.
     live: OnceLock<Weak<Live>>,
 }
 
-/// Sets of definitions that are kept compiled.
-const COMPILED_MAX: usize = 4;
+/// Where partitions end that are followed, by what was heard last: the row behind the last.
+pub type Ends = BTreeMap<PartitionId, u64>;
+
+/// Sets of definitions that are kept compiled: those that are fed, and some that are asked about.
+const COMPILED_MAX: usize = 8;
 
 impl Owned {
     /// The definitions that were applied to the store last, compiled.
@@ -80,7 +85,11 @@ impl Owned {
         }
     }
 
-    fn compiled(&self, definitions: &Definitions) -> Result<Arc<Catalog>> {
+    /// A set of definitions that was applied, compiled now or before.
+    ///
+    /// # Errors
+    /// [`Wrong`] where this release has something against it.
+    pub fn compiled(&self, definitions: &Definitions) -> Result<Arc<Catalog>> {
         // Kept while it compiles, so that many questions at once compile once.
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, catalog)) = compiled.iter().find(|(version, _)| *version == definitions.version) {
@@ -118,9 +127,32 @@ impl Owned {
         self.fed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the partitions end that this process follows, by what it heard last: the row behind the last.
-    pub fn ends(&self) -> MutexGuard<'_, BTreeMap<PartitionId, u64>> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Where the partitions end that this process follows, whatever for.
+    pub fn ends(&self) -> Ends {
+        let mut all = Ends::new();
+        for (partition, end) in self.ends.lock().unwrap_or_else(PoisonError::into_inner).values().flatten() {
+            let known = all.entry(partition.clone()).or_default();
+            *known = (*end).max(*known);
+        }
+        all
+    }
+
+    /// Tells where the partitions end that are followed for a set of definitions; `None` where that is followed no more.
+    pub fn tell_ends(&self, set: u64, ends: Option<&Ends>) {
+        let mut all = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        match ends {
+            Some(ends) => all.entry(set).or_default().clone_from(ends),
+            None => drop(all.remove(&set)),
+        }
+    }
+
+    /// Keeps other backfills away until it is dropped; `None` where one is under way.
+    pub fn backfill_alone(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.backfilling.try_lock() {
+            Ok(alone) => Some(alone),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Chooses what this process feeds from now on.
@@ -132,6 +164,11 @@ impl Owned {
         let targets = choose()?;
         fed.extend(targets.iter().map(|target| target.generation.generation));
         Ok(targets)
+    }
+
+    /// That this process feeds generations no more.
+    pub fn leave(&self, generations: &[Generation]) {
+        self.change().retain(|generation| !generations.contains(generation));
     }
 }
 
@@ -163,6 +200,7 @@ impl Held {
             fed: Mutex::default(),
             pinned: AllPinned::default(),
             ends: Mutex::default(),
+            backfilling: Mutex::default(),
             live: OnceLock::new(),
         });
         let asked = Arc::clone(&owned);

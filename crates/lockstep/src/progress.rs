@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lockstep_ingest::pipeline::Progress;
 
 /// How often a plain line is written.
@@ -21,10 +21,19 @@ pub struct Display {
 
 impl Display {
     /// Starts the clock.
-    #[allow(clippy::disallowed_methods, reason = "how long a person has waited; nothing is computed from it")]
     #[allow(clippy::new_without_default, reason = "it starts a clock")]
     pub fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8)));
+        Display::on(bar)
+    }
+
+    /// As [`Self::new`], a line of its own beside others.
+    pub fn among(all: &MultiProgress) -> Self {
+        Display::on(std::io::stderr().is_terminal().then(|| all.add(ProgressBar::new_spinner())))
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "how long a person has waited; nothing is computed from it")]
+    fn on(bar: Option<ProgressBar>) -> Self {
         Display { bar, stage: String::new(), started: Instant::now(), last_line: Instant::now(), last_rows: 0 }
     }
 
@@ -55,6 +64,15 @@ impl Display {
         }
     }
 
+    /// As [`Self::show`], of a run that is told from others by what is said before.
+    pub fn show_as(&mut self, about: &str, progress: &Progress) {
+        if about.is_empty() {
+            self.show(progress);
+        } else {
+            self.show(&Progress { stage: format!("{about}{}", progress.stage), ..progress.clone() });
+        }
+    }
+
     /// Says what is being done, where nobody knows how much of it there is.
     #[allow(clippy::disallowed_methods, reason = "as above")]
     pub fn step(&mut self, text: &str) {
@@ -81,7 +99,8 @@ impl Display {
         }
     }
 
-    fn text(&self, progress: &Progress) -> String {
+    /// How far a run has come, in words.
+    pub fn text(&self, progress: &Progress) -> String {
         // What is followed is shown as it goes now, what ends as it went.
         let (rows, since) = if progress.behind.is_some() { (self.last_rows, self.last_line) } else { (0, self.started) };
         let rate = progress.rows.saturating_sub(rows) as f64 / since.elapsed().as_secs_f64().max(1e-3);

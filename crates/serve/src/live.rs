@@ -14,7 +14,7 @@ use lockstep_transform::definition::{self, SourceFile};
 use lockstep_transform::next_event::NextEvent;
 
 use crate::desk::Wanted;
-use crate::{Lags, Served};
+use crate::{Lags, Served, SourceLag, chosen};
 
 /// Snapshots that are kept open, and the memory of each for what is read of it.
 const SNAPSHOTS_MAX: usize = 4;
@@ -159,8 +159,8 @@ impl std::fmt::Debug for State {
 }
 
 impl Live {
-    /// A store, read as its release says; where none was promoted, by the newest definitions all of whose views are published, and by those applied last where there
-    /// are none. `next` decides what a request comes to that is an event.
+    /// A store, read as its release says; where none was promoted, by the newest definitions all of whose generations keep up with their logs (see [`chosen::chosen`]). `next`
+    /// decides what a request comes to that is an event.
     ///
     /// # Errors
     /// NotFound where no definitions were applied; Invalid where this release has something against them.
@@ -204,6 +204,12 @@ impl Live {
     /// How the logs stand that are followed here.
     pub fn lags(&self) -> &Arc<Lags> {
         &self.lags
+    }
+
+    /// How the logs of a source stand, as the generation sees them that is furthest behind of those that serve; `None` where none of them is fed from it here.
+    pub fn source_lag(&self, state: &State, source: &str, now: EventTime) -> Option<Arc<SourceLag>> {
+        let generations = state.catalog().views.keys().filter_map(|view| state.served.generation(view));
+        generations.filter_map(|info| self.lags.source(info.generation, source)).max_by_key(|lag| lag.at(now.0))
     }
 
     /// The definitions that serve.
@@ -347,24 +353,17 @@ impl Serving {
     /// What is to serve; `compile` compiles a set of definitions.
     fn choose(store: &Store, compile: &dyn Fn(&Definitions) -> Result<Arc<Compiled>, Error>) -> Result<Serving, Error> {
         let cut = store.cut();
-        let history = cut.definitions_history()?;
-        let latest = history.last().ok_or_else(|| Error::not_found("no definitions were applied to this store · run `lockstep apply`"))?;
         if let Some((release, switch)) = cut.serving()? {
+            let history = cut.definitions_history()?;
             let NewRelease { definitions, generations, .. } = release.new;
             let found = history.iter().find(|known| known.version == definitions);
             let gone = || Error::data(format!("release {} is of definitions number {definitions}, which the store does not have", release.release));
             let at = ReleaseAt { release: release.release, epoch: switch.epoch };
             return Ok(Serving { compiled: compile(found.ok_or_else(gone)?)?, release: Some(at), generations: Some(generations) });
         }
-        let by = |compiled| Serving { compiled, release: None, generations: None };
-        for definitions in history.iter().rev() {
-            let serving = by(compile(definitions)?);
-            let served = serving.served(&cut)?;
-            if served.catalog().views.keys().all(|view| served.generation(view).is_some()) {
-                return Ok(serving);
-            }
-        }
-        compile(latest).map(by)
+        let compiled = chosen::chosen(&cut, compile, |compiled| &*compiled.catalog)?;
+        let compiled = compiled.ok_or_else(|| Error::not_found("no definitions were applied to this store · run `lockstep apply`"))?;
+        Ok(Serving { compiled, release: None, generations: None })
     }
 
     /// Its views, with their generations.

@@ -47,8 +47,9 @@ impl OnlineStore for Store {
             refuse_twin(book, &new)?;
             let NewGeneration { view, version, meaning, state } = new;
             let generation = book.next_generation()?;
+            let (published_at, dropped_at, history_until, caught_up_at) = (None, None, None, None);
             let info =
-                GenerationInfo { generation, view, version, meaning, state, created_at, published_at: None, dropped_at: None, history_until: None };
+                GenerationInfo { generation, view, version, meaning, state, created_at, published_at, dropped_at, history_until, caught_up_at };
             batch.put_record(Tag::Generation.of(generation), &info)?;
             book.generations.insert(generation, Arc::new(Entry::new(info.clone())));
             Ok(info)
@@ -132,6 +133,21 @@ impl OnlineStore for Store {
 }
 
 impl Store {
+    /// Notes of generations whether they keep up with their logs from now on. One that does already has done so since that was noted first.
+    pub fn note_keeping_up(&self, notes: &[(Generation, bool)]) -> Result<(), Error> {
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let now = self.options.clock.now();
+        self.update(Durability::Forced, |book, batch| {
+            notes.iter().try_for_each(|&(generation, keeps_up)| {
+                let info = &mut book.entry_mut(generation)?.info;
+                info.caught_up_at = keeps_up.then(|| info.caught_up_at.unwrap_or(now));
+                batch.put_record(Tag::Generation.of(generation), info)
+            })
+        })
+    }
+
     /// Removes files that hold nothing but a dropped generation. This looks at no snapshot: while a cut from before the drop is
     /// alive, the space is left to compaction.
     fn delete_files(&self, generation: Generation) -> Result<(), Error> {

@@ -40,6 +40,10 @@ pub struct GenerationInfo {
     /// absent where nothing of a history was loaded yet.
     #[serde(default)]
     pub history_until: Option<EventTime>,
+    /// Since when it keeps up with its logs: it had come to the end of all that are followed, or as far as the version that served, and has been fed since. Absent
+    /// before that, and once it is fed no more.
+    #[serde(default)]
+    pub caught_up_at: Option<EventTime>,
 }
 
 impl GenerationInfo {

@@ -30,7 +30,7 @@ use lockstep_model::{Error, KafkaPosition, PartitionId, Position};
 use lockstep_transform::catalog::SourcePlan;
 use lockstep_transform::definition::KafkaTopic;
 
-use crate::pipeline::{Input, Log, StreamOptions, schema_of};
+use crate::pipeline::{Applied, Input, Log, StreamOptions, schema_of};
 pub use gap::Gap;
 pub(crate) use gap::accept;
 pub use schemas::check_schemas;
@@ -46,6 +46,8 @@ pub struct Kafka {
     pub until_end: bool,
     /// A topic that is read instead of the sources' own: dead letters, mended or to be tried again.
     pub instead: Option<String>,
+    /// Whether the group is told what was applied. Of several that read a topic at once, one is to tell.
+    pub tells: bool,
 }
 
 const SCHEME: &str = "kafka://";
@@ -125,7 +127,7 @@ pub(crate) fn input<'a>(
         }
     };
     let open = move || -> Result<Box<dyn Log>, Error> { Ok(Box::new(TopicLog::open(request)?)) };
-    Input { name: source.name.clone(), open: Box::new(open), applied: Some(Box::new(note)) }
+    Input { name: source.name.clone(), open: Box::new(open), applied: kafka.tells.then(|| Box::new(note) as Box<Applied>) }
 }
 
 /// The positions in the partitions of a topic.

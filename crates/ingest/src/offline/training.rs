@@ -377,6 +377,7 @@ fn nowhere(view: &Transformation) -> GenerationInfo {
         published_at: None,
         dropped_at: None,
         history_until: None,
+        caught_up_at: None,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - *Put with the commit.* What is to leave goes into a queue of the store's outbox, in the commit that applies the same rows: a queue holds what the positions cover, no more and no
 //!   less. Each queue remembers by itself how far it has come in each partition, so that a view which is filled later and reads a log again puts nothing in twice; and since no view
-//!   can be further than its queue, the first that meets a row decides what became of it.
+//!   can be further than its queue, the first that meets a row decides what became of it. Runs that go on at once share how far the queues have come ([`Together`]).
 //! - *Carried beside the work.* A thread for each queue takes what waits to where it is to go ([`applied`], [`letters`]), and then out of the outbox. What cannot be carried waits, and is
 //!   carried later, or by the next run; the work goes on meanwhile.
 //! - *Only what `ingest` applies.* A backfill puts nothing into a queue: its rows are in the batch files.
@@ -12,6 +12,7 @@ mod carry;
 mod file_sink;
 pub mod letters;
 mod roll;
+mod together;
 mod topic_sink;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,10 @@ use lockstep_transform::catalog::SourcePlan;
 
 use crate::admission::{Arrivals, Taken};
 use crate::kafka::Settings;
+pub use carry::Carriers;
 pub(crate) use carry::carry;
+pub(crate) use together::Feeding;
+pub use together::Together;
 
 /// Where rows go that leave a store. By default none do.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +40,8 @@ pub struct Outlets {
     pub letters: Option<LetterRoutes>,
     /// When files of the logs are made, and of what size.
     pub rolling: Rolling,
+    /// Shared with runs that go on at once, where there are any: what leaves is carried by [`Carriers`] then, and not by each run.
+    pub together: Option<Arc<Together>>,
 }
 
 /// How dead letters get to where their sources want them.
@@ -83,6 +89,9 @@ pub fn letters_queue(source: &str) -> String {
 pub(crate) struct Staging {
     queues: Vec<Staged>,
     staged: Vec<Outgoing>,
+    /// How far queues will have come with what was taken.
+    advanced: Vec<(String, PartitionId, u64)>,
+    together: Arc<Together>,
 }
 
 /// What leaves by a queue.
@@ -97,8 +106,6 @@ struct Staged {
     source: String,
     queue: String,
     what: What,
-    /// The next row of each partition.
-    reached: BTreeMap<PartitionId, u64>,
 }
 
 /// Rows that were admitted just now: what was taken of them, and what was put aside.
@@ -131,18 +138,27 @@ impl Staging {
         cut: &dyn CutRead,
         positions: &[BTreeMap<PartitionId, Position>],
     ) -> Result<Staging, Error> {
+        let together = outlets.together.clone().unwrap_or_default();
         let mut queues = Vec::new();
         for source in sources {
             for (what, queue) in outlets.of(source) {
-                let mut reached = cut.reached(&queue)?;
-                for (id, position) in positions.iter().flatten().filter(|(id, _)| id.source == source.name) {
-                    let row = reached.entry(id.clone()).or_default();
-                    *row = position.rows().max(*row);
-                }
-                queues.push(Staged { source: source.name.clone(), queue, what, reached });
+                let stand = positions.iter().flatten().filter(|(id, _)| id.source == source.name).map(|(id, position)| (id.clone(), position.rows()));
+                together.join(&queue, cut.reached(&queue)?.into_iter().chain(stand));
+                queues.push(Staged { source: source.name.clone(), queue, what });
             }
         }
-        Ok(Staging { queues, staged: Vec::new() })
+        Ok(Staging { queues, staged: Vec::new(), advanced: Vec::new(), together })
+    }
+
+    /// What is shared with other runs.
+    pub(crate) fn together(&self) -> &Arc<Together> {
+        &self.together
+    }
+
+    /// Whether rows of a partition before `end` are missing in a queue. Where they are not, they never will be.
+    pub(crate) fn lacks(&self, partition: &PartitionId, end: u64) -> bool {
+        let mut of_source = self.queues.iter().filter(|queue| queue.source == partition.source);
+        of_source.any(|queue| self.together.reached(&queue.queue, partition) < end)
     }
 
     /// Whether anything of a source leaves.
@@ -156,12 +172,13 @@ impl Staging {
     /// Where they cannot be encoded.
     pub(crate) fn stage(&mut self, partition: &PartitionId, now: &AdmittedNow<'_>) -> Result<(), Error> {
         let end = now.position.rows();
-        for queue in self.queues.iter_mut().filter(|queue| queue.source == partition.source) {
-            let reached = queue.reached.entry(partition.clone()).or_default();
-            if *reached >= end {
+        for queue in self.queues.iter().filter(|queue| queue.source == partition.source) {
+            let staged = self.advanced.iter().rfind(|(name, id, _)| *name == queue.queue && id == partition).map(|(.., row)| *row);
+            let from = staged.unwrap_or_else(|| self.together.reached(&queue.queue, partition));
+            if from >= end {
                 continue;
             }
-            let from = std::mem::replace(reached, end);
+            self.advanced.push((queue.queue.clone(), partition.clone(), end));
             let (rows, bytes) = match queue.what {
                 What::Applied => applied::encode(partition, now, from)?,
                 What::Letters => letters::encode(now, from)?,
@@ -174,6 +191,11 @@ impl Staging {
     /// What has been staged.
     pub(crate) fn take(&mut self) -> Vec<Outgoing> {
         std::mem::take(&mut self.staged)
+    }
+
+    /// That what was taken is in the queues.
+    pub(crate) fn committed(&mut self) {
+        self.advanced.drain(..).for_each(|(queue, partition, row)| self.together.join(&queue, [(partition, row)]));
     }
 
     /// That a partition goes on from another row, since it is another log by now, or lacks records.

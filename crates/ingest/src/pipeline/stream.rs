@@ -17,7 +17,7 @@ use super::step::{Pending, Target, arrivals_of};
 use super::{LogProgress, Observer, Progress, Tally};
 use crate::admission::{CutKeys, KeyIndex, Kind, MemoryKeyIndex, PendingKeys};
 use crate::kafka::{self, Gap, Kafka};
-use crate::out::{AdmittedNow, Outlets, Staging, carry};
+use crate::out::{AdmittedNow, Feeding, Outlets, Staging, carry};
 use crate::push::{self, Push};
 use crate::source::{Chunk, Dialect, Format, SourceBatch, SourceFile, SourceSchema, zone::Zone};
 
@@ -190,6 +190,8 @@ struct Run<'a> {
     pending: Vec<Pending>,
     /// What leaves with the next commit.
     staging: Staging,
+    /// That the targets are being fed, for runs that go on at once.
+    _feeding: Feeding,
     /// How each log stands.
     standings: Vec<Standing>,
     /// The push log, of which segments may go once everybody has applied them.
@@ -211,6 +213,8 @@ impl<'a> Run<'a> {
         let none = Outlets::default();
         let outlets = if options.kind == Kind::Stream { &options.outlets } else { &none };
         let staging = Staging::new(outlets, &read, &*cut, &positions)?;
+        let sources = |target: &Target| target.sources.iter().map(|source| source.name.clone()).collect();
+        let feeding = staging.together().feed(targets.iter().map(|target| (target.generation.generation, sources(target))));
         let begun = positions.iter().map(|known| known.len() as u64).collect();
         let pending = targets.iter().map(|_| Pending::default()).collect();
         Ok(Run {
@@ -223,6 +227,7 @@ impl<'a> Run<'a> {
             begun,
             pending,
             staging,
+            _feeding: feeding,
             standings: Vec::new(),
             push: None,
             report: StreamReport::default(),
@@ -251,6 +256,9 @@ impl<'a> Run<'a> {
     /// Reads logs and applies what comes, to the end of all or until it is told to stop; what leaves the store is carried meanwhile.
     fn drain(&mut self, stage: String, inputs: Vec<Input>, observe: &mut Observer<'_>) -> Result<(), Error> {
         let (store, options) = (self.store, self.options);
+        if options.outlets.together.is_some() {
+            return self.apply_all(stage, inputs, observe);
+        }
         let leaving: Vec<Arc<SourcePlan>> =
             read_by(self.catalog, self.targets).into_iter().filter(|source| self.staging.wants(&source.name)).collect();
         carry(store, &options.outlets, &leaving, &*options.clock, || self.apply_all(stage, inputs, observe))
@@ -329,10 +337,12 @@ impl<'a> Run<'a> {
         let applied = |positions: &BTreeMap<PartitionId, Position>| positions.get(&batch.partition).map_or(0, Position::rows);
         let fed = self.targets.iter().zip(&self.positions).filter(|(target, _)| target.branches_of(source).next().is_some());
         let mut least = fed.map(|(_, positions)| applied(positions)).min().unwrap_or(0);
+        // One that another run feeds may have nothing of the source yet.
+        let others = self.staging.together().fed_from(source);
         let cut = self.store.cut();
         for info in cut.generations()?.iter().filter(|info| info.published()) {
             let positions: BTreeMap<PartitionId, Position> = cut.positions(info.generation)?.into_iter().collect();
-            if positions.keys().any(|id| id.source == *source) {
+            if others.contains(&info.generation) || positions.keys().any(|id| id.source == *source) {
                 least = least.min(applied(&positions));
             }
         }
@@ -352,6 +362,10 @@ impl<'a> Run<'a> {
 
     /// Applies a chunk to all targets in one atomic commit.
     fn apply(&mut self, chunk: &Chunk) -> Result<(), Error> {
+        let together = Arc::clone(self.staging.together());
+        // Who reads what the queues have already waits for nobody, so that a run that is behind never holds up one that is not.
+        let puts = chunk.batches.iter().any(|batch| self.staging.lacks(&batch.partition, batch.position.rows()));
+        let _turn = puts.then(|| together.turn());
         let cut = self.store.cut();
         let now = self.options.clock.now();
         let mut commits = Vec::with_capacity(self.targets.len());
@@ -362,8 +376,9 @@ impl<'a> Run<'a> {
                 let pending = &mut self.pending[at];
                 let counters = pending.counters.clone();
                 let mut commit = target.commit(pending, &cut.state(generation), self.options.shape, self.store.epoch())?;
+                let name = self.name_of(target);
                 for (source, counters) in counters {
-                    *self.report.tally.entry((target.view.view.clone(), source)).or_default() += counters;
+                    *self.report.tally.entry((name.clone(), source)).or_default() += counters;
                 }
                 commit.horizon = self.all_begun(at).then(|| horizon(target, &self.newest[at])).flatten();
                 commit.history_until = (self.options.kind == Kind::History).then(|| self.options.until.unwrap_or(EventTime::MAX));
@@ -374,9 +389,17 @@ impl<'a> Run<'a> {
         if let Some(commit) = commits.last_mut() {
             commit.out = self.staging.take();
             self.store.commit_all(commits)?;
+            self.staging.committed();
             self.report.commits += 1;
         }
         Ok(())
+    }
+
+    /// What reports call a target: its view, with the version where several are fed.
+    fn name_of(&self, target: &Target) -> String {
+        let (view, version) = (&target.view.view, target.generation.version);
+        let several = self.targets.iter().filter(|other| other.view.view == *view).count() > 1;
+        if several { format!("{view}@{version}") } else { view.clone() }
     }
 
     /// Stages what a chunk changes for one target; whether there is anything to commit, a position that moved included.

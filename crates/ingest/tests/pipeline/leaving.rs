@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::UInt64Type;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use lockstep_ingest::out::applied::rows_waiting;
-use lockstep_ingest::out::{LetterRoutes, Outlets, Rolling, applied_queue};
+use lockstep_ingest::out::{Carriers, LetterRoutes, Outlets, Rolling, Together, applied_queue};
 use lockstep_ingest::pipeline::{StreamOptions, StreamReport, Target};
 use lockstep_ingest::source::Format;
 use lockstep_model::{Clock, EventTime};
@@ -80,7 +81,7 @@ const DAY: i64 = 24 * 3_600_000_000;
 /// A project whose store lets rows go.
 struct Leaving {
     project: Project,
-    store: Store,
+    store: Arc<Store>,
     target: Target,
     clock: Arc<TestClock>,
     rolling: Rolling,
@@ -92,12 +93,12 @@ impl Leaving {
         let (store, target) = project.published();
         let start = EventTime::parse("2024-01-02T12:00:00Z").unwrap().0;
         let rolling = Rolling { look_every: Duration::from_millis(1), ..Rolling::default() };
-        Leaving { project, store, target, clock: Arc::new(TestClock(AtomicI64::new(start))), rolling }
+        Leaving { project, store: Arc::new(store), target, clock: Arc::new(TestClock(AtomicI64::new(start))), rolling }
     }
 
     fn options(&self) -> StreamOptions {
         let letters = LetterRoutes { base: self.project.dir().to_owned(), kafka: None };
-        let outlets = Outlets { applied: Some(self.store.applied_logs()), letters: Some(letters), rolling: self.rolling };
+        let outlets = Outlets { applied: Some(self.store.applied_logs()), letters: Some(letters), rolling: self.rolling, together: None };
         StreamOptions { batch_rows: 2, clock: Arc::clone(&self.clock) as Arc<dyn Clock>, outlets, ..stream_options() }
     }
 
@@ -110,7 +111,7 @@ impl Leaving {
     }
 
     fn files(&self) -> Vec<(u64, u64)> {
-        let taken = OnlineStore::cut(&self.store).queues().unwrap()[&applied_queue("sales")].taken;
+        let taken = OnlineStore::cut(&*self.store).queues().unwrap()[&applied_queue("sales")].taken;
         let files = self.store.applied_logs().files("sales", taken).unwrap();
         files.iter().map(|file| (file.span.first, file.span.end)).collect()
     }
@@ -151,7 +152,7 @@ fn the_log_says_of_each_row_that_counts_what_became_of_it() {
         said,
         [(0, "new", "false"), (1, "replaces", "false"), (2, "superseded", "false"), (4, "new", "false"), (5, "deletes", "true"), (8, "new", "false")]
     );
-    let counters = OnlineStore::cut(&leaving.store).counters(leaving.target.generation.generation).unwrap()["sales"];
+    let counters = OnlineStore::cut(&*leaving.store).counters(leaving.target.generation.generation).unwrap()["sales"];
     assert_eq!((counters.applied, counters.duplicates, counters.refused, counters.dead_lettered), (6, 1, 1, 1), "{counters:?}");
     let letters = std::fs::read_to_string(leaving.project.dir().join("dead/sales.ndjson")).unwrap();
     assert!(
@@ -234,10 +235,53 @@ fn a_log_that_cannot_be_written_says_so_and_loses_nothing() {
     let failed = leaving.project.try_stream_by("log.ndjson", &leaving.store, &leaving.target, &leaving.options()).unwrap_err();
     assert!(failed.to_string().contains("the log of applied events of source `sales`: cannot read the log"), "{failed}");
     let waiting: BTreeSet<u64> =
-        rows_waiting(&*OnlineStore::cut(&leaving.store), "sales").unwrap().iter().flat_map(lines_of).map(|line| row_of(&line)).collect();
+        rows_waiting(&*OnlineStore::cut(&*leaving.store), "sales").unwrap().iter().flat_map(lines_of).map(|line| row_of(&line)).collect();
     assert_eq!(waiting.len(), 6);
     std::fs::remove_file(&place).unwrap();
     leaving.ingest("log.ndjson");
     assert_eq!(leaving.applied().len(), 6);
     assert_eq!(leaving.files(), [(0, 6)]);
+}
+
+#[test]
+fn of_two_that_read_a_log_at_once_each_row_leaves_once() {
+    let part = |rows: std::ops::Range<i64>| -> String {
+        rows.map(|id| if id % 7 == 3 { format!("no row {id}\n") } else { sale(id, 1, 300 + id / 10) }).collect()
+    };
+    let leaving = Leaving::new("");
+    let catalog = leaving.project.catalog();
+    let view = &catalog.views[0];
+    let new = NewGeneration { view: view.view.clone(), version: 2, meaning: view.meaning, state: view.state };
+    let second = Target::new(catalog, view, leaving.store.create_generation(new).unwrap()).unwrap();
+    let together = Arc::new(Together::default());
+    let options = || {
+        let options = leaving.options();
+        StreamOptions { outlets: Outlets { together: Some(Arc::clone(&together)), ..options.outlets }, ..options }
+    };
+    let mut carriers = Carriers::new(Arc::clone(&leaving.store) as Arc<dyn OnlineStore>, options().outlets, options().clock);
+    carriers.carry(catalog.sources.values());
+    let mut log = String::new();
+    for round in 0..6 {
+        log += &part(round * 70..(round + 1) * 70);
+        leaving.project.write("log.ndjson", &log);
+        thread::scope(|scope| {
+            for target in [&leaving.target, &second] {
+                // One begins behind the other in every second round, so that it reads what the queue has already.
+                if round % 2 == 0 || target.generation.version == 1 {
+                    scope.spawn(|| leaving.project.stream_by("log.ndjson", &leaving.store, target, &options()));
+                }
+            }
+        });
+    }
+    leaving.project.stream_by("log.ndjson", &leaving.store, &second, &options());
+    carriers.finish().unwrap();
+    let rows: Vec<u64> = leaving.applied().iter().map(|line| row_of(line)).collect();
+    let (letters, expected): (Vec<u64>, Vec<u64>) = (0..420).partition(|row| row % 7 == 3);
+    assert_eq!(rows, expected);
+    let sent = std::fs::read_to_string(leaving.project.dir().join("dead/sales.ndjson")).unwrap();
+    let sent: Vec<u64> =
+        sent.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["_dead_letter"]["row"].as_u64().unwrap()).collect();
+    assert_eq!(sent, letters);
+    let answers = |target: &Target| leaving.project.answers(&leaving.store, target);
+    assert_eq!(answers(&leaving.target), answers(&second));
 }

@@ -239,7 +239,7 @@ impl Work {
     fn outlets(&self, store: &Store) -> Outlets {
         let rolling = Rolling { bytes: 6000, merged: 3, look_every: Duration::from_millis(1), ..Rolling::default() };
         let letters = LetterRoutes { base: self.root.join("dead"), kafka: None };
-        Outlets { applied: Some(store.applied_logs()), letters: Some(letters), rolling }
+        Outlets { applied: Some(store.applied_logs()), letters: Some(letters), rolling, together: None }
     }
 
     /// What the store says once the work is done; the copy must say the same.

@@ -13,13 +13,21 @@ use serde::Deserialize;
 use crate::serving::Share;
 
 /// How releases come to serve, and what takes them back.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReleasesConfig {
     /// What a candidate must be like: `lockstep release promote` refuses another, unless it is forced.
     pub validate: ValidateConfig,
+    /// How long versions that serve no more are fed on, so that they can serve again at once, and not be dropped.
+    pub rollback_window: Interval,
     /// What takes a release back by itself, soon after it was promoted; nothing where no limit is set.
     pub watch: WatchConfig,
+}
+
+impl Default for ReleasesConfig {
+    fn default() -> Self {
+        ReleasesConfig { validate: ValidateConfig::default(), rollback_window: minutes(24 * 60), watch: WatchConfig::default() }
+    }
 }
 
 /// What a candidate must be like, on a snapshot of it. Views whose state is that which serves already are not looked at.

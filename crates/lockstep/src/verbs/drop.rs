@@ -1,27 +1,35 @@
 //! `drop`: removes an old version of a view.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::Args;
 use lockstep_model::Error;
 use lockstep_serve::admin::Progress;
-use lockstep_store::OnlineStore;
+use lockstep_store::{GenerationInfo, OnlineStore};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
 use crate::ask;
 use crate::failure::Outcome;
+use crate::feed::wanted::{self, Why};
 use crate::output::{Paint, Report};
 use crate::owned::Owned;
 
 /// Remove an old version of a view
 ///
-/// With its state, its positions and its ledgers; what it took on the disk is free soon after. The version that the applied definitions mean is not dropped.
+/// With its state, its positions and its ledgers; what it took on the disk is free soon after. The version that the applied definitions mean is not dropped, nor one that serves. One
+/// that served until lately is kept for `[releases] rollback_window`, so that it can serve again at once.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The view and its version
     #[arg(value_name = "VIEW@VERSION", value_parser = view_version)]
     pub version: (String, u32),
+    /// Also where it served until lately
+    #[arg(long)]
+    pub now: bool,
 }
 
 fn view_version(text: &str) -> Result<(String, u32), String> {
@@ -36,7 +44,14 @@ pub struct Question {
     pub view: String,
     /// Its version.
     pub version: u32,
+    /// Whether it goes though it served until lately.
+    #[serde(default)]
+    pub now: bool,
 }
+
+/// How long to wait until what is given up is fed no more, and how often it is looked.
+const LOOKS: u32 = 200;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A version that was removed.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -52,10 +67,10 @@ pub struct Dropped {
 /// Drops a version of a view.
 ///
 /// # Errors
-/// NotFound where there is no such version; Invalid where it is the one that the applied definitions mean; Unavailable where the owner of the store feeds it.
+/// NotFound where there is no such version; Invalid where it is wanted; Unavailable where the owner of the store feeds it.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let (view, version) = arguments.version.clone();
-    context.out.show(&context.ask(&Question { view, version })?)?;
+    context.out.show(&context.ask(&Question { view, version, now: arguments.now })?)?;
     Ok(Outcome::Fine)
 }
 
@@ -65,26 +80,65 @@ impl ask::Question for Question {
     type Answer = Dropped;
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Dropped> {
-        let fed = owned.change();
-        let (store, catalog) = (&*owned.store, &*owned.catalog()?);
-        let Question { view, version } = self;
-        let generations = OnlineStore::cut(store).generations()?;
-        let Some(info) = generations.iter().find(|info| info.view == *view && info.version == *version) else {
-            let known: Vec<String> = generations.iter().map(|info| format!("{}@{}", info.view, info.version)).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return Err(Error::not_found(format!("the store has no `{view}@{version}` · there are: {known}")).into());
-        };
+        let mut looks = 0;
+        loop {
+            let fed = owned.change();
+            let info = self.find(owned)?;
+            self.check_wanted(owned, &info)?;
+            if !fed.contains(&info.generation) {
+                owned.store.drop_generation(info.generation)?;
+                return Ok(Dropped { view: info.view, version: info.version, generation: info.generation.0 });
+            }
+            // Whoever feeds what is given up notices in a moment.
+            if !self.now || looks == LOOKS {
+                return Err(self.is_fed().into());
+            }
+            looks += 1;
+            drop(fed);
+            sleep(LOOK_EVERY);
+        }
+    }
+}
+
+impl Question {
+    fn find(&self, owned: &Owned) -> Result<GenerationInfo> {
+        let Question { view, version, .. } = self;
+        let generations = OnlineStore::cut(&*owned.store).generations()?;
+        if let Some(info) = generations.iter().find(|info| info.view == *view && info.version == *version) {
+            return Ok(info.clone());
+        }
+        let known: Vec<String> = generations.iter().map(|info| format!("{}@{}", info.view, info.version)).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        Err(Error::not_found(format!("the store has no `{view}@{version}` · there are: {known}")).into())
+    }
+
+    /// Refuses what is wanted. What is only kept for serving again is given up where that is asked for.
+    fn check_wanted(&self, owned: &Owned, info: &GenerationInfo) -> Result<()> {
+        let Question { view, version, now } = self;
+        let catalog = owned.catalog()?;
         if catalog.views.get(view).is_some_and(|view| view.meaning == info.meaning && view.state == info.state) {
             let message =
                 format!("`{view}@{version}` is what the applied definitions mean · apply others first, without it or with a changed `{view}`");
             return Err(Error::invalid(message).into());
         }
-        if fed.contains(&info.generation) {
-            let message = format!("`{view}@{version}` is being fed by the owner of the store, process {} · stop that first", std::process::id());
-            return Err(Error::unavailable(message).into());
-        }
-        store.drop_generation(info.generation)?;
-        Ok(Dropped { view: view.clone(), version: *version, generation: info.generation.0 })
+        let release = OnlineStore::cut(&*owned.store).serving()?.map(|(release, _)| release.release);
+        let message = match (wanted::why(&wanted::wanted(owned)?, info), release) {
+            (None, _) => return Ok(()),
+            (Some((_, Why::Until(_))), _) if *now => return Ok(owned.store.note_keeping_up(&[(info.generation, false)])?),
+            (Some((_, Why::Until(until))), _) => {
+                format!("`{view}@{version}` served, and is kept until {until} to serve again at once · wait until then, or give that up by --now")
+            }
+            (Some(_), Some(release)) => format!("`{view}@{version}` is served by release {release} · promote a release without it first"),
+            (Some((set, _)), None) => {
+                format!("`{view}@{version}` serves with version {set} of the definitions · wait until what was applied since has caught up")
+            }
+        };
+        Err(Error::invalid(message).into())
+    }
+
+    fn is_fed(&self) -> Error {
+        let Question { view, version, .. } = self;
+        Error::unavailable(format!("`{view}@{version}` is being fed by the owner of the store, process {} · stop that first", std::process::id()))
     }
 }
 

@@ -13,12 +13,15 @@ use super::Context;
 use crate::answering::Answering;
 use crate::failure::Outcome;
 use crate::feed;
+use crate::feed::followers::{Followers, How};
 use crate::owned::Held;
 
 /// Apply logs to the published state
 ///
 /// Reads the Kafka topics of sources, or a log in a file (NDJSON, CSV or Parquet), in its order, from where the store stands. Each batch is one atomic commit with
 /// its positions, so that after a crash the same command goes on: nothing is lost, nothing counts twice.
+///
+/// The versions that serve are fed, those that were applied last and wait to serve, and those that served within `[releases] rollback_window`, each from where it stands.
 ///
 /// Topics are followed until the process is asked to end (SIGTERM, or Ctrl-C). A topic that was made anew, trimmed or moved since it was read stops its source
 /// and no other.
@@ -72,7 +75,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         (Some((name, requests)), Some(keep)) => Some(Answering::new(&*held.store, answering(&held)?, name, requests, keep.clone())?),
         _ => None,
     };
-    let mut report = match &arguments.from {
+    let mut followed = match &arguments.from {
         Some(from) => {
             let logs = feed::LogFiles { from, sources: &arguments.source, are_letters: false };
             feed::run_ingest(&held, &logs, answering.as_mut(), &stop)?
@@ -81,13 +84,14 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
             let Arguments { source, until_end, accept_gap, .. } = arguments;
             let topics = feed::Topics { sources: source.clone(), until_end: *until_end, accept_gap: *accept_gap, instead: None };
             let push = project.push_dir().is_dir().then(|| project.push_log()).transpose()?;
-            feed::run_follow(&held, &topics, push, &context.out, &stop, &mut |_| {})?
+            let how = How { topics, push, lags: None, out: context.out, stays: false };
+            Followers::new(held.shared(), how, &stop)?.run()?
         }
     };
-    let stopped = std::mem::take(&mut report.stopped);
+    let stopped = std::mem::take(&mut followed.report.stopped);
     let answered = answering.map(|answering| answering.answered);
-    context.out.show(&feed::Ingested { answered, ..feed::Ingested::from(report) })?;
-    feed::say_stopped(stopped)?;
+    context.out.show(&feed::Ingested { answered, ..feed::Ingested::from(followed) })?;
+    feed::say_stopped(&stopped)?;
     Ok(Outcome::Fine)
 }
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::Context;
 use super::dead_letters::{Letter, letters_text};
 use crate::failure::Outcome;
+use crate::feed::followers::{Followers, How};
 use crate::feed::{self, Ingested};
 use crate::ledger::{self, Wanted};
 use crate::output::{Paint, Report};
@@ -75,21 +76,22 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let stop = feed::stop_on_signals()?;
     let held = context.own(&project, "replay-dlq")?;
     let topic = arguments.from.strip_prefix("kafka://");
-    let mut report = match topic {
+    let mut followed = match topic {
         Some(topic) => {
             let (sources, accept_gap) = (sources_of(&held, &arguments.source, topic)?, arguments.accept_gap);
             let topics = feed::Topics { sources, until_end: true, accept_gap, instead: Some(topic.to_owned()) };
-            feed::run_follow(&held, &topics, None, &context.out, &stop, &mut |_| {})?
+            let how = How { topics, push: None, lags: None, out: context.out, stays: false };
+            Followers::new(held.shared(), how, &stop)?.run()?
         }
         None => {
             let logs = feed::LogFiles { from: &arguments.from, sources: &arguments.source, are_letters: true };
             feed::run_ingest(&held, &logs, None, &stop)?
         }
     };
-    let stopped = std::mem::take(&mut report.stopped);
+    let stopped = std::mem::take(&mut followed.report.stopped);
     let (failed, letters) = failing(&held, &arguments.from, arguments.limit)?;
-    context.out.show(&Replayed { ingested: Ingested::from(report), failed, letters })?;
-    feed::say_stopped(stopped)?;
+    context.out.show(&Replayed { ingested: Ingested::from(followed), failed, letters })?;
+    feed::say_stopped(&stopped)?;
     Ok(Outcome::Fine)
 }
 

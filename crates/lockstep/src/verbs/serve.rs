@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::Result;
 use arrow::array::RecordBatch;
 use clap::Args;
-use lockstep_ingest::pipeline::Progress as PipelineProgress;
 use lockstep_ingest::push::PushLog;
 use lockstep_model::{Clock, Error, EventTime, SystemClock};
 use lockstep_serve::admin::{Admin, Answer, Description, Progress};
@@ -24,6 +23,8 @@ use super::Context;
 use crate::ask;
 use crate::failure::{self, Outcome};
 use crate::feature_log::KeptLog;
+use crate::feed::followers::{Followers, How};
+use crate::feed::wanted::works;
 use crate::feed::{self, Topics};
 use crate::output::Output;
 use crate::owned::Owned;
@@ -67,9 +68,12 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let held = if arguments.standby { context.own_in_turn(&project, "serve", &stop)? } else { Some(context.own(&project, "serve")?) };
     let Some(held) = held else { return Ok(Outcome::Fine) };
     let owned = held.shared();
-    let sources = feed::sources(&owned)?;
     let push = if arguments.no_ingest { None } else { Some(owned.project.push_log()?) };
-    let lags = Arc::new(Lags::new(sources.iter().filter(|_| push.is_some()).cloned()));
+    let lags = Arc::new(Lags::default());
+    let followers = push.as_ref().map(|push| followers(&owned, push, &lags, context.out, &stop)).transpose()?;
+    if followers.is_none() && works(&owned)?.is_empty() {
+        return Err(feed::nothing_published().into());
+    }
     let live = Arc::new(Live::new(Arc::clone(&owned.store), Arc::new(SystemClock), Arc::clone(&lags), next_event())?);
     owned.serves(&live);
     let log =
@@ -81,19 +85,26 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     warm(&live)?;
     running.ready();
     context.out.say(&format!("ready · {}", what_is_there(&live)));
-    let ingester = push.map(|push| {
-        let (owned, lags, out, stop) = (Arc::clone(&owned), Arc::clone(&lags), context.out, Arc::clone(&stop));
-        thread::spawn(move || follow(&owned, sources, push, &lags, out, &stop))
-    });
+    let ingester = followers.map(|followers| thread::spawn(move || followers.run()));
     look_after(&owned, &live, &metrics, (&context.out, &stop));
     context.out.say("ending: no more requests are taken");
     running.stop();
     if let Some(log) = log {
         log.finish();
     }
-    let ended = ingester.map_or(Ok(()), |ingester| ingester.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    let followed = ingester.map(|ingester| ingester.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
     drop((live, owned));
-    ended.map(|()| Outcome::Fine)
+    if let Some(followed) = followed {
+        feed::say_stopped(&followed?.report.stopped)?;
+    }
+    Ok(Outcome::Fine)
+}
+
+/// What follows topics and pushes until it is told to stop. What cannot be read on is told, and served with the lag that it has.
+fn followers(owned: &Arc<Owned>, push: &Arc<PushLog>, lags: &Arc<Lags>, out: Output, stop: &Arc<AtomicBool>) -> Result<Followers> {
+    let topics = Topics { sources: Vec::new(), until_end: false, accept_gap: false, instead: None };
+    let how = How { topics, push: Some(Arc::clone(push)), lags: Some(Arc::clone(lags)), out, stays: true };
+    Followers::new(Arc::clone(owned), how, stop)
 }
 
 fn listen(owned: &Arc<Owned>, live: &Arc<Live>, push: Option<&Arc<PushLog>>, log: Option<Arc<KeptLog>>, metrics: &Arc<Metrics>) -> Result<Running> {
@@ -137,39 +148,6 @@ impl Pushes for Pushed {
 
     fn heartbeat(&self, source: &SourcePlan, event_time: EventTime) -> Result<Range<u64>, Error> {
         self.0.heartbeat(source, event_time).map(|appended| appended.first_row..appended.next_row)
-    }
-}
-
-/// Follows topics and pushes until it is told to stop. What cannot be read on is told, and served with the lag that it has.
-fn follow(owned: &Owned, sources: Vec<String>, push: Arc<PushLog>, lags: &Lags, out: Output, stop: &Arc<AtomicBool>) -> Result<()> {
-    let topics = Topics { sources: Vec::new(), until_end: false, accept_gap: false, instead: None };
-    let outcome =
-        feed::run_follow(owned, &topics, Some(push), &out, stop, &mut |progress| sources.iter().for_each(|source| tell(lags, source, progress)));
-    let stopped = match outcome {
-        Ok(report) => feed::say_stopped(report.stopped),
-        Err(error) => {
-            sources.iter().filter_map(|source| lags.source(source)).for_each(|lag| lag.stopped(error.to_string()));
-            Err(error)
-        }
-    };
-    if let Err(error) = &stopped
-        && !stop.load(Ordering::Relaxed)
-    {
-        out.say(&format!("nothing more is applied, and what is there is served: {error}"));
-    }
-    stopped
-}
-
-/// Tells how a source stands: its topic, and what is pushed to it.
-fn tell(lags: &Lags, source: &str, progress: &PipelineProgress) {
-    let Some(lag) = lags.source(source) else { return };
-    let logs = || progress.logs.iter().filter(|log| log.name == source);
-    let behind = logs().map(|log| log.behind).sum();
-    // At its end where all of them are, or were.
-    let caught_up_at = logs().map(|log| log.caught_up_at).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min());
-    lag.told(behind, caught_up_at);
-    if let Some(why) = logs().find_map(|log| log.stopped.as_ref()) {
-        lag.stopped(why);
     }
 }
 

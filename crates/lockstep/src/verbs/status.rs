@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use lockstep_ingest::out::letters_queue;
 use lockstep_ingest::pipeline::history_path;
-use lockstep_model::{EventTime, PartitionId, Position};
+use lockstep_model::{EventTime, Generation, PartitionId, Position};
 use lockstep_serve::admin::Progress;
 use lockstep_store::{Counters, CutRead, GenerationInfo, OnlineStore};
 use lockstep_transform::catalog::Catalog;
@@ -21,8 +21,9 @@ use super::{Context, applied_log};
 use crate::ask;
 use crate::failure::Outcome;
 use crate::feature_log::{LogDir, LogFile};
+use crate::feed::wanted::{self, Set, Why};
 use crate::output::{Paint, Report};
-use crate::owned::Owned;
+use crate::owned::{Ends, Owned};
 use crate::table::{Align, Table};
 use crate::text::{bytes, counted, grouped};
 use crate::usage::{Usage, usage};
@@ -54,6 +55,9 @@ pub struct StoreStatus {
     pub fingerprint: String,
     /// When it was applied.
     pub applied_at: String,
+    /// The release that serves; absent where none was promoted.
+    #[serde(default)]
+    pub release: Option<u32>,
     /// Versions of views, in order of their generations.
     pub views: Vec<VersionStatus>,
     /// The logs of applied events, of the sources that have one.
@@ -122,11 +126,15 @@ pub struct LoggedStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// It is what the definitions say, and answers.
+    /// It answers.
     Serving,
-    /// It is what the definitions say, and waits for its backfill.
+    /// It waits for its backfill.
     Filling,
-    /// The definitions say something else by now.
+    /// It is filled, and serves with the definitions that were applied last once all that these mean has caught up.
+    Next,
+    /// It answered until lately, and is fed so that it can answer again at once.
+    Previous,
+    /// Nothing needs it.
     Old,
 }
 
@@ -141,6 +149,18 @@ pub struct VersionStatus {
     pub generation: u32,
     /// What it is there for.
     pub role: Role,
+    /// The number of the set of definitions that it is there for, unless it is old.
+    #[serde(default)]
+    pub definitions: Option<u64>,
+    /// Until when it is fed, where it answered until lately.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// Since when it keeps up with its logs; absent while it catches up, and where it is fed no more.
+    #[serde(default)]
+    pub caught_up_at: Option<String>,
+    /// Files that were applied to what serves and not, or not as far, to this one, which is to serve next.
+    #[serde(default)]
+    pub lacks: Vec<String>,
     /// When it was created.
     pub created_at: String,
     /// When it became complete.
@@ -213,16 +233,18 @@ impl ask::Question for Question {
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<StoreStatus> {
         let (store, catalog) = (&*owned.store, &*owned.catalog()?);
+        let (sets, lacking) = (wanted::wanted(owned)?, wanted::files_lacking(owned)?);
         let cut = OnlineStore::cut(store);
         let definitions = cut.definitions()?;
-        let ends = owned.ends().clone();
-        let views = cut.generations()?.iter().map(|info| version(catalog, &*cut, info, &ends)).collect::<Result<_>>()?;
+        let ends = owned.ends();
+        let views = cut.generations()?.iter().map(|info| version(&sets, &lacking, &*cut, info, &ends)).collect::<Result<_>>()?;
         Ok(StoreStatus {
             store: store.dir().display().to_string(),
             disk_bytes: size_of(store.dir()),
             definitions: definitions.as_ref().map_or(0, |definitions| definitions.version),
             fingerprint: definitions.as_ref().map(|definitions| definitions.applied.fingerprint.to_string()).unwrap_or_default(),
             applied_at: definitions.map(|definitions| definitions.applied_at.to_string()).unwrap_or_default(),
+            release: cut.serving()?.map(|(release, _)| release.release),
             views,
             applied_logs: applied_log::logs(owned)?.into_iter().map(AppliedLogStatus::from).collect(),
             feature_log: feature_log(owned)?,
@@ -269,9 +291,6 @@ fn letters_waiting(cut: &dyn CutRead, catalog: &Catalog) -> Result<BTreeMap<Stri
     Ok(catalog.sources.keys().filter_map(waiting).filter(|(_, waiting)| *waiting > 0).collect())
 }
 
-/// Where partitions end that are followed.
-type Ends = BTreeMap<PartitionId, u64>;
-
 /// Bytes of the files of a directory: of one that has several names, as snapshots have of the store's, once. A file that goes while they are counted is left out.
 fn size_of(dir: &Path) -> u64 {
     let mut sizes = HashMap::new();
@@ -290,21 +309,36 @@ fn add_sizes(dir: &Path, sizes: &mut HashMap<(u64, u64), u64>) {
     }
 }
 
-fn version(catalog: &Catalog, cut: &dyn CutRead, info: &GenerationInfo, ends: &Ends) -> Result<VersionStatus> {
+fn version(
+    sets: &[Set],
+    lacking: &BTreeMap<Generation, Vec<String>>,
+    cut: &dyn CutRead,
+    info: &GenerationInfo,
+    ends: &Ends,
+) -> Result<VersionStatus> {
     let generation = info.generation;
     let positions = cut.positions(generation)?;
-    let is_current = catalog.views.get(&info.view).is_some_and(|view| view.meaning == info.meaning && view.state == info.state);
-    let role = match (is_current, info.published()) {
-        (true, true) => Role::Serving,
-        (true, false) => Role::Filling,
-        (false, _) => Role::Old,
+    let why = wanted::why(sets, info);
+    let (role, until) = match why {
+        None => (Role::Old, None),
+        Some(_) if !info.published() => (Role::Filling, None),
+        Some((_, Why::Serves)) => (Role::Serving, None),
+        Some((_, Why::Next)) => (Role::Next, None),
+        Some((_, Why::Until(until))) => (Role::Previous, Some(until)),
     };
+    // What is not fed is not behind.
+    let none = Ends::new();
+    let ends = if why.is_some() { ends } else { &none };
     let readable_from = cut.horizon(generation)?.readable_from;
     Ok(VersionStatus {
         view: info.view.clone(),
         version: info.version,
         generation: generation.0,
         role,
+        definitions: why.map(|(set, _)| set),
+        until: until.map(|until| until.to_string()),
+        caught_up_at: info.caught_up_at.map(|at| at.to_string()),
+        lacks: lacking.get(&generation).cloned().unwrap_or_default(),
         created_at: info.created_at.to_string(),
         published_at: info.published_at.map(|at| at.to_string()),
         readable_from: (readable_from != EventTime::MIN).then(|| readable_from.to_string()),
@@ -354,13 +388,17 @@ fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Po
 
 impl Report for StoreStatus {
     fn text(&self, paint: Paint) -> String {
-        let StoreStatus { store, disk_bytes, definitions, fingerprint, applied_at, views, applied_logs, feature_log, letters_waiting } = self;
+        let StoreStatus { store, disk_bytes, definitions, fingerprint, applied_at, release, views, applied_logs, feature_log, letters_waiting } =
+            self;
         let mut text = format!("{} {}, {} on the disk\n", paint.bold("store"), store, bytes(*disk_bytes));
         if *definitions == 0 {
             return text + "nothing was applied to it yet · run `lockstep apply`\n";
         }
         let _ = writeln!(text, "definitions version {definitions}, {}, applied {applied_at}", &fingerprint[..12]);
-        views.iter().for_each(|view| text += &version_text(view, paint));
+        if let Some(release) = release {
+            let _ = writeln!(text, "release {release} serves");
+        }
+        views.iter().for_each(|view| text += &version_text(view, release.is_some(), paint));
         applied_logs.iter().for_each(|log| text += &applied_log_text(log, paint));
         text += &feature_log.as_ref().map_or_else(String::new, |log| feature_log_text(log, paint));
         for (source, waiting) in letters_waiting {
@@ -397,10 +435,17 @@ fn feature_log_text(log: &FeatureLogStatus, paint: Paint) -> String {
     text
 }
 
-fn version_text(view: &VersionStatus, paint: Paint) -> String {
+fn version_text(view: &VersionStatus, is_released: bool, paint: Paint) -> String {
     let role = match view.role {
         Role::Serving => paint.green("serving"),
         Role::Filling => paint.yellow("waits for `lockstep backfill`"),
+        Role::Next => {
+            let stands = if view.caught_up_at.is_some() { "has caught up" } else { "catches up with its logs" };
+            let files = if view.lacks.is_empty() { String::new() } else { format!(" · to be ingested again: {}", view.lacks.join(", ")) };
+            let how = if is_released { " by `lockstep release promote`" } else { "" };
+            paint.yellow(format!("{stands}, to serve with version {} of the definitions{how}{files}", view.definitions.unwrap_or_default()))
+        }
+        Role::Previous => paint.dim(format!("served until lately · fed until {} to serve again at once", view.until.as_deref().unwrap_or_default())),
         Role::Old => paint.dim(format!("old · `lockstep drop {}@{}` removes it", view.view, view.version)),
     };
     let mut text = format!("\n{} version {}, generation {}, {role}\n", paint.bold(&view.view), view.version, view.generation);

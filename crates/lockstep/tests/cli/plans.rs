@@ -28,6 +28,8 @@ fn a_change_is_planned_applied_and_the_old_version_dropped() {
     place.say("drop card_activity@7");
     place.say("drop card_activity");
     place.say("drop card_activity@1");
+    place.say("status");
+    place.say("drop card_activity@1 --now");
     place.say("drop card_activity@1");
     place.note("what a source means changes every view over it; where it lies changes none");
     place.edit("feature_defs/payments.sql", "allowed_lateness = '1 hour'", "allowed_lateness = '2 hours'");
@@ -44,7 +46,7 @@ fn a_change_is_planned_applied_and_the_old_version_dropped() {
     std::fs::remove_file(place.path("feature_defs/fraud_v1.sql")).unwrap();
     place.say("plan");
     place.say("apply");
-    place.say("drop card_activity@2");
+    place.say("drop card_activity@2 --now");
     place.note("numbers of versions that were dropped are not used again");
     place.write("feature_defs/card_activity.sql", last);
     place.say("plan");

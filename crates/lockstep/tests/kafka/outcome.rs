@@ -21,17 +21,26 @@ pub type Outcome = BTreeMap<String, String>;
 
 /// What the store in a directory that nobody owns has come to.
 pub fn outcome(dir: &Path) -> Outcome {
+    outcome_of(dir, None)
+}
+
+/// As [`outcome`], of one version of the views; of the only one where none is said.
+pub fn outcome_of(dir: &Path, version: Option<u32>) -> Outcome {
     let store = Store::open(dir, StoreOptions::new("test")).unwrap();
     // What may be forgotten is forgotten sooner or later.
     store.compact().unwrap();
     let cut = OnlineStore::cut(&store);
-    let applied = cut.definitions().unwrap().unwrap().applied;
-    let files: Vec<SourceFile> = applied.texts.iter().map(|text| SourceFile::new(text.path.clone(), text.text.clone())).collect();
-    let catalog = Catalog::compile(Definitions::parse(&files).unwrap()).unwrap();
+    let compile = |definitions: lockstep_store::Definitions| {
+        let files: Vec<SourceFile> = definitions.applied.texts.iter().map(|text| SourceFile::new(text.path.clone(), text.text.clone())).collect();
+        Catalog::compile(Definitions::parse(&files).unwrap()).unwrap()
+    };
+    let catalogs: Vec<Catalog> = cut.definitions_history().unwrap().into_iter().map(compile).collect();
     let mut outcome = Outcome::new();
-    for info in cut.generations().unwrap() {
+    for info in cut.generations().unwrap().into_iter().filter(|info| version.is_none_or(|version| info.version == version)) {
+        let means = |catalog: &&Catalog| catalog.views.get(&info.view).is_some_and(|view| view.meaning == info.meaning);
+        let catalog = catalogs.iter().find(means).unwrap();
         let view = &catalog.views[&info.view];
-        let target = Target::new(&catalog, view, info).unwrap();
+        let target = Target::new(catalog, view, info).unwrap();
         let generation = target.generation.generation;
         let mut keys = String::new();
         cut.each_key(generation, &mut |source, key, value| {

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use lockstep_client::{Client, Request};
 use lockstep_testkit::kafka::{Broker, Sent};
 
-use crate::outcome::{assert_same_but_for_forgotten, outcome};
+use crate::outcome::{assert_same_but_for_forgotten, outcome, outcome_of};
 use crate::rows::{PARTITIONS, records, sales};
 use crate::support::{Project, topic_name, wait_for};
 
@@ -161,4 +161,55 @@ fn a_topic_that_was_made_anew_is_served_as_it_was() {
     assert_eq!(ureq::get(format!("http://{}/readyz", server.address)).call().unwrap().status(), 200);
     // That it stopped is in its exit status.
     assert_eq!(server.terminate(), Some(2));
+}
+
+/// The number of the definitions that serve, as the server says.
+fn serving(server: &Server) -> u64 {
+    server.get("/v1/status")["definitions"].as_u64().unwrap()
+}
+
+#[test]
+fn a_new_version_reads_the_topic_from_its_beginning_while_the_old_one_serves() {
+    let Some((broker, _guard)) = Broker::shared() else { return };
+    let topic = topic_name("versions");
+    broker.create_topic(&topic, PARTITIONS, &[]);
+    broker.produce(&topic, &records(0, 900));
+    let (old, new) = (sales(&topic), sales(&topic).replace("amount > 50", "amount > 60"));
+    let project = Project::new(Some(broker), &old);
+    let mut server = Server::start(&project);
+    wait_for("it is at the end", || (server.source()["behind"] == 0 && !server.source()["lag_seconds"].is_null()).then_some(()));
+    project.write("feature_defs/all.sql", &new);
+    project.run(&["apply"]).fine();
+    let mut produced = 900;
+    for round in 0..4_u64 {
+        // Records come all the time; the server is killed while the new version is filled, and while it catches up.
+        broker.produce(&topic, &records(produced, 150));
+        produced += 150;
+        project.run(&["backfill"]).fine();
+        std::thread::sleep(std::time::Duration::from_millis(60 + 120 * round));
+        drop(server);
+        server = Server::start(&project);
+    }
+    wait_for("the new version serves", || (serving(&server) == 2).then_some(()));
+    broker.produce(&topic, &records(produced, 150));
+    let applied = |status: &serde_json::Value| -> Vec<u64> {
+        status["views"].as_array().unwrap().iter().map(|view| view["sources"][0]["applied"].as_u64().unwrap_or_default()).collect()
+    };
+    let status = || -> serde_json::Value { serde_json::from_str(&project.run(&["status", "--json"]).fine()).unwrap() };
+    let behind = |status: &serde_json::Value| -> u64 {
+        let views = status["views"].as_array().unwrap().iter();
+        views.flat_map(|view| view["sources"][0]["partitions"].as_array().unwrap()).map(|partition| partition["lag"].as_u64().unwrap_or(1)).sum()
+    };
+    let status = wait_for("both are at the end", || Some(status()).filter(|status| behind(status) == 0 && applied(status)[0] == applied(status)[1]));
+    assert_eq!((&status["views"][0]["role"], &status["views"][1]["role"]), (&"previous".into(), &"serving".into()), "{status}");
+    project.run(&["verify"]).fine();
+    assert_eq!(server.terminate(), Some(0));
+    // Each version is what it is in a store that never had another.
+    let of_version = |version: u32, sql: &str| {
+        let undisturbed = Project::new(Some(broker), sql);
+        undisturbed.to_the_end().fine();
+        assert_same_but_for_forgotten("versions", outcome_of(&project.store(), Some(version)), &outcome(&undisturbed.store()));
+    };
+    of_version(1, &old);
+    of_version(2, &new);
 }

@@ -145,22 +145,33 @@ fn a_changed_view_is_applied_beside_the_ingester() {
     for args in changed {
         assert_eq!(alone.run(args), beside.run(args), "{args:?}");
     }
-    // Changed once more: the version in between is nobody's, and the first is the ingester's.
+    // Changed once more: the version in between is nobody's, and the first serves.
     for project in [&alone, &beside] {
         project.change_a_view_again();
     }
-    for args in [&["plan"][..], &["apply"], &["drop", "card_activity@2"], &["status"], &["drop", "card_activity@2"]] {
+    let changed: &[&[&str]] =
+        &[&["plan"], &["apply"], &["drop", "card_activity@2"], &["status"], &["drop", "card_activity@2"], &["drop", "card_activity@1"]];
+    for args in changed {
         assert_eq!(masked(alone.run(args)), masked(beside.run(args)), "{args:?}");
     }
-    let error = beside.run(&["drop", "card_activity@1"]).error();
-    assert!(error.starts_with(&format!("error: `card_activity@1` is being fed by the owner of the store, process {} · ", owner.pid())), "{error}");
-    // It goes on with what it began with, and the new version is backfilled once it has ended.
+    // It goes on with what it began with, and fills the new version meanwhile, which is as far once it has read the same.
+    assert_eq!(alone.run(&["backfill"]).fine(), beside.run(&["backfill"]).fine());
     owner.feed(&beside.new_payments());
     assert!(owner.finish().fine().contains("applied to 1 view"));
+    let serves = |project: &Project, version: &str| {
+        let status = project.run(&["status"]).fine();
+        assert!(status.contains(&format!("card_activity version {version}, generation {version}, serving")), "{status}");
+    };
+    serves(&alone, "3");
+    serves(&beside, "1");
     for project in [&alone, &beside] {
-        project.run(&["backfill"]).fine();
+        let mut again = project.owner();
+        again.feed(&project.new_payments());
+        again.finish().fine();
     }
-    for args in [&["drop", "card_activity@1"][..], &["get", "card_activity", "card=c1", "--as-of", AT]] {
+    serves(&beside, "3");
+    assert!(beside.run(&["drop", "card_activity@1"]).error().contains("`card_activity@1` served, and is kept until "));
+    for args in [&["drop", "card_activity@1", "--now"][..], &["get", "card_activity", "card=c1", "--as-of", AT]] {
         assert_eq!(alone.run(args).fine(), beside.run(args).fine());
     }
 }
@@ -186,7 +197,8 @@ fn beside_a_server_and_through_it() {
         command.env("LOCKSTEP_SERVER", server.url()).env("LOCKSTEP_STORE", "/nowhere");
         command.output().unwrap().into()
     });
-    for verb in [&["backfill"][..], &["ingest", "--from", "-"], &["serve"]] {
+    assert!(beside.run(&["backfill", "--server", &server.url()]).fine().starts_with("nothing to backfill"));
+    for verb in [&["ingest", "--from", "-"][..], &["serve"]] {
         let refused = beside.run(&[verb, &["--server", &server.url()]].concat()).error();
         assert!(refused.contains("needs the store itself"), "{refused}");
     }

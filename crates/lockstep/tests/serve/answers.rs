@@ -192,7 +192,7 @@ fn earlier_definitions_answer_while_their_state_is_kept() {
     assert_eq!(of(Some(2)).unwrap().features, serving.features);
     let unknown = of(Some(9)).unwrap_err();
     assert_eq!((unknown.code(), unknown.message()), (tonic::Code::NotFound, "no definitions number 9 were applied · the newest are number 2"));
-    project.run(&["--server", &server.url(), "drop", "card_activity@1"]).fine();
+    project.run(&["--server", &server.url(), "drop", "card_activity@1", "--now"]).fine();
     let gone = of(Some(1)).unwrap_err();
     assert_eq!(gone.code(), tonic::Code::Unavailable, "{gone}");
 }

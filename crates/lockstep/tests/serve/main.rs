@@ -18,3 +18,4 @@ mod releases;
 mod secure;
 mod stall;
 mod support;
+mod versions;

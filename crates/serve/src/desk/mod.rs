@@ -7,7 +7,7 @@ mod wanted;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use lockstep_model::{Error, FilledBy, Status, TimeMode};
+use lockstep_model::{Error, FilledBy, Generation, Status, TimeMode};
 use lockstep_transform::transformation::Transformation;
 
 use wanted::Output;
@@ -226,7 +226,9 @@ impl<'a> Part<'a> {
 
 impl ReadLag {
     fn new(state: &State, lags: &Lags, view: &Transformation, moments: &[i64], known_at: Option<i64>) -> ReadLag {
-        let at = |moment: i64| lag(lags, view, moment).map(|lag| lag.max(known_at.map_or(0, |known_at| moment.saturating_sub(known_at))));
+        let generation = state.served.generation(&view.view).map(|info| info.generation);
+        let at =
+            |moment: i64| lag(lags, generation?, view, moment).map(|lag| lag.max(known_at.map_or(0, |known_at| moment.saturating_sub(known_at))));
         // Mostly all rows are of one moment.
         let latest = moments.iter().max().copied();
         let longest = latest.and_then(at);
@@ -241,7 +243,7 @@ impl ReadLag {
     }
 }
 
-/// How long ago, at a moment, the logs that a view reads were last seen applied to their ends, µs; `None` where none of them is followed here.
-pub fn lag(lags: &Lags, view: &Transformation, moment: i64) -> Option<i64> {
-    view.branches.iter().filter_map(|branch| Some(lags.source(&branch.source)?.at(moment))).max()
+/// How long ago, at a moment, the logs that a view reads were last seen applied to their ends by its generation, µs; `None` where none of them is followed here.
+pub fn lag(lags: &Lags, generation: Generation, view: &Transformation, moment: i64) -> Option<i64> {
+    lags.at(generation, view.branches.iter().map(|branch| branch.source.as_str()), moment)
 }

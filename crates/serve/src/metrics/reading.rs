@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use lockstep_model::Error;
+use lockstep_model::{Error, EventTime};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -184,7 +184,7 @@ impl Metrics {
             if let Some(newest) = newest(&state, source) {
                 reading.silence.get_or_create(&label).set(seconds(now.saturating_sub(newest)));
             }
-            if let Some(lag) = live.lags().source(source) {
+            if let Some(lag) = live.source_lag(&state, source, EventTime(now)) {
                 reading.lag.get_or_create(&label).set(seconds(lag.at(now)));
                 reading.stopped.get_or_create(&label).set(i64::from(lag.why_stopped().is_some()));
                 if let Some(behind) = lag.behind() {

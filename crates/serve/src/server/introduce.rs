@@ -87,18 +87,18 @@ fn tell(service: &Service, origin: Origin) -> Result<proto::ServerStatus, Error>
     for (name, view) in &catalog.views {
         let Some(info) = state.served.generation(name) else { continue };
         let role = Role { alias: name.clone(), view: view.clone(), version: info.version, generation: info.generation };
-        views.push(read_state(&state, origin.reach(), &RoleRead { role, lag: lag(live.lags(), view, now.0) })?);
+        views.push(read_state(&state, origin.reach(), &RoleRead { role, lag: lag(live.lags(), info.generation, view, now.0) })?);
     }
     let mut sources = Vec::new();
     for source in catalog.sources.values() {
-        let lag = live.lags().source(&source.name);
+        let lag = live.source_lag(&state, &source.name, now);
         sources.push(proto::SourceStatus {
             source: source.name.clone(),
             followed: lag.is_some(),
-            lag_micros: lag.map(|lag| lag.at(now.0)).filter(|lag| *lag != i64::MAX),
+            lag_micros: lag.as_ref().map(|lag| lag.at(now.0)).filter(|lag| *lag != i64::MAX),
             silence_micros: newest(&state, &source.name).map(|newest| now.0.saturating_sub(newest)),
-            behind: lag.and_then(|lag| lag.behind()),
-            stopped: lag.and_then(|lag| lag.why_stopped()).unwrap_or_default().to_owned(),
+            behind: lag.as_ref().and_then(|lag| lag.behind()),
+            stopped: lag.as_ref().and_then(|lag| lag.why_stopped()).unwrap_or_default().to_owned(),
         });
     }
     Ok(proto::ServerStatus {
