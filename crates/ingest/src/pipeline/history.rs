@@ -15,9 +15,9 @@ use lockstep_transform::catalog::Catalog;
 use lockstep_transform::changes::StagedChanges;
 
 use super::backfill::{BackfillOptions, HistoryFile};
+use super::schema::{dialect_of, schema_of};
 use super::spill::{Spill, Spilling};
 use super::step::{Pending, Picked, Target};
-use super::stream::{dialect_of, schema_of};
 use super::{Observer, Progress, history_partition};
 use crate::admission::{Admission, Arrivals, Kind, MemoryKeyIndex, Screening, Share};
 use crate::source::{ReadRequest, SourceBatch, SourceReader};

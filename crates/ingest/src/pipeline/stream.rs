@@ -19,7 +19,7 @@ use crate::admission::{CutKeys, KeyIndex, Kind, MemoryKeyIndex, PendingKeys};
 use crate::kafka::{self, Gap, Kafka};
 use crate::out::{AdmittedNow, Feeding, Outlets, Staging, carry};
 use crate::push::{self, Push};
-use crate::source::{Chunk, Dialect, Format, SourceBatch, SourceFile, SourceSchema, zone::Zone};
+use crate::source::{Chunk, Format, SourceBatch, SourceFile};
 
 /// How to read a log.
 pub struct StreamOptions {
@@ -485,29 +485,4 @@ impl<'a> Run<'a> {
 fn read_by(catalog: &Catalog, targets: &[Target]) -> Vec<Arc<SourcePlan>> {
     let is_read = |source: &SourcePlan| targets.iter().any(|target| target.branches_of(&source.name).next().is_some());
     catalog.sources.values().filter(|source| is_read(source)).cloned().collect()
-}
-
-/// What a reader has to know of a source.
-pub fn schema_of(source: &SourcePlan) -> SourceSchema {
-    SourceSchema {
-        name: source.name.clone(),
-        columns: Arc::clone(&source.schema),
-        event_time: source.event_time,
-        primary_key: source.primary_key.clone(),
-        time_zone: zone(source.options.time_zone),
-    }
-}
-
-/// How a source's CSV files are written.
-pub fn dialect_of(source: &SourcePlan) -> Dialect {
-    // The definition's check lets only ASCII through.
-    let delimiter = u8::try_from(source.options.csv_delimiter).unwrap_or(b',');
-    Dialect { delimiter, null: source.options.csv_null.clone() }
-}
-
-fn zone(zone: chrono_tz::Tz) -> Zone {
-    match zone {
-        chrono_tz::Tz::UTC | chrono_tz::Tz::Etc__UTC => Zone::Utc,
-        zone => Zone::Named(zone),
-    }
 }
