@@ -10,6 +10,7 @@ mod floor;
 mod load;
 mod peer;
 mod start;
+mod switch;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -88,6 +89,7 @@ fn compare() {
             calm.p99
         );
     }
+    switch::seen(&project, &server);
     if long() {
         soak(&server, measured[0].1.per_second * 0.8);
         drop(pushing);

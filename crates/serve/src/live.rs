@@ -1,26 +1,26 @@
 //! What a server answers from: the definitions that serve, and the newest state of the store.
 
-use std::collections::HashMap;
+mod serving;
+mod state;
+
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use lockstep_model::position::watermark;
-use lockstep_model::{Clock, Error, EventTime, Generation, PartitionId, Position};
-use lockstep_store::{CutRead, Definitions, Figures, NewRelease, NotInMemory, OnlineStore, SharedCut, SharedRead, Snapshot, Store, StoreOptions};
-use lockstep_transform::catalog::Catalog;
-use lockstep_transform::definition::{self, SourceFile};
+use lockstep_model::{Clock, Error, EventTime};
+use lockstep_store::{CutRead, Figures, NotInMemory, OnlineStore, SharedCut, SharedRead, Snapshot, Store, StoreOptions};
 use lockstep_transform::next_event::NextEvent;
 
-use crate::desk::Wanted;
-use crate::{Lags, Served, SourceLag, chosen};
+use crate::{Lags, SourceLag};
+
+pub use serving::{Compiled, ReleaseAt};
+use serving::{Serving, compiled_set};
+pub use state::{PinnedAt, Standing, State, check_moments, newest};
 
 /// Snapshots that are kept open, and the memory of each for what is read of it.
 const SNAPSHOTS_MAX: usize = 4;
 const SNAPSHOT_CACHE_BYTES: usize = 64 << 20;
-/// Sets of definitions that are kept compiled beside those that serve.
-const COMPILED_MAX: usize = 4;
 
 /// How long a state may be used while a newer one is being read, µs.
 const OLDER_STATE_FOR: i64 = 1_000_000;
@@ -56,105 +56,9 @@ pub struct Live {
     snapshots: Mutex<Vec<Arc<State>>>,
 }
 
-/// A set of definitions that was applied, compiled.
-#[derive(Debug)]
-pub struct Compiled {
-    /// Its number.
-    pub version: u64,
-    /// What it says.
-    pub catalog: Arc<Catalog>,
-    /// All outputs of each service and view, which is what most requests want.
-    wanted: Arc<HashMap<String, Arc<Wanted>>>,
-}
-
-/// What serves: a set of definitions, and where a release said so, that release with the generations it named.
-#[derive(Debug)]
-struct Serving {
-    compiled: Arc<Compiled>,
-    release: Option<ReleaseAt>,
-    generations: Option<Vec<Generation>>,
-}
-
-/// A release, and when it came to serve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReleaseAt {
-    /// The release.
-    pub release: u32,
-    /// How often the pointer to what serves had been moved.
-    pub epoch: u64,
-}
-
-/// The store at one moment, as one set of definitions reads it.
-pub struct State {
-    cut: Box<dyn SharedRead>,
-    /// The definitions, with the generation of each view.
-    pub served: Served,
-    /// The number of the definitions.
-    pub version: u64,
-    /// The release that it is; `None` where none was promoted, and for definitions that were pinned.
-    pub release: Option<ReleaseAt>,
-    /// The snapshot that it is; `None` for what is live.
-    pub snapshot: Option<PinnedAt>,
-    wanted: Arc<HashMap<String, Arc<Wanted>>>,
-    sequence: u64,
-    standings: OnceLock<Arc<Vec<Standing>>>,
-}
-
-/// A snapshot that is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PinnedAt {
-    /// Its name.
-    pub name: String,
-    /// The moment up to which it answers.
-    pub moment: EventTime,
-    /// Which directory it is: another snapshot may come to have the name.
-    made: (u64, Option<std::time::SystemTime>),
-}
-
-impl PinnedAt {
-    /// Refuses moments that come after it.
-    ///
-    /// # Errors
-    /// OutOfRange.
-    pub fn check(&self, moments: &[i64]) -> Result<(), Error> {
-        check_moments(&self.name, self.moment, moments)
-    }
-}
-
-/// Refuses moments after that of a snapshot: not all that counts then is in it.
-///
-/// # Errors
-/// OutOfRange.
-pub fn check_moments(name: &str, moment: EventTime, moments: &[i64]) -> Result<(), Error> {
-    match moments.iter().max() {
-        Some(&latest) if latest > moment.0 => Err(Error::out_of_range(format!(
-            "snapshot `{name}` answers up to {moment}, and {} is after that · ask for an earlier moment, or make another snapshot",
-            EventTime(latest)
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// How far one generation has come.
-#[derive(Debug)]
-pub struct Standing {
-    /// The generation.
-    pub generation: Generation,
-    /// Where its logs stand.
-    pub positions: Vec<(PartitionId, Position)>,
-    /// The least of the newest event times of its logs, µs; absent until each source has one.
-    pub watermark: Option<i64>,
-}
-
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Live").field("store", &self.store).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("version", &self.version).field("sequence", &self.sequence).finish_non_exhaustive()
     }
 }
 
@@ -347,162 +251,4 @@ impl Live {
         let unknown = || Error::not_found(format!("no definitions number {version} were applied · the newest are number {latest}"));
         compiled_set(&self.compiled, found.ok_or_else(unknown)?, &self.next)
     }
-}
-
-impl Serving {
-    /// What is to serve; `compile` compiles a set of definitions.
-    fn choose(store: &Store, compile: &dyn Fn(&Definitions) -> Result<Arc<Compiled>, Error>) -> Result<Serving, Error> {
-        let cut = store.cut();
-        if let Some((release, switch)) = cut.serving()? {
-            let history = cut.definitions_history()?;
-            let NewRelease { definitions, generations, .. } = release.new;
-            let found = history.iter().find(|known| known.version == definitions);
-            let gone = || Error::data(format!("release {} is of definitions number {definitions}, which the store does not have", release.release));
-            let at = ReleaseAt { release: release.release, epoch: switch.epoch };
-            return Ok(Serving { compiled: compile(found.ok_or_else(gone)?)?, release: Some(at), generations: Some(generations) });
-        }
-        let compiled = chosen::chosen(&cut, compile, |compiled| &*compiled.catalog)?;
-        let compiled = compiled.ok_or_else(|| Error::not_found("no definitions were applied to this store · run `lockstep apply`"))?;
-        Ok(Serving { compiled, release: None, generations: None })
-    }
-
-    /// Its views, with their generations.
-    fn served(&self, cut: &dyn CutRead) -> Result<Served, Error> {
-        Served::among(Arc::clone(&self.compiled.catalog), cut, self.generations.as_deref())
-    }
-}
-
-/// A set of definitions, compiled where it was not lately.
-fn compiled_set(known: &Mutex<Vec<Arc<Compiled>>>, definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Arc<Compiled>, Error> {
-    let sets = || known.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(compiled) = sets().iter().find(|compiled| compiled.version == definitions.version) {
-        return Ok(Arc::clone(compiled));
-    }
-    // Not under the lock, since it takes a while.
-    let compiled = Arc::new(compiled(definitions, next)?);
-    let mut sets = sets();
-    sets.truncate(COMPILED_MAX - 1);
-    sets.insert(0, Arc::clone(&compiled));
-    Ok(compiled)
-}
-
-fn compiled(definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Compiled, Error> {
-    let files: Vec<SourceFile> = definitions.applied.texts.iter().map(|text| SourceFile::new(text.path.clone(), text.text.clone())).collect();
-    let wrong = |diagnostics: Vec<definition::Diagnostic>| {
-        let first = diagnostics.first().map(ToString::to_string).unwrap_or_default();
-        Error::invalid(format!("this release has something against definitions number {}: {first}", definitions.version))
-    };
-    let catalog = definition::Definitions::parse(&files).and_then(|parsed| Catalog::compile_with(parsed, next)).map_err(wrong)?;
-    let names = catalog.views.keys().chain(catalog.services.keys());
-    let wanted = names.map(|name| Ok((name.clone(), Arc::new(Wanted::find(&catalog, name, &[])?)))).collect::<Result<_, Error>>()?;
-    Ok(Compiled { version: definitions.version, catalog: Arc::new(catalog), wanted: Arc::new(wanted) })
-}
-
-impl Reach {
-    fn of(self, cut: &dyn SharedRead) -> &dyn CutRead {
-        match self {
-            Reach::Memory => cut.in_memory(),
-            Reach::Disk => cut.whole(),
-        }
-    }
-}
-
-impl State {
-    fn new(store: &Arc<Store>, layer: &Layer, serving: &Serving, reach: Reach) -> Result<State, Error> {
-        // Before the cut: a commit that comes between the two is in the cut, and makes the next request look again, which is harmless.
-        let sequence = store.sequence();
-        let cut = layer(SharedCut::new(store));
-        let served = serving.served(reach.of(&*cut))?;
-        let Serving { compiled, release, .. } = serving;
-        let wanted = Arc::clone(&compiled.wanted);
-        let (version, release, standings) = (compiled.version, *release, OnceLock::new());
-        Ok(State { cut, served, version, release, snapshot: None, wanted, sequence, standings })
-    }
-
-    fn of_snapshot(snapshot: &Arc<Snapshot>, at: PinnedAt, serving: &Serving) -> Result<State, Error> {
-        let cut: Box<dyn SharedRead> = Box::new(SharedCut::of_snapshot(snapshot));
-        let served = serving.served(cut.whole())?;
-        let Serving { compiled, release, .. } = serving;
-        let wanted = Arc::clone(&compiled.wanted);
-        let (version, release, standings) = (compiled.version, *release, OnceLock::new());
-        Ok(State { cut, served, version, release, snapshot: Some(at), wanted, sequence: 0, standings })
-    }
-
-    /// What is read.
-    pub fn cut(&self, reach: Reach) -> &dyn CutRead {
-        reach.of(&*self.cut)
-    }
-
-    /// The definitions.
-    pub fn catalog(&self) -> &Arc<Catalog> {
-        self.served.catalog()
-    }
-
-    /// Finds what is asked for.
-    ///
-    /// # Errors
-    /// As [`Wanted::find`].
-    pub fn wanted(&self, name: &str, features: &[String]) -> Result<Arc<Wanted>, Error> {
-        match self.wanted.get(name) {
-            Some(wanted) if features.is_empty() => Ok(Arc::clone(wanted)),
-            _ => Wanted::find(self.catalog(), name, features).map(Arc::new),
-        }
-    }
-
-    /// How far a view's generation has come; `None` where it has none.
-    ///
-    /// # Errors
-    /// Where the store cannot be read.
-    pub fn standing(&self, view: &str, reach: Reach) -> Result<Option<&Standing>, Error> {
-        if self.standings.get().is_none() {
-            let read = Arc::new(self.read_standings(reach)?);
-            self.standings.get_or_init(|| read);
-        }
-        Ok(self.known_standing(view))
-    }
-
-    /// How far all views have come, for whoever wants to know it longer than there is the state.
-    ///
-    /// # Errors
-    /// Where the store cannot be read.
-    pub fn standings(&self, reach: Reach) -> Result<Arc<Vec<Standing>>, Error> {
-        match self.standings.get() {
-            Some(known) => Ok(Arc::clone(known)),
-            None => {
-                let read = Arc::new(self.read_standings(reach)?);
-                Ok(Arc::clone(self.standings.get_or_init(|| read)))
-            }
-        }
-    }
-
-    /// As [`Self::standings`], where it was read before.
-    pub fn known_standings(&self) -> Option<Arc<Vec<Standing>>> {
-        self.standings.get().cloned()
-    }
-
-    /// As [`Self::standing`], where it was read before.
-    pub fn known_standing(&self, view: &str) -> Option<&Standing> {
-        let info = self.served.generation(view)?;
-        self.standings.get()?.iter().find(|standing| standing.generation == info.generation)
-    }
-
-    fn read_standings(&self, reach: Reach) -> Result<Vec<Standing>, Error> {
-        let mut standings = Vec::new();
-        for (name, view) in &self.catalog().views {
-            let Some(info) = self.served.generation(name) else { continue };
-            let positions = self.cut(reach).positions(info.generation)?;
-            let sources = self.catalog().sources_of(view);
-            let watermark = sources.iter().map(|source| watermark(&positions, &source.name)).collect::<Option<Vec<_>>>();
-            let watermark = watermark.and_then(|all| all.into_iter().min());
-            standings.push(Standing { generation: info.generation, positions, watermark });
-        }
-        Ok(standings)
-    }
-}
-
-/// The newest event time of a source in any view that serves, µs, as far as the standing of views was read.
-pub fn newest(state: &State, source: &str) -> Option<i64> {
-    let standings = state.catalog().views.keys().filter_map(|view| state.known_standing(view));
-    let of_source = standings.flat_map(|standing| standing.positions.iter().filter(|(id, _)| id.source == source));
-    of_source.filter_map(|(_, position)| position.event_time_max()).max()
 }

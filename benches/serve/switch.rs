@@ -1,0 +1,80 @@
+//! How soon callers see a release that was promoted, or gone back to.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lockstep_client::{Client, Request};
+use serde_json::Value;
+
+use crate::support::{SPAN, START, heading, row};
+use crate::{Project, Running};
+
+/// How often the pointer is moved.
+const MOVES: usize = 20;
+
+/// Moves the pointer between two releases beside a caller that asks all the time, and prints how long after each move its first answer of the other release came. The floor is how long an answer
+/// takes: no caller can see it sooner.
+pub fn seen(project: &Project, server: &Running) {
+    let run = |mut command: Command| {
+        let ran = command.output().expect("a verb");
+        assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        serde_json::from_slice::<Value>(&ran.stdout).unwrap_or_default()
+    };
+    run(project.command(&["release", "promote", "--json"]));
+    let definitions = project.0.join("feature_defs/all.sql");
+    let text = fs::read_to_string(&definitions).expect("definitions");
+    let other = text.replacen("count(*) OVER w0 AS f0", "count(*) OVER w0 + 1 AS f0", 1);
+    assert_ne!(text, other, "another view");
+    fs::write(&definitions, other).expect("definitions");
+    for verb in [&["apply"][..], &["backfill"], &["release", "promote", "--force", "--json"]] {
+        run(project.command(verb));
+    }
+    let (end, seen) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let moved: Vec<(u64, i64)> = std::thread::scope(|scope| {
+        scope.spawn(|| watch(server, &end, &seen));
+        let moves = (0..MOVES).map(|number| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let to = if number % 2 == 0 { "1" } else { "2" };
+            let said = run(project.command(&["release", "rollback", to, "--force", "--json"]));
+            let at = said["at"].as_str().and_then(|at| lockstep_model::EventTime::parse(at).ok()).expect("when");
+            (said["epoch"].as_u64().expect("an epoch"), at.0)
+        });
+        let moved = moves.collect();
+        end.store(true, Ordering::Relaxed);
+        moved
+    });
+    let seen = seen.into_inner().expect("what was seen");
+    let answer = median(seen.iter().map(|(.., took)| *took).collect());
+    let first = |epoch: u64| seen.iter().find(|(answered, ..)| *answered >= epoch).map(|(_, at, _)| *at);
+    let delays: Vec<f64> = moved.iter().filter_map(|(epoch, at)| Some((first(*epoch)? - at) as f64)).collect();
+    heading(&format!("from moving the pointer to the first answer of the other release, {} times", delays.len()), "µs");
+    row("half of them within", median(delays.clone()), answer, "10,000 µs at most");
+    row("the longest", delays.iter().copied().fold(0.0, f64::max), answer, "10,000 µs at most");
+}
+
+/// Asks until it is told to end: the epoch of each answer, when it was there, and how long it took, µs.
+fn watch(server: &Running, end: &AtomicBool, seen: &Mutex<Vec<(u64, i64, f64)>>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = Client::connect(format!("http://{}", server.address)).await.expect("a connection");
+        while !end.load(Ordering::Relaxed) {
+            let begun = now();
+            let answer = client.get_features(Request::new("v20").column("account", [1_i64]).as_of(START + SPAN - 1)).await.expect("an answer");
+            let at = now();
+            seen.lock().expect("the list").push((answer.0.epoch, at, (at - begun) as f64));
+        }
+    });
+}
+
+#[allow(clippy::disallowed_methods, reason = "the clock that the store writes beside a move")]
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
