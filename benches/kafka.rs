@@ -108,7 +108,7 @@ fn fresh(dir: &Path, name: &str) -> std::path::PathBuf {
 
 fn kafka(broker: &Broker, until_end: bool) -> Kafka {
     let settings = Settings::new([("bootstrap.servers".to_owned(), broker.address().to_owned())].into(), Path::new(".")).expect("settings");
-    Kafka { settings: Arc::new(settings), until_end, instead: None }
+    Kafka { settings: Arc::new(settings), until_end, instead: None, tells: true }
 }
 
 fn published(dir: &Path, catalog: &Catalog) -> (Store, Vec<Target>) {

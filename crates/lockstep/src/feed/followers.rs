@@ -259,7 +259,7 @@ impl Followers {
     }
 
     fn say_ended(&self, work: &Key, error: &Error) {
-        let is_expected = self.stop.load(Ordering::Relaxed) || !(self.how.stays || !work.serves);
+        let is_expected = self.stop.load(Ordering::Relaxed) || (!self.how.stays && work.serves);
         if !is_expected {
             let what = if work.serves {
                 "nothing more is applied, and what is there is served".to_owned()
