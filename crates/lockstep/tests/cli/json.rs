@@ -13,6 +13,7 @@ fn what_is_printed_is_what_the_schema_says() {
         ("test", "test"),
         ("plan", "plan"),
         ("apply", "apply"),
+        ("applied", "apply --list"),
         ("backfill", "backfill"),
         ("get", "get fraud_v1 card=c1 --explain --as-of 2024-03-08T12:00:00Z"),
         ("ingest", "ingest --from data/new_payments.ndjson"),

@@ -53,3 +53,27 @@ fn a_change_is_planned_applied_and_the_old_version_dropped() {
     place.say("apply");
     place.check("plans");
 }
+
+#[test]
+fn who_applied_what_and_why_is_told() {
+    let mut place = Place::project();
+    place.say("apply --list");
+    place.say("apply --expect 1");
+    place.say("apply --by ada --reason first");
+    place.say("apply --list");
+    place.say("backfill");
+    place.note("what reads the same is no other set, whoever applies it");
+    place.say("apply --by grace --reason again");
+    place.say("apply --expect 7");
+    place.note("a comment is another text, and no other meaning");
+    place.edit("feature_defs/card_activity.sql", "SELECT card,", "-- the card\nSELECT card,");
+    place.say("apply --expect 0");
+    place.say("apply --by grace --reason comments --expect 1");
+    place.note("who planned before that has not seen it");
+    place.edit("feature_defs/card_activity.sql", "WHERE amount > 0", "WHERE amount > 1");
+    place.say("apply --expect 1");
+    place.say("apply --list --by grace");
+    place.say("apply");
+    place.say("apply --list");
+    place.check("applies");
+}
