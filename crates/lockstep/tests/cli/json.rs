@@ -12,6 +12,7 @@ fn what_is_printed_is_what_the_schema_says() {
         ("check", "check"),
         ("test", "test"),
         ("plan", "plan"),
+        ("plan", "plan --values"),
         ("apply", "apply"),
         ("applied", "apply --list"),
         ("backfill", "backfill"),
