@@ -60,6 +60,8 @@ type Answerer = fn(&Owned, &str, &Progress<'_>) -> Result<String>;
 const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<plan::Question>(),
     of::<apply::Question>(),
+    of::<apply::NewestQuestion>(),
+    of::<apply::ListQuestion>(),
     of::<backfill::Question>(),
     of::<explain::Question>(),
     of::<requests::Question>(),

@@ -35,6 +35,7 @@ pub fn all() -> Vec<Named> {
         Named { name: "check", about: "lockstep check --json", schema: schema_for!(verbs::check::Checked) },
         Named { name: "test", about: "lockstep test --json", schema: schema_for!(verbs::test::Tested) },
         Named { name: "apply", about: "lockstep apply --json", schema: schema_for!(verbs::apply::Applied) },
+        Named { name: "applied", about: "lockstep apply --list --json", schema: schema_for!(verbs::apply::AppliedList) },
         Named { name: "backfill", about: "lockstep backfill --json", schema: schema_for!(crate::feed::Backfilled) },
         Named { name: "ingest", about: "lockstep ingest --json", schema: schema_for!(crate::feed::Ingested) },
         Named { name: "get", about: "lockstep get --json", schema: schema_for!(verbs::get::Got) },

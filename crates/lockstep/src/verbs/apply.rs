@@ -1,11 +1,14 @@
 //! `apply`: puts the definitions into the store.
 
+mod list;
+
 use std::fmt::Write;
 
 use anyhow::Result;
 use clap::Args;
+use lockstep_model::{Error, Fingerprint};
 use lockstep_serve::admin::Progress;
-use lockstep_store::{CutRead, DefinitionText, GenerationInfo, NewDefinitions, NewGeneration, OnlineStore, Store};
+use lockstep_store::{CutRead, DefinitionText, Definitions, GenerationInfo, NewDefinitions, NewGeneration, OnlineStore, Store};
 use lockstep_transform::catalog::meaning_of_all;
 use lockstep_transform::transformation::Transformation;
 use schemars::JsonSchema;
@@ -16,29 +19,63 @@ use crate::ask;
 use crate::failure::{Outcome, Wrong};
 use crate::output::{Paint, Report};
 use crate::owned::Owned;
-use crate::project::{compile, sources_of_texts};
+use crate::project::{Project, compile, sources_of_texts};
+use crate::who::who;
+
+pub use list::{AppliedList, Question as ListQuestion};
 
 /// Apply the definitions to the store
 ///
 /// A view that is new, or means something else than before, gets a version and a generation of its own, beside what is there; `lockstep backfill` fills
-/// it. A change of comments, names of files or layout changes nothing.
+/// it. A change of comments, names of files or layout changes no view; definitions that read as those applied last change nothing at all.
+///
+/// Where others apply something else at the same time, one of them wins and the others are told so.
 #[derive(Debug, Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Why, for those who read it later
+    #[arg(long, value_name = "TEXT", conflicts_with = "list")]
+    pub reason: Option<String>,
+    /// Who applies them; the user at this machine by default
+    #[arg(long, value_name = "NAME", conflicts_with = "list")]
+    pub by: Option<String>,
+    /// Only where the definitions applied last have this number, as `lockstep plan` told; 0 where there are none yet
+    #[arg(long, value_name = "NUMBER", conflicts_with = "list")]
+    pub expect: Option<u64>,
+    /// List what was applied instead: when, by whom, why, and which serves
+    #[arg(long)]
+    pub list: bool,
+}
 
 /// What to apply.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Question {
     /// The definitions.
     pub texts: Vec<DefinitionText>,
+    /// Number of the definitions that its asker saw applied last; 0 for none. Others are not to be overwritten unseen.
+    pub expected: u64,
+    /// Who applies them.
+    pub by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
 }
+
+/// Asks for the number of the definitions that were applied last: it compiles nothing, so that definitions this release has something against can be replaced.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NewestQuestion {}
 
 /// What was applied.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Applied {
     /// Number of the set of definitions in this store, from 1.
     pub version: u64,
+    /// Whether the set is new: one that reads and means the same as that applied last is that one.
+    pub new: bool,
     /// Fingerprint of what the definitions mean.
     pub fingerprint: String,
+    /// Who applied the set.
+    pub by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
     /// Each view, in the order of the definitions.
     pub views: Vec<AppliedView>,
 }
@@ -54,17 +91,36 @@ pub struct AppliedView {
     pub new: bool,
 }
 
-/// Applies the definitions of the project.
+/// Applies the definitions of the project, or lists what was applied.
 ///
 /// # Errors
-/// Where they do not check out, or the store cannot be written.
-pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
+/// Where they do not check out, or the store cannot be written; Unavailable where others were applied since they were looked at.
+pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    if arguments.list {
+        return list::run(context);
+    }
     let project = context.project()?;
     let files = project.files()?;
     // Here, too: what is wrong is said of the files as they are seen from here.
     compile(&files).map_err(Wrong)?;
-    context.out.show(&context.ask(&Question { texts: project.texts(&files) })?)?;
+    let expected = arguments.expect.map_or_else(|| newest(context, &project), Ok)?;
+    let (by, reason) = (who(arguments.by.as_deref()), arguments.reason.clone());
+    context.out.show(&context.ask(&Question { texts: project.texts(&files), expected, by, reason })?)?;
     Ok(Outcome::Fine)
+}
+
+/// The number of the definitions that were applied last, 0 where none were.
+fn newest(context: &Context, project: &Project) -> Result<u64> {
+    if context.has_store(project) { context.ask(&NewestQuestion {}) } else { Ok(0) }
+}
+
+impl ask::Question for NewestQuestion {
+    const VERB: &'static str = "apply --expect";
+    type Answer = u64;
+
+    fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<u64> {
+        Ok(OnlineStore::cut(&*owned.store).definitions()?.map_or(0, |latest| latest.version))
+    }
 }
 
 impl ask::Question for Question {
@@ -79,13 +135,44 @@ impl ask::Question for Question {
         let catalog = compile(&sources_of_texts(&self.texts)).map_err(Wrong)?;
         let _alone = owned.change();
         let cut = OnlineStore::cut(&*owned.store);
-        let latest = cut.definitions()?.map_or(0, |latest| latest.version);
+        let latest = cut.definitions()?;
         let fingerprint = meaning_of_all(&catalog);
-        let new = NewDefinitions { texts: self.texts.clone(), fingerprint, by: None, reason: None };
-        let applied = owned.store.apply_definitions(latest, new)?;
+        // Two who apply the same are of one mind, whatever each of them saw.
+        let same = |latest: &&Definitions| latest.applied.fingerprint == fingerprint && latest.applied.texts == self.texts;
+        let known = latest.as_ref().filter(same).cloned();
+        let new = known.is_none();
+        let definitions = known.map_or_else(|| self.append(&owned.store, latest.as_ref(), fingerprint), Ok)?;
         let views = catalog.views.values().map(|view| apply_view(&owned.store, &*cut, view)).collect::<Result<Vec<_>>>()?;
-        Ok(Applied { version: applied.version, fingerprint: fingerprint.to_string(), views })
+        let NewDefinitions { by, reason, .. } = definitions.applied;
+        Ok(Applied { version: definitions.version, new, fingerprint: fingerprint.to_string(), by, reason, views })
     }
+}
+
+impl Question {
+    /// Appends the definitions behind those that its asker saw.
+    fn append(&self, store: &Store, latest: Option<&Definitions>, fingerprint: Fingerprint) -> Result<Definitions> {
+        if latest.map_or(0, |latest| latest.version) != self.expected {
+            return Err(overtaken(self.expected, latest).into());
+        }
+        let new = NewDefinitions { texts: self.texts.clone(), fingerprint, by: self.by.clone(), reason: self.reason.clone() };
+        Ok(store.apply_definitions(self.expected, new)?)
+    }
+}
+
+/// The error of an apply whose asker saw others than there are.
+fn overtaken(expected: u64, latest: Option<&Definitions>) -> Error {
+    let found = latest.map_or_else(
+        || "the store has none".to_owned(),
+        |Definitions { version, applied_at, applied }| {
+            let by = applied.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+            let reason = applied.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            format!("the store has version {version}, applied {applied_at}{by}{reason}")
+        },
+    );
+    let expected = if expected == 0 { "expected none".to_owned() } else { format!("expected version {expected}") };
+    Error::unavailable(format!(
+        "other definitions are applied than were seen · {expected}, {found} · `lockstep plan` shows what yours would change of them; then apply again"
+    ))
 }
 
 /// Makes a generation for a view, unless one of those there are means the same.
@@ -105,7 +192,17 @@ fn apply_view(store: &Store, cut: &dyn CutRead, view: &Transformation) -> Result
 
 impl Report for Applied {
     fn text(&self, paint: Paint) -> String {
-        let mut text = format!("{} version {} of the definitions, {}\n", paint.green("applied:"), self.version, &self.fingerprint[..12]);
+        let Applied { version, fingerprint, .. } = self;
+        let mut text = if self.new {
+            format!("{} version {version} of the definitions, {}\n", paint.green("applied:"), &fingerprint[..12])
+        } else {
+            format!("{} version {version} of the definitions reads the same, {}\n", paint.dim("nothing to apply:"), &fingerprint[..12])
+        };
+        let by = self.by.as_ref().map(|by| format!("by {by}"));
+        let why: Vec<String> = by.into_iter().chain(self.reason.clone()).collect();
+        if !why.is_empty() {
+            let _ = writeln!(text, "  {}", why.join(" · "));
+        }
         for AppliedView { view, version, new } in &self.views {
             let what = if *new { "new, to be backfilled" } else { "unchanged" };
             let _ = writeln!(text, "  {view:<24} version {version:<4} {what}");

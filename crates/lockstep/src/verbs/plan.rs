@@ -1,7 +1,11 @@
 //! `plan`: what applying the definitions would change, and what it would cost.
 
+mod markdown;
+mod values;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -10,7 +14,7 @@ use lockstep_ingest::pipeline::{file_format, schema_of};
 use lockstep_ingest::source::{ReadRequest, SourceFile, SourceReader, Stores, locate};
 use lockstep_model::Error;
 use lockstep_serve::admin::Progress;
-use lockstep_store::{CutRead, DefinitionText, GenerationInfo, OnlineStore};
+use lockstep_store::{CutRead, DefinitionText, Definitions, GenerationInfo, OnlineStore};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::definition::{Origin, Span, View};
 use lockstep_transform::transformation::Transformation;
@@ -26,12 +30,21 @@ use crate::owned::Owned;
 use crate::project::{Project, compile, sources_of_texts};
 use crate::text::{bytes, counted, grouped};
 
+pub use values::ViewValues;
+
 /// Show what applying the definitions would change
 ///
 /// Compares the definitions with those that were applied: which views are new, changed or gone and why, which services read them, and what a backfill
 /// would read. Changes nothing.
 #[derive(Debug, Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Also compute the views that change, as they were and as they would be, for so many entities of their history, and tell how the values differ
+    #[arg(long, value_name = "ENTITIES", num_args = 0..=1, default_missing_value = "1000")]
+    pub values: Option<NonZeroUsize>,
+    /// Print Markdown, for the discussion of a pull request
+    #[arg(long)]
+    pub markdown: bool,
+}
 
 /// What the owner of the store is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,15 +53,29 @@ pub struct Question {
     pub texts: Vec<DefinitionText>,
 }
 
+/// What the owner of the store answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// What applying would change.
+    pub planned: Planned,
+    /// The definitions that it was compared with.
+    pub before: Vec<DefinitionText>,
+}
+
 /// What applying would change.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Planned {
+    /// Number of the definitions that these were compared with, for `lockstep apply --expect`; 0 where none were applied.
+    pub definitions: u64,
     /// Views, in the order of the definitions; then those that are gone.
     pub views: Vec<PlannedView>,
     /// Services, in the same way.
     pub services: Vec<PlannedService>,
     /// Files of history that a backfill would read.
     pub backfill: Vec<PlannedFile>,
+    /// What the views that change give before and after, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Vec<ViewValues>>,
 }
 
 /// What becomes of a definition.
@@ -128,37 +155,57 @@ pub struct PlannedFile {
 /// Plans.
 ///
 /// # Errors
-/// [`Wrong`] where the definitions do not check out; where the store cannot be read.
-pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
+/// [`Wrong`] where the definitions do not check out; where the store cannot be read; where values are to be compared, as reading history has.
+pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    if arguments.markdown && context.out.json {
+        return Err(Error::invalid("a plan is printed as Markdown or as JSON · leave out --markdown or --json").into());
+    }
     let project = context.project()?;
     let files = project.files()?;
-    compile(&files).map_err(Wrong)?;
+    let after = compile(&files).map_err(Wrong)?;
     let question = Question { texts: project.texts(&files) };
-    let planned = if context.has_store(&project) { context.ask(&question)? } else { plan(&project, &nothing()?, None, &question)? };
-    context.out.show(&planned)?;
+    let Answer { mut planned, before } = if context.has_store(&project) { context.ask(&question)? } else { question.plan(&project, None, None)? };
+    if let Some(sample) = arguments.values {
+        let before = compile(&sources_of_texts(&before)).map_err(Wrong)?;
+        planned.values = Some(values::compare(&project, &before, &after, &planned.views, sample)?);
+    }
+    if arguments.markdown {
+        context.out.print(&planned.markdown())?
+    } else {
+        context.out.show(&planned)?
+    }
     Ok(Outcome::Fine)
 }
 
 impl ask::Question for Question {
     const VERB: &'static str = "plan";
-    type Answer = Planned;
+    type Answer = Answer;
 
-    fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Planned> {
-        let applied = owned.applied()?.map_or_else(|| nothing().map(Arc::new), Ok)?;
-        plan(&owned.project, &applied, Some(&*OnlineStore::cut(&*owned.store)), self)
+    fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Answer> {
+        let cut = OnlineStore::cut(&*owned.store);
+        let applied = cut.definitions()?;
+        let catalog = applied.as_ref().map(|applied| owned.compiled(applied)).transpose()?;
+        self.plan(&owned.project, applied.zip(catalog), Some(&*cut))
+    }
+}
+
+impl Question {
+    /// Compares with what was applied last.
+    fn plan(&self, project: &Project, applied: Option<(Definitions, Arc<Catalog>)>, cut: Option<&dyn CutRead>) -> Result<Answer> {
+        let after = compile(&sources_of_texts(&self.texts)).map_err(Wrong)?;
+        let (definitions, texts, before) = match applied {
+            Some((applied, catalog)) => (applied.version, applied.applied.texts, catalog),
+            None => (0, Vec::new(), Arc::new(nothing()?)),
+        };
+        let (views, services) = changes(&before, &after, cut)?;
+        let backfill = backfill(project, &after, &views);
+        Ok(Answer { planned: Planned { definitions, views, services, backfill, values: None }, before: texts })
     }
 }
 
 /// What is applied to a store that is not there.
 fn nothing() -> Result<Catalog> {
     Ok(compile(&[]).map_err(Wrong)?)
-}
-
-fn plan(project: &Project, before: &Catalog, cut: Option<&dyn CutRead>, question: &Question) -> Result<Planned> {
-    let after = compile(&sources_of_texts(&question.texts)).map_err(Wrong)?;
-    let (views, services) = changes(before, &after, cut)?;
-    let backfill = backfill(project, &after, &views);
-    Ok(Planned { views, services, backfill })
 }
 
 /// What changes from one set of definitions to another, with the versions that a store has of them.
@@ -317,15 +364,10 @@ impl Report for Planned {
         for service in self.services.iter().filter(|service| service.change != Change::Unchanged) {
             text += &service_text(service, paint);
         }
-        text += &self.backfill_text(paint);
-        let applies = self.views.iter().any(|view| view.change != Change::Unchanged) || self.services.iter().any(|s| s.change != Change::Unchanged);
-        let next = match (applies, self.views.iter().any(|view| view.backfill)) {
-            (true, true) => "`lockstep apply`, then `lockstep backfill`",
-            (true, false) => "`lockstep apply`",
-            (false, true) => "`lockstep backfill`",
-            (false, false) => return text + "nothing would change\n",
-        };
-        text + &format!("{} {next}\n", paint.bold("next:"))
+        for values in self.values.iter().flatten() {
+            text += &values.text(paint);
+        }
+        text + &self.backfill_text(paint) + &self.next(paint)
     }
 }
 
@@ -345,22 +387,14 @@ pub fn service_text(service: &PlannedService, paint: Paint) -> String {
 
 /// What becomes of a view, as people read it.
 pub fn view_text(view: &PlannedView, paint: Paint) -> String {
-    let version = match (view.version_before, view.version_after) {
-        (Some(before), Some(after)) if before != after => format!("version {before} → {after}"),
-        (_, Some(after)) => format!("version {after}"),
-        (Some(before), None) => format!("version {before} stays until `lockstep drop {}@{before}`", view.view),
-        (None, None) => String::new(),
-    };
-    let backfill = if view.backfill { ", to be backfilled" } else { "" };
-    let read = if view.services.is_empty() { String::new() } else { format!(", read by {}", view.services.join(", ")) };
-    let mut text = format!("{} {}  {version}{backfill}{read}\n", change_text(view.change, paint), paint.bold(&view.view));
+    let mut text = format!("{} {}  {}\n", change_text(view.change, paint), paint.bold(&view.view), view.about());
     if view.change != Change::Changed {
         return text;
     }
     if view.rows_changed {
         text += "  its rows change, and with them every feature\n";
     }
-    for (what, features) in [("comes", &view.features_new), ("changes", &view.features_changed), ("goes", &view.features_gone)] {
+    for (what, features) in view.features() {
         if !features.is_empty() {
             let _ = writeln!(text, "  {what}: {}", features.join(", "));
         }
@@ -372,7 +406,43 @@ pub fn view_text(view: &PlannedView, paint: Paint) -> String {
     text
 }
 
+impl PlannedView {
+    /// Its versions, what they need, and who reads it.
+    fn about(&self) -> String {
+        let version = match (self.version_before, self.version_after) {
+            (Some(before), Some(after)) if before != after => format!("version {before} → {after}"),
+            (_, Some(after)) => format!("version {after}"),
+            (Some(before), None) => format!("version {before} stays until `lockstep drop {}@{before}`", self.view),
+            (None, None) => String::new(),
+        };
+        let backfill = if self.backfill { ", to be backfilled" } else { "" };
+        let read = if self.services.is_empty() { String::new() } else { format!(", read by {}", self.services.join(", ")) };
+        format!("{version}{backfill}{read}")
+    }
+
+    /// The features that come, change and go.
+    fn features(&self) -> [(&'static str, &[String]); 3] {
+        [("comes", &self.features_new), ("changes", &self.features_changed), ("goes", &self.features_gone)]
+    }
+}
+
 impl Planned {
+    /// What to do next, and the number of what this was compared with.
+    fn next(&self, paint: Paint) -> String {
+        let applies = self.views.iter().any(|view| view.change != Change::Unchanged) || self.services.iter().any(|s| s.change != Change::Unchanged);
+        let next = match (applies, self.views.iter().any(|view| view.backfill)) {
+            (true, true) => "`lockstep apply`, then `lockstep backfill`",
+            (true, false) => "`lockstep apply`",
+            (false, true) => "`lockstep backfill`",
+            (false, false) => return "nothing would change\n".to_owned(),
+        };
+        let compared = match self.definitions {
+            number if applies && number > 0 => format!(" · compared with version {number} of the definitions"),
+            _ => String::new(),
+        };
+        format!("{} {next}{}\n", paint.bold("next:"), paint.dim(compared))
+    }
+
     fn backfill_text(&self, paint: Paint) -> String {
         if self.backfill.is_empty() {
             return String::new();

@@ -72,7 +72,8 @@ impl Place {
     pub fn run_with(&self, args: &[&str], input: &str) -> Said {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep"));
         command.args(args).current_dir(self.dir.path()).env("NO_COLOR", "1");
-        for name in ["LOCKSTEP_PROJECT", "LOCKSTEP_STORE", "LOCKSTEP_LOG"] {
+        // Who applies is told by name, and is another one on each machine.
+        for name in ["LOCKSTEP_PROJECT", "LOCKSTEP_STORE", "LOCKSTEP_LOG", "USER", "LOGNAME"] {
             command.env_remove(name);
         }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

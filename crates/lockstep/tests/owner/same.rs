@@ -9,7 +9,7 @@ use crate::support::{Ended, Project, wait_for};
 
 pub const AT: &str = "2024-03-08T12:00:00Z";
 
-/// Every verb that asks a store, with answers, errors and both kinds of output. They change nothing that another one shows, except that `apply` counts.
+/// Every verb that asks a store, with answers, errors and both kinds of output. They change nothing that another one shows.
 const CASES: &[&[&str]] = &[
     &["get", "card_activity", "card=c1", "--as-of", AT],
     &["get", "card_activity", "card=c1", "--as-of", AT, "--json"],
@@ -37,6 +37,8 @@ const CASES: &[&[&str]] = &[
     &["plan", "--json"],
     &["apply"],
     &["apply", "--json"],
+    &["apply", "--list"],
+    &["apply", "--list", "--json"],
     &["explain", "card_activity"],
     &["explain", "card_activity", "--entity", "card=c1", "--as-of", AT, "--json"],
     &["explain", "card_activity", "--entity", "card=c1", "--as-of", AT],

@@ -61,6 +61,8 @@ fn tokens_let_in_and_their_roles_say_how_far() {
     };
     verb("r3ad-me", &["status"]).fine();
     verb("r3ad-me", &["plan"]).fine();
+    verb("r3ad-me", &["plan", "--values", "--markdown"]).fine();
+    verb("r3ad-me", &["apply", "--list"]).fine();
     let refused = verb("r3ad-me", &["apply"]).error();
     assert!(refused.contains("`lockstep apply` changes the store, which needs a token with the role admin; this one has read"), "{refused}");
     verb("adm1n", &["apply"]).fine();
