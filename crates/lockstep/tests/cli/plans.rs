@@ -109,8 +109,10 @@ fn values_of_what_changes_are_told() {
     place.edit("feature_defs/payments.sql", "payment_id BIGINT, card VARCHAR", "payment_id BIGINT, card BIGINT");
     place.edit("feature_defs/fraud_v1.sql", "card VARCHAR", "card BIGINT");
     place.say("plan --values");
-    place.note("history that is not there");
+    place.note("history that is not there, by the definitions here or by those that were applied");
     place.edit("feature_defs/payments.sql", "data/payments.csv", "data/paymnets.csv");
+    place.say("plan --values");
+    std::fs::rename(place.path("data/payments.csv"), place.path("data/paymnets.csv")).unwrap();
     place.say("plan --values");
     place.check("plans_values");
 }

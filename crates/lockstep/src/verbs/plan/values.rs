@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use arrow::array::{Array, ArrayRef};
 use lockstep_ingest::offline::training::Histories;
 use lockstep_ingest::pipeline::BackfillOptions;
@@ -85,8 +85,11 @@ pub fn compare(project: &Project, before: &Catalog, after: &Catalog, views: &[Pl
     }
     let stop = stop_on_signals()?;
     let mut display = Display::new();
-    let mut read = |catalog| Ok::<_, anyhow::Error>(Side { catalog, histories: histories(project, catalog, &changed, &stop, &mut display)? });
-    let (before, after) = (read(before)?, read(after)?);
+    let mut read = |catalog, whose: &str| -> Result<Side<'_>> {
+        let histories = histories(project, catalog, &changed, &stop, &mut display);
+        Ok(Side { catalog, histories: histories.with_context(|| format!("read the history that the definitions {whose} name, for --values"))? })
+    };
+    let (before, after) = (read(before, "that were applied")?, read(after, "here")?);
     let values = changed.iter().map(|view| compare_view(view, &before, &after, sample.get())).collect();
     display.finish();
     values
