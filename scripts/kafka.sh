@@ -69,11 +69,16 @@ exec_java() {
 
 in_use() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+# A controller listens so far above its broker. Both are below the ports that the system gives to connections (32768 and up): one of those that a test opens between choosing and
+# listening would take it away.
+apart=6000
+
+# A port that is free, with its controller's, and none of those given.
 free_port() {
   local port
   for _ in $(seq 100); do
-    port=$((20000 + RANDOM % 10000))
-    if ! in_use $port && ! in_use $((port + 10000)); then
+    port=$((20000 + RANDOM % apart))
+    if ! in_use $port && ! in_use $((port + apart)) && [[ " $* " != *" $port "* ]]; then
       echo $port
       return
     fi
@@ -88,7 +93,7 @@ properties() {
 process.roles=broker,controller
 node.id=$3
 controller.quorum.voters=$4
-listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$(($1 + 10000))
+listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$(($1 + apart))
 advertised.listeners=PLAINTEXT://127.0.0.1:$1
 controller.listener.names=CONTROLLER
 log.dirs=$2/log
@@ -145,7 +150,7 @@ start() {
   dir=$(cd "$dir" && pwd)
   if [[ ! -f $dir/server.properties ]]; then
     port=$(free_port)
-    format "$dir" "$port" 1 "$(cluster_id)" "1@127.0.0.1:$((port + 10000))"
+    format "$dir" "$port" 1 "$(cluster_id)" "1@127.0.0.1:$((port + apart))"
   fi
   launch "$dir" "$2"
   listens "$dir"
@@ -158,8 +163,8 @@ cluster() {
   dir=$(cd "$dir" && pwd)
   if [[ ! -d $dir/1 ]]; then
     for node in $(seq "$nodes"); do
-      ports[node]=$(free_port)
-      voters+="${voters:+,}$node@127.0.0.1:$((ports[node] + 10000))"
+      ports[node]=$(free_port "${ports[@]}")
+      voters+="${voters:+,}$node@127.0.0.1:$((ports[node] + apart))"
     done
     id=$(cluster_id)
     for node in $(seq "$nodes"); do
