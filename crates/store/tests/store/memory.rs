@@ -46,6 +46,11 @@ fn what_is_on_the_disk_alone_is_not_waited_for() {
     // Once it was read it is there, for later cuts too.
     assert_eq!(value(cut.whole(), generation, &[entity(3), entity(1999)]).unwrap(), there(2));
     assert_eq!(value(cut.in_memory(), generation, &[entity(3)]).unwrap(), there(1));
+    // Where the index of a file was read and a block of it was not, what is in that block is not there: alone, with others of it, and among what is.
+    for keys in [vec![entity(1000)], vec![entity(1000), entity(1001)], vec![entity(3), entity(1000)]] {
+        let error = value(cut.in_memory(), generation, &keys).unwrap_err();
+        assert!(NotInMemory::caused(&error), "{keys:?}: {error:?}");
+    }
     let later: &Store = &store;
     assert_eq!(value(&later.cut().in_memory(), generation, &[entity(3), entity(1999)]).unwrap(), there(2));
     // Both read the same moment.
