@@ -1,0 +1,65 @@
+//! What runs a model.
+
+use std::fmt;
+
+use crate::{Port, Tensor};
+
+/// The runtimes there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Runtime {
+    /// Our executor of tree ensembles.
+    Trees,
+    /// tract: linear models, small nets.
+    Tract,
+    /// ONNX Runtime, loaded as a library.
+    OnnxRuntime,
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Runtime::Trees => "trees",
+            Runtime::Tract => "tract",
+            Runtime::OnnxRuntime => "onnxruntime",
+        })
+    }
+}
+
+/// A model that was read and prepared for a runtime. It is shared; what runs it is a session of its own for each thread.
+pub trait Model: Send + Sync + fmt::Debug {
+    /// What runs it.
+    fn runtime(&self) -> Runtime;
+
+    /// What goes in, in the file's order. Weights are no inputs.
+    fn inputs(&self) -> &[Port];
+
+    /// What comes out, in the file's order.
+    fn outputs(&self) -> &[Port];
+
+    /// A session that may be used by one thread at a time.
+    fn session(&self) -> Result<Box<dyn Session>, RunError>;
+}
+
+/// What runs a model's rows, in one thread at a time.
+pub trait Session: Send {
+    /// Runs rows: one tensor an input, in the file's order, all of as many rows. One tensor an output comes back, of as many rows.
+    ///
+    /// A row's values do not depend, in any bit, on the rows beside it.
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError>;
+}
+
+/// Why rows could not be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// The inputs are not what the model takes.
+    #[error("{0}")]
+    Inputs(String),
+    /// The runtime failed.
+    #[error("{runtime} failed: {reason}")]
+    Failed {
+        /// Which one.
+        runtime: Runtime,
+        /// What it said.
+        reason: String,
+    },
+}
