@@ -4,10 +4,35 @@
 //! The same model, file and runtime give the same bits for a row whatever rows stand beside it: in a batch of one, of a thousand, online and offline. Runtimes whose kernels do not keep
 //! that by themselves are fed blocks of a fixed size.
 //!
-//! What this crate is not for: features, stores, networks. It knows Arrow and files.
+//! ```
+//! use lockstep_score::{ModelFile, load, sample};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let bytes = include_bytes!("../tests/models/sklearn_forest_binary.onnx");
+//! let file = ModelFile::read(bytes)?;
+//! let model = load(&file, None)?;
+//! let outputs = model.session()?.run(&sample(model.inputs(), 5, 0))?;
+//! assert_eq!(outputs[1].shape, [5, 2]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What this crate is not for: features, stores, networks. It knows files and tensors.
 
+mod blocks;
+mod file;
+mod load;
+#[cfg(feature = "onnxruntime")]
+mod onnx_runtime;
+mod proto;
 mod runtime;
+mod sample;
 mod tensor;
+mod tract;
+mod trees;
 
+pub use file::{FileError, ModelFile};
+pub use load::{LoadError, Refusal, chosen, load, smoke};
 pub use runtime::{Model, RunError, Runtime, Session};
+pub use sample::sample;
 pub use tensor::{Element, Port, Tensor, Values};

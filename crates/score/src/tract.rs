@@ -1,0 +1,176 @@
+//! tract: linear models, small nets, and what stands around them.
+//!
+//! A graph is optimised for one number of rows, and gets its rows in blocks of that number. Where the rows of a block are not independent after all, blocks are of one row.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tract_onnx::prelude::{
+    DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, Tensor as TractTensor, TractResult, TypedSimplePlan, tvec,
+};
+
+use crate::blocks::{BLOCK, independent, run_blocks};
+use crate::load::{Refusal, settle};
+use crate::{Element, Model, ModelFile, Port, RunError, Runtime, Session, Tensor, Values, sample};
+
+/// A graph that was optimised.
+#[derive(Clone)]
+struct Tract {
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    block: usize,
+    plan: Arc<TypedSimplePlan>,
+}
+
+/// Operators that tract has, and that give something else here than elsewhere: their classes are numbers, or their sums are in another order.
+const ELSEWHERE: [&str; 3] = ["TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble"];
+
+/// Optimises a file's graph.
+pub(crate) fn load(file: &ModelFile) -> Result<Arc<dyn Model>, Refusal> {
+    let known = tract_onnx::onnx().op_register;
+    for operator in file.operators() {
+        let name = operator.rsplit('.').next().unwrap_or(operator);
+        if !known.0.contains_key(name) || ELSEWHERE.contains(&name) {
+            return Err(Refusal::operator(Runtime::Tract, operator.clone()));
+        }
+    }
+    if let Some(port) = file.inputs().iter().find(|port| port.element == Element::Text) {
+        return Err(refused(format!("input `{}` is of text", port.name)));
+    }
+    if let Some(port) = file.inputs().iter().find(|port| port.width.contains(&None)) {
+        return Err(refused(format!("input `{}` has a dimension that is open, {}", port.name, port.dimensions())));
+    }
+    let model = match file.rows() {
+        Some(rows) => prepare(file, rows)?.ok_or_else(|| refused(format!("its rows are not independent, and it takes {rows} at a time")))?,
+        None => match prepare(file, BLOCK)? {
+            Some(model) => model,
+            None => prepare(file, 1)?.ok_or_else(|| refused("a row alone gives one result, and then another".to_owned()))?,
+        },
+    };
+    Ok(Arc::new(model))
+}
+
+fn refused(reason: String) -> Refusal {
+    Refusal::new(Runtime::Tract, reason)
+}
+
+/// Prepared for blocks of so many rows, if rows are independent in them.
+fn prepare(file: &ModelFile, block: usize) -> Result<Option<Tract>, Refusal> {
+    let plan = guarded(|| plan(file, block).map_err(|error| cause(&error))).map_err(refused)?;
+    let mut run = |inputs: Vec<Tensor>| run(&plan, inputs);
+    if !independent(file.inputs(), block, &mut run).map_err(refused)? {
+        return Ok(None);
+    }
+    let given = run(sample(file.inputs(), block, 3)).map_err(refused)?;
+    let outputs = settle(file.outputs(), &given).map_err(refused)?;
+    Ok(Some(Tract { inputs: file.inputs().to_vec(), outputs, block, plan }))
+}
+
+fn plan(file: &ModelFile, block: usize) -> TractResult<Arc<TypedSimplePlan>> {
+    let mut model = tract_onnx::onnx().with_ignore_output_shapes(true).model_for_proto_model(file.proto())?;
+    for (at, port) in file.inputs().iter().enumerate() {
+        let shape: Vec<usize> = std::iter::once(block).chain(port.width.iter().map(|width| width.unwrap_or(1))).collect();
+        model.set_input_fact(at, InferenceFact::dt_shape(datum_type(port.element), shape))?;
+    }
+    model.into_optimized()?.into_runnable()
+}
+
+fn datum_type(element: Element) -> DatumType {
+    match element {
+        Element::Float32 => DatumType::F32,
+        Element::Float64 => DatumType::F64,
+        Element::Int32 => DatumType::I32,
+        Element::Int64 => DatumType::I64,
+        Element::Bool => DatumType::Bool,
+        Element::Text => DatumType::String,
+    }
+}
+
+/// The innermost reason, and where it stood.
+fn cause(error: &tract_onnx::prelude::TractError) -> String {
+    let chain: Vec<String> = error.chain().map(|cause| cause.to_string().lines().next().unwrap_or_default().to_owned()).collect();
+    match chain.as_slice() {
+        [only] => only.clone(),
+        [.., place, reason] => format!("{reason} ({place})"),
+        [] => "it says no reason".to_owned(),
+    }
+}
+
+/// What is done, or that it panicked: what a file says may be more than tract expects.
+fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("it panicked: {}", said.unwrap_or("without a word").lines().next().unwrap_or_default()))
+    })
+}
+
+fn run(plan: &Arc<TypedSimplePlan>, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
+    guarded(|| {
+        let mut given = tvec!();
+        for input in &inputs {
+            given.push(to_tract(input).map_err(|error| cause(&error))?.into());
+        }
+        let made = plan.run(given).map_err(|error| cause(&error))?;
+        made.iter().map(|value| from_tract(value).map_err(|error| cause(&error))).collect()
+    })
+}
+
+fn to_tract(tensor: &Tensor) -> TractResult<TractTensor> {
+    let shape = &tensor.shape;
+    match &tensor.values {
+        Values::Float32(values) => TractTensor::from_shape(shape, values),
+        Values::Float64(values) => TractTensor::from_shape(shape, values),
+        Values::Int32(values) => TractTensor::from_shape(shape, values),
+        Values::Int64(values) => TractTensor::from_shape(shape, values),
+        Values::Bool(values) => TractTensor::from_shape(shape, values),
+        Values::Text(_) => Err(tract_onnx::prelude::TractError::msg("text is no input of tract's")),
+    }
+}
+
+fn from_tract(tensor: &TractTensor) -> TractResult<Tensor> {
+    // Sizes are symbolic numbers to tract, also where they are known.
+    if tensor.datum_type() == DatumType::TDim {
+        return from_tract(&*tensor.cast_to_dt(DatumType::I64)?);
+    }
+    let plain = tensor.try_as_plain_ram()?;
+    let values = match tensor.datum_type() {
+        DatumType::F32 => Values::Float32(plain.as_slice::<f32>()?.to_vec()),
+        DatumType::F64 => Values::Float64(plain.as_slice::<f64>()?.to_vec()),
+        DatumType::I32 => Values::Int32(plain.as_slice::<i32>()?.to_vec()),
+        DatumType::I64 => Values::Int64(plain.as_slice::<i64>()?.to_vec()),
+        DatumType::Bool => Values::Bool(plain.as_slice::<bool>()?.to_vec()),
+        DatumType::String => Values::Text(plain.as_slice::<String>()?.to_vec()),
+        other => return Err(tract_onnx::prelude::TractError::msg(format!("an output is of {other:?}"))),
+    };
+    Ok(Tensor { shape: tensor.shape().to_vec(), values })
+}
+
+impl std::fmt::Debug for Tract {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tract").field("inputs", &self.inputs).field("outputs", &self.outputs).field("block", &self.block).finish_non_exhaustive()
+    }
+}
+
+impl Model for Tract {
+    fn runtime(&self) -> Runtime {
+        Runtime::Tract
+    }
+
+    fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    fn session(&self) -> Result<Box<dyn Session>, RunError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Session for Tract {
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
+        run_blocks(Runtime::Tract, &self.inputs, self.block, inputs, |block| run(&self.plan, block))
+    }
+}
