@@ -26,10 +26,10 @@ test: setup ## run every test
 	@$(ENV) cargo test --release --workspace
 
 bench: setup ## run the benchmarks, in minutes
-	@$(ENV) cargo bench --workspace --bench ingest --bench backfill --bench lookup --bench train --bench kafka --bench push --bench snapshot --bench serve
+	@$(ENV) cargo bench --workspace --bench ingest --bench backfill --bench lookup --bench train --bench kafka --bench push --bench snapshot --bench serve --bench score
 
 bench-long: setup ## run the benchmarks with their long cases
-	@$(ENV) LOCKSTEP_BENCH_LONG=1 cargo bench --workspace --bench ingest --bench backfill --bench lookup --bench train --bench kafka --bench push --bench snapshot --bench serve
+	@$(ENV) LOCKSTEP_BENCH_LONG=1 cargo bench --workspace --bench ingest --bench backfill --bench lookup --bench train --bench kafka --bench push --bench snapshot --bench serve --bench score
 
 fmt: ## format the code
 	@$(ENV) cargo fmt --all

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs and Cargo cannot bring: a C++ compiler, libclang with its own headers, with which
 # bindgen reads RocksDB's C interface, and OpenSSL's headers, for librdkafka. With LOCKSTEP_SETUP_TESTS set, also what the
-# tests on a Kafka broker need: Java and Maven. Silent and quick when nothing is missing; without the right to install,
+# tests on a Kafka broker need, Java and Maven, and ONNX Runtime's library, for models that need it. Silent and quick when nothing is missing; without the right to install,
 # says in one line what to install and fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -117,3 +117,4 @@ if [[ ${#missing[@]} -gt 0 ]]; then
   install_missing "${what%, }"
 fi
 have ccache || install_ccache
+if [[ -n ${LOCKSTEP_SETUP_TESTS:-} ]]; then scripts/onnxruntime.sh; fi

@@ -34,7 +34,9 @@ pub enum FileError {
         reason: String,
     },
     /// Its weights are in other files.
-    #[error("the weights of `{tensor}` are in another file, `{location}` · a model is pinned by the hash of one file · export it with its weights inside")]
+    #[error(
+        "the weights of `{tensor}` are in another file, `{location}` · a model is pinned by the hash of one file · export it with its weights inside"
+    )]
     External {
         /// The tensor.
         tensor: String,

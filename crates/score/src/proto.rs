@@ -1,8 +1,8 @@
 //! The messages that an ONNX file is made of, and how attributes of nodes are read.
 
 pub(crate) use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto as TypeShape, TypeProto, ValueInfoProto, tensor_proto, tensor_shape_proto,
-    type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto as TypeShape, TypeProto, ValueInfoProto,
+    tensor_proto, tensor_shape_proto, type_proto,
 };
 
 use tensor_proto::DataType;

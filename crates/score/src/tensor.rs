@@ -168,7 +168,8 @@ impl Tensor {
         if self.values.element() != *element {
             return Err(format!("input `{name}` is of {} · the model takes {element}", self.values.element()));
         }
-        let fits = self.shape.len() == width.len() + 1 && width.iter().zip(&self.shape[1..]).all(|(wanted, found)| wanted.is_none_or(|wanted| wanted == *found));
+        let fits = self.shape.len() == width.len() + 1
+            && width.iter().zip(&self.shape[1..]).all(|(wanted, found)| wanted.is_none_or(|wanted| wanted == *found));
         if !fits {
             return Err(format!("input `{name}` has the dimensions {:?} · the model takes {}", self.shape, port.dimensions()));
         }

@@ -5,22 +5,28 @@ use std::process::Command;
 use serde_json::Value;
 
 /// A crate, and those of ours that it may build on.
-const LAYERS: [(&str, &[&str]); 7] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("lockstep-model", &[]),
     ("lockstep-client", &[]),
     ("lockstep-transform", &["lockstep-model"]),
     ("lockstep-store", &["lockstep-model"]),
     ("lockstep-ingest", &["lockstep-model", "lockstep-transform", "lockstep-store"]),
-    ("lockstep-serve", &["lockstep-model", "lockstep-client", "lockstep-transform", "lockstep-store"]),
-    ("lockstep", &["lockstep-model", "lockstep-client", "lockstep-transform", "lockstep-store", "lockstep-ingest", "lockstep-serve"]),
+    ("lockstep-score", &[]),
+    ("lockstep-serve", &["lockstep-model", "lockstep-client", "lockstep-transform", "lockstep-store", "lockstep-score"]),
+    (
+        "lockstep",
+        &["lockstep-model", "lockstep-client", "lockstep-transform", "lockstep-store", "lockstep-ingest", "lockstep-score", "lockstep-serve"],
+    ),
 ];
 
 /// A dependency, and the crates that may import it.
-const HEAVY: [(&str, &[&str]); 4] = [
+const HEAVY: [(&str, &[&str]); 6] = [
     ("datafusion", &["lockstep-transform", "lockstep"]),
     ("rocksdb", &["lockstep-store"]),
     ("clap", &["lockstep"]),
     ("rdkafka", &["lockstep-ingest", "lockstep-testkit"]),
+    ("tract-onnx", &["lockstep-score"]),
+    ("ort", &["lockstep-score"]),
 ];
 
 /// The dependencies of each package, those of tests and benchmarks left out.

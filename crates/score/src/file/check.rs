@@ -90,7 +90,7 @@ fn held(tensor: &TensorProto) -> Option<usize> {
     let raw = &tensor.raw_data;
     match raw.is_empty() {
         true => Some(typed),
-        false => (raw.len() % size == 0).then_some(raw.len() / size).or(Some(usize::MAX)),
+        false => raw.len().is_multiple_of(size).then_some(raw.len() / size).or(Some(usize::MAX)),
     }
 }
 

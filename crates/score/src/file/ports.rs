@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::FileError;
 use crate::proto::{
-    Attributes, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, ValueInfoProto, tensor_proto::DataType, tensor_shape_proto, type_proto,
+    Attributes, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, ValueInfoProto, tensor_proto::DataType, tensor_shape_proto,
+    type_proto,
 };
 use crate::{Element, Port};
 
@@ -37,7 +38,10 @@ fn rows_of_floats(width: usize) -> TypeProto {
     use tensor_shape_proto::{Dimension, dimension::Value};
     let width = Dimension { value: i64::try_from(width).ok().map(Value::DimValue), ..Dimension::default() };
     let shape = crate::proto::TypeShape { dim: vec![Dimension::default(), width] };
-    TypeProto { value: Some(type_proto::Value::TensorType(type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(shape) })), ..TypeProto::default() }
+    TypeProto {
+        value: Some(type_proto::Value::TensorType(type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(shape) })),
+        ..TypeProto::default()
+    }
 }
 
 /// An Identity, which took a map's place, is an operator of ONNX's own, which a file of trees alone may not have imported.
@@ -64,7 +68,11 @@ pub(super) fn inputs(graph: &GraphProto) -> Result<(Vec<Port>, Option<usize>), F
             return Err(wrong(input, &format!("has the dimensions {dims:?}"), "a row has a million values at most"));
         }
         if rows.is_some() && fixed.is_some() && fixed != *rows {
-            return Err(wrong(input, &format!("takes {} rows, and another input {}", rows.unwrap_or(0), fixed.unwrap_or(0)), "leave the first dimension open"));
+            return Err(wrong(
+                input,
+                &format!("takes {} rows, and another input {}", rows.unwrap_or(0), fixed.unwrap_or(0)),
+                "leave the first dimension open",
+            ));
         }
         fixed = fixed.or(*rows);
         ports.push(Port { name: input.name.clone(), element, width: width.to_vec(), labels: None });
@@ -95,8 +103,10 @@ fn classes_of(graph: &GraphProto, name: &str) -> Option<Vec<String>> {
     for _ in 0..=graph.node.len() {
         let (node, place) = graph.node.iter().find_map(|node| Some((node, node.output.iter().position(|output| output == name)?)))?;
         match node.op_type.as_str() {
-            "TreeEnsembleClassifier" | "LinearClassifier" if place == 1 => return Some(class_labels(node, "classlabels_strings", "classlabels_int64s"))
-                .map(|labels| if labels.is_empty() { class_labels(node, "", "classlabels_ints") } else { labels }),
+            "TreeEnsembleClassifier" | "LinearClassifier" if place == 1 => {
+                return Some(class_labels(node, "classlabels_strings", "classlabels_int64s"))
+                    .map(|labels| if labels.is_empty() { class_labels(node, "", "classlabels_ints") } else { labels });
+            }
             "SVMClassifier" if place == 1 => return Some(class_labels(node, "classlabels_strings", "classlabels_ints")),
             "Identity" | "Cast" | "Normalizer" | "Softmax" | "Sigmoid" => name = node.input.first()?,
             _ => return None,

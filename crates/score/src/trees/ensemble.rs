@@ -101,8 +101,20 @@ impl Aggregate {
     fn add<T: Number>(self, sum: T, weight: T, first: bool) -> T {
         match self {
             Aggregate::Sum | Aggregate::Average => sum + weight,
-            Aggregate::Min => if first || weight < sum { weight } else { sum },
-            Aggregate::Max => if first || weight > sum { weight } else { sum },
+            Aggregate::Min => {
+                if first || weight < sum {
+                    weight
+                } else {
+                    sum
+                }
+            }
+            Aggregate::Max => {
+                if first || weight > sum {
+                    weight
+                } else {
+                    sum
+                }
+            }
         }
     }
 }

@@ -56,11 +56,13 @@ enum Second {
 
 impl<T: Number> Finish<T> {
     pub(super) fn new(described: Described<T>) -> Finish<T> {
-        let weights = || described.nodes.iter().filter_map(|node| if let super::described::Node::Leaf(weights) = node { Some(weights) } else { None }).flatten();
+        let weights = || {
+            described.nodes.iter().filter_map(|node| if let super::described::Node::Leaf(weights) = node { Some(weights) } else { None }).flatten()
+        };
         let mut told: Vec<u32> = weights().map(|(target, _)| *target).collect();
         told.sort_unstable();
         told.dedup();
-        let positive = weights().all(|(_, weight)| !(*weight < T::default()));
+        let positive = !weights().any(|(_, weight)| *weight < T::default());
         let one_sided = described.targets == 2 && told.len() == 1;
         Finish {
             trees: T::of_usize(described.roots.len()),
@@ -117,7 +119,13 @@ impl<T: Number> Finish<T> {
         match self.aggregate {
             Aggregate::Sum => score.value + base,
             Aggregate::Average => score.value / self.trees + base,
-            Aggregate::Min | Aggregate::Max => if score.known { score.value + base } else { base },
+            Aggregate::Min | Aggregate::Max => {
+                if score.known {
+                    score.value + base
+                } else {
+                    base
+                }
+            }
         }
     }
 
@@ -176,7 +184,11 @@ impl<T: Number> Finish<T> {
             second = if classes.positive { Second::Rest } else { Second::Opposite };
             half = if classes.positive { T::ONE / (T::ONE + T::ONE) } else { T::default() };
         }
-        if both { self.write(scores, to) } else { self.write_one(scores[0], second, to) }
+        if both {
+            self.write(scores, to)
+        } else {
+            self.write_one(scores[0], second, to)
+        }
         usize::from(weight > half)
     }
 
@@ -230,12 +242,13 @@ fn softmax<T: Number>(values: &mut [T], zero: bool) {
     let mut sum = 0.0;
     for value in values.iter_mut() {
         let own = value.to_f32();
-        if zero && !(own > 0.000_000_1 || own < -0.000_000_1) {
-            *value = *value * T::of_f32(scale);
-        } else {
+        let counts = own.abs() > 0.000_000_1;
+        if counts || !zero {
             let power = (own - most).exp();
             *value = T::of_f32(power);
             sum += power;
+        } else {
+            *value = *value * T::of_f32(scale);
         }
     }
     for value in values {

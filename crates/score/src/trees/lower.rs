@@ -88,7 +88,9 @@ impl<T: Number> Trees<T> {
             // NaN differs from everything.
             Test::Differs(value) => self.equals(*value, Ends { missing: false, ..ends.exchanged() }),
             Test::OneOf(members) => self.one_of(members, ends),
-            Test::AtMost(value) | Test::Below(value) | Test::AtLeast(value) | Test::Above(value) | Test::Equals(value) if value.is_nan() => self.never(ends),
+            Test::AtMost(value) | Test::Below(value) | Test::AtLeast(value) | Test::Above(value) | Test::Equals(value) if value.is_nan() => {
+                self.never(ends)
+            }
             Test::AtMost(value) => self.at_most(*value, ends.missing, ends),
             Test::Below(value) if *value == T::NEG_INFINITY => self.never(ends),
             Test::Below(value) => self.at_most(value.before(), ends.missing, ends),
@@ -174,11 +176,34 @@ mod tests {
 
     #[test]
     fn a_lowered_branch_sends_every_value_where_the_branch_does() {
-        let values = [f32::NAN, f32::NEG_INFINITY, f32::MIN, -1.0, -f32::MIN_POSITIVE, -1e-45, -0.0, 0.0, 1e-45, 1.0, 1.0f32.next_up(), 2.0, 7.0, f32::MAX, f32::INFINITY];
+        let values = [
+            f32::NAN,
+            f32::NEG_INFINITY,
+            f32::MIN,
+            -1.0,
+            -f32::MIN_POSITIVE,
+            -1e-45,
+            -0.0,
+            0.0,
+            1e-45,
+            1.0,
+            1.0f32.next_up(),
+            2.0,
+            7.0,
+            f32::MAX,
+            f32::INFINITY,
+        ];
         let mut compared = 0;
         for threshold in values {
             let sets = [vec![], vec![threshold], vec![7.0, threshold, -1.0, 0.0, threshold], vec![f32::NAN, threshold, 1.0, 2.0]];
-            let tests = [Test::AtMost(threshold), Test::Below(threshold), Test::AtLeast(threshold), Test::Above(threshold), Test::Equals(threshold), Test::Differs(threshold)];
+            let tests = [
+                Test::AtMost(threshold),
+                Test::Below(threshold),
+                Test::AtLeast(threshold),
+                Test::Above(threshold),
+                Test::Equals(threshold),
+                Test::Differs(threshold),
+            ];
             for test in tests.into_iter().chain(sets.into_iter().map(Test::OneOf)) {
                 for missing in [false, true] {
                     let leaf = |target| Node::Leaf(vec![(target, 1.0)]);

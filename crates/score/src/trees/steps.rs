@@ -84,7 +84,8 @@ fn trees(node: &NodeProto) -> bool {
 }
 
 fn knows(node: &NodeProto) -> bool {
-    let own = matches!(node.domain.as_str(), "" | "ai.onnx") && matches!(node.op_type.as_str(), "Identity" | "Cast" | "Concat" | "Reshape" | "Flatten");
+    let own =
+        matches!(node.domain.as_str(), "" | "ai.onnx") && matches!(node.op_type.as_str(), "Identity" | "Cast" | "Concat" | "Reshape" | "Flatten");
     own || trees(node)
 }
 

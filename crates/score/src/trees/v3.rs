@@ -133,7 +133,9 @@ fn weigh<T: Number>(attributes: &Attributes<'_>, prefix: &str, nodes: &mut [Node
         return Err(format!("it has {} weights, and {} targets of them", weights.len(), targets.len()));
     }
     for (at, weight) in weights.into_iter().enumerate() {
-        let place = places.get(&(trees[at], numbers[at])).ok_or_else(|| format!("a weight is of node {} of tree {}, which is not there", numbers[at], trees[at]))?;
+        let place = places
+            .get(&(trees[at], numbers[at]))
+            .ok_or_else(|| format!("a weight is of node {} of tree {}, which is not there", numbers[at], trees[at]))?;
         let target = u32::try_from(targets[at]).map_err(|_| format!("a leaf adds to target {}", targets[at]))?;
         if let Node::Leaf(own) = &mut nodes[*place] {
             own.push((target, weight));

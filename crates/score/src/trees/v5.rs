@@ -99,4 +99,3 @@ fn root_of(attributes: &Attributes<'_>, root: i64, branches: usize) -> Result<us
     let leaves = attributes.ints("nodes_trueleafs")[at] != 0 && attributes.ints("nodes_falseleafs")[at] != 0;
     if leaves && yes == no { place(yes, 1, branches) } else { Ok(at) }
 }
-

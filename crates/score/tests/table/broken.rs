@@ -24,7 +24,13 @@ fn with_weights(weights: TensorProto) -> Vec<u8> {
 
 #[test]
 fn files_that_are_no_models_say_why() {
-    let weights = |dims: &[i64], values: usize| TensorProto { name: "w".to_owned(), dims: dims.to_vec(), data_type: FLOAT, float_data: vec![0.0; values], ..Default::default() };
+    let weights = |dims: &[i64], values: usize| TensorProto {
+        name: "w".to_owned(),
+        dims: dims.to_vec(),
+        data_type: FLOAT,
+        float_data: vec![0.0; values],
+        ..Default::default()
+    };
     let external = TensorProto {
         data_location: Some(1),
         external_data: vec![StringStringEntryProto { key: "location".to_owned(), value: "weights.bin".to_owned() }],

@@ -3,7 +3,8 @@
 use fastrand::Rng;
 use prost::Message;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    tensor_shape_proto, type_proto,
 };
 
 pub const FLOAT: i32 = 1;
@@ -45,7 +46,11 @@ pub fn value(name: &str, element: i32, width: Option<i64>) -> ValueInfoProto {
     let open = Dimension::default();
     let dim = std::iter::once(open).chain(width.map(|width| Dimension { value: Some(Value::DimValue(width)), ..Default::default() })).collect();
     let tensor = type_proto::Tensor { elem_type: element, shape: Some(TensorShapeProto { dim }) };
-    ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() }), ..Default::default() }
+    ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() }),
+        ..Default::default()
+    }
 }
 
 pub fn model(nodes: Vec<NodeProto>, inputs: Vec<ValueInfoProto>, outputs: Vec<ValueInfoProto>, initializer: Vec<TensorProto>) -> Vec<u8> {
@@ -56,7 +61,14 @@ pub fn model(nodes: Vec<NodeProto>, inputs: Vec<ValueInfoProto>, outputs: Vec<Va
 
 pub fn node(operator: &str, domain: &str, inputs: &[&str], outputs: &[&str], attribute: Vec<AttributeProto>) -> NodeProto {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    NodeProto { input: owned(inputs), output: owned(outputs), op_type: operator.to_owned(), domain: domain.to_owned(), attribute, ..Default::default() }
+    NodeProto {
+        input: owned(inputs),
+        output: owned(outputs),
+        op_type: operator.to_owned(),
+        domain: domain.to_owned(),
+        attribute,
+        ..Default::default()
+    }
 }
 
 /// What a random ensemble is made like.

@@ -99,7 +99,9 @@ fn repeated(tensor: &Tensor, times: usize) -> Tensor {
 }
 
 fn text(rows: &[Row]) -> String {
-    let mut text = String::from("# Model kinds and runtimes. `equal`: in every bit to Python's ONNX Runtime with one thread; `near`: within some last places; `chosen`: where none is named.\n\n");
+    let mut text = String::from(
+        "# Model kinds and runtimes. `equal`: in every bit to Python's ONNX Runtime with one thread; `near`: within some last places; `chosen`: where none is named.\n\n",
+    );
     text += &format!("{:<30} {:<12} {:<8} {:<8} {}\n", "model", "chosen", "trees", "tract", "onnxruntime");
     for Row { kind, chosen, cells, .. } in rows {
         text += &format!("{kind:<30} {chosen:<12} {:<8} {:<8} {}\n", cells[0], cells[1], cells[2]);
@@ -152,7 +154,8 @@ fn a_forced_runtime_refuses_with_its_reason() {
 fn ports_are_what_the_file_says() {
     let file = read(&file("sklearn_forest_text", "onnx")).unwrap();
     let inputs: Vec<String> = file.inputs().iter().map(|port| format!("{} {} {}", port.name, port.element, port.dimensions())).collect();
-    let outputs: Vec<String> = file.outputs().iter().map(|port| format!("{} {} {} {:?}", port.name, port.element, port.dimensions(), port.labels)).collect();
+    let outputs: Vec<String> =
+        file.outputs().iter().map(|port| format!("{} {} {} {:?}", port.name, port.element, port.dimensions(), port.labels)).collect();
     assert_eq!(inputs, ["x float32 [?, 6]"]);
     assert_eq!(outputs, ["output_label string [?] None", "output_probability float32 [?, 3] Some([\"early\", \"late\", \"never\"])"]);
     assert_eq!(file.opsets()["ai.onnx.ml"], 1);

@@ -73,7 +73,9 @@ fn node_tests_of_onnx() {
     let mut lines = Vec::new();
     for case in folders(&folder) {
         let set = case.join("test_data_set_0");
-        let tensors = |prefix: &str| (0..).map(|at| set.join(format!("{prefix}_{at}.pb"))).take_while(|path| path.exists()).map(|path| protobuf(&path)).collect::<Vec<_>>();
+        let tensors = |prefix: &str| {
+            (0..).map(|at| set.join(format!("{prefix}_{at}.pb"))).take_while(|path| path.exists()).map(|path| protobuf(&path)).collect::<Vec<_>>()
+        };
         lines.push(compared(&case, &tensors("input"), &tensors("output")));
     }
     let said = lines.join("\n");
@@ -130,7 +132,8 @@ fn models_of_tract() {
         let file = read(&case.join("model.onnx")).unwrap();
         let arrays = arrays(&stored);
         let (inputs, outputs): (Vec<_>, Vec<_>) = arrays.into_iter().partition(|(name, _)| file.inputs().iter().any(|port| port.name == *name));
-        let outputs: Vec<Tensor> = file.outputs().iter().filter_map(|port| outputs.iter().find(|(name, _)| *name == port.name).map(|(_, tensor)| tensor.clone())).collect();
+        let outputs: Vec<Tensor> =
+            file.outputs().iter().filter_map(|port| outputs.iter().find(|(name, _)| *name == port.name).map(|(_, tensor)| tensor.clone())).collect();
         let inputs: Vec<Tensor> = inputs.into_iter().map(|(_, tensor)| tensor).collect();
         lines.push(compared(&case, &inputs, &outputs));
     }

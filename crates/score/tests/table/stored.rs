@@ -68,7 +68,11 @@ pub fn nearness(found: &[Tensor], wanted: &[Tensor]) -> Nearness {
         }
         equal &= same(found, wanted);
         for (row, (found, wanted)) in floats(found).into_iter().zip(floats(wanted)).enumerate() {
-            let off = if found.is_nan() && wanted.is_nan() || found == wanted { 0.0 } else { (found - wanted).abs() / wanted.abs().max(1.0) * 2f64.powi(23) };
+            let off = if found.is_nan() && wanted.is_nan() || found == wanted {
+                0.0
+            } else {
+                (found - wanted).abs() / wanted.abs().max(1.0) * 2f64.powi(23)
+            };
             if !(off <= PLACES_MAX) {
                 return Nearness::Far(format!("output {at}, value {row}: {found}, and not {wanted}"));
             }
