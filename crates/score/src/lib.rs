@@ -24,6 +24,7 @@ mod file;
 mod load;
 #[cfg(feature = "onnxruntime")]
 mod onnx_runtime;
+mod pool;
 mod proto;
 mod runtime;
 mod sample;
@@ -33,6 +34,7 @@ mod trees;
 
 pub use file::{FileError, ModelFile};
 pub use load::{LoadError, Refusal, chosen, load, smoke};
+pub use pool::{Counted, Figures, Pending, Pool, PoolError, PoolOptions, Teller};
 pub use runtime::{Model, RunError, Runtime, Session};
 pub use sample::sample;
 pub use tensor::{Element, Port, Tensor, Values};
