@@ -25,6 +25,8 @@ pub fn all() -> Vec<Named> {
         "source_options" => "options of CREATE SOURCE … WITH (…)",
         "view_options" => "options of CREATE FEATURE VIEW … WITH (…)",
         "service_options" => "options of CREATE FEATURE SERVICE … WITH (…)",
+        "model_options" => "options of CREATE MODEL … WITH (…)",
+        "deployment_options" => "options of CREATE DEPLOYMENT … WITH (…)",
         _ => "one error in the definitions",
     };
     let mut all = vec![Named { name: "config", about: "lockstep.toml", schema: schema_for!(Config) }];

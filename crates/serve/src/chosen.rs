@@ -80,7 +80,7 @@ CREATE FEATURE VIEW slow ENTITY shop AS SELECT shop, count(*) OVER (PARTITION BY
     /// Applies definitions; the generations of their views, made where they are not there.
     fn apply(store: &Store, text: &str) -> Vec<Generation> {
         let texts = vec![DefinitionText { path: "all.sql".to_owned(), text: text.to_owned() }];
-        let new = NewDefinitions { texts, fingerprint: Fingerprint([7; 32]), by: None, reason: None };
+        let new = NewDefinitions { texts, fingerprint: Fingerprint([7; 32]), by: None, reason: None, models: Vec::new() };
         store.apply_definitions(store.definitions_version(), new).unwrap();
         let generation = |view: &Transformation| {
             let cut = OnlineStore::cut(store);

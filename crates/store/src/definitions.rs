@@ -25,6 +25,36 @@ pub struct NewDefinitions {
     /// Why, where said.
     #[serde(default)]
     pub reason: Option<String>,
+    /// The file of each model of the set. A release that knows no models refuses the texts of such a set, and so misreads none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<AppliedModel>,
+}
+
+/// A model, pinned: by the file that it is, and by what its features meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedModel {
+    /// The model.
+    pub model: String,
+    /// Where its file was, from the project's directory.
+    pub path: String,
+    /// SHA-256 of the file, in hexadecimal: it is in the store under this name.
+    pub sha256: String,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// What the feature service meant whose outputs go into it.
+    pub service_meaning: Fingerprint,
+    /// The manifest of its training set, where it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_set: Option<AppliedTrainingSet>,
+}
+
+/// The manifest of a training set, pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedTrainingSet {
+    /// Where it was, from the project's directory.
+    pub path: String,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
 }
 
 /// A set of definitions that was applied.

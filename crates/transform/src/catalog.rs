@@ -1,5 +1,7 @@
 //! Checked definitions, compiled: what every driver, online and offline, runs from.
 
+mod scoring;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -29,6 +31,10 @@ pub struct Catalog {
     pub views: IndexMap<String, Arc<Transformation>>,
     /// Feature services by name.
     pub services: IndexMap<String, Arc<ServicePlan>>,
+    /// What each model means: its features, their order, its predictions.
+    pub models: IndexMap<String, Fingerprint>,
+    /// What each deployment means: its models, and what is answered where they do not.
+    pub deployments: IndexMap<String, Fingerprint>,
 }
 
 /// A source, as reading and admission need it.
@@ -123,7 +129,9 @@ impl Catalog {
             |service| self::service(service, &by_name, &sources, next),
             &mut errors,
         );
-        if errors.is_empty() { Ok(Catalog { definitions, sources, views, services }) } else { Err(errors) }
+        let models = scoring::models(&definitions, &services, &mut errors);
+        let deployments = scoring::deployments(&definitions, &models);
+        if errors.is_empty() { Ok(Catalog { definitions, sources, views, services, models, deployments }) } else { Err(errors) }
     }
 
     /// The sources of a view, in the order of its branches.
@@ -332,6 +340,12 @@ pub fn meaning_of_all(catalog: &Catalog) -> Fingerprint {
     }
     for (name, service) in &catalog.services {
         let _ = writeln!(text, "service {name:?} {}", service.meaning);
+    }
+    for (name, model) in &catalog.models {
+        let _ = writeln!(text, "model {name:?} {model}");
+    }
+    for (name, deployment) in &catalog.deployments {
+        let _ = writeln!(text, "deployment {name:?} {deployment}");
     }
     digest(&text)
 }

@@ -10,6 +10,7 @@ pub mod compile;
 pub mod definition;
 pub mod drift;
 pub mod eval;
+pub mod functions;
 pub mod next_event;
 pub mod oracle;
 pub mod point_in_time;

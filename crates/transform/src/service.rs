@@ -19,6 +19,7 @@ use lockstep_model::{Error, FilledBy, Fingerprint, StateRead, Status, TimeMode};
 use crate::catalog::SourcePlan;
 use crate::compile::{CompileError, Planner, canonical, digest, physical};
 use crate::eval::{Evaluated, RowExpr};
+use crate::functions::list_length;
 use crate::next_event::{Events, NextEvent, RequestAs, ViewState};
 use crate::tiles::{ReadStats, Request, Touch};
 use crate::transformation::{Features, Transformation};
@@ -100,6 +101,8 @@ pub struct Output {
     expr: RowExpr,
     /// The features it reads: join, index of the feature.
     pub inputs: Vec<(usize, usize)>,
+    /// How many elements its lists have, where every row has as many.
+    pub length: Option<usize>,
     /// What fills it where it has no value: one element.
     default: Option<ArrayRef>,
 }
@@ -188,7 +191,8 @@ fn compile_output(
     planner: &Planner,
 ) -> Result<Output, CompileError> {
     let at = |message: String| CompileError { feature: Some(name.to_owned()), message };
-    let expr = planner.expr(expr, schema).map_err(|error| at(error.strip_backtrace()))?;
+    let expr = planner.expr(expr, schema).map_err(|error| at(CompileError::from(error).message))?;
+    let length = list_length(&expr);
     let expr = physical(&expr, schema).map_err(|error| at(error.message))?;
     let mut inputs: Vec<(usize, usize)> = Vec::new();
     for column in collect_columns(&expr.expr) {
@@ -200,7 +204,7 @@ fn compile_output(
     }
     inputs.sort_unstable();
     let default = default.map(|text| cast_default(text, &expr.data_type)).transpose().map_err(at)?;
-    Ok(Output { name: name.to_owned(), expr, inputs, default })
+    Ok(Output { name: name.to_owned(), expr, inputs, length, default })
 }
 
 fn cast_default(text: &str, data_type: &DataType) -> Result<ArrayRef, String> {

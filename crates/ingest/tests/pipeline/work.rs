@@ -164,7 +164,7 @@ impl Work {
     fn releases(&self, store: &Store) -> Result<(), Error> {
         if store.definitions_version() == 0 {
             let texts = vec![DefinitionText { path: "work.sql".to_owned(), text: SQL.to_owned() }];
-            store.apply_definitions(0, NewDefinitions { texts, fingerprint: Fingerprint([3; 32]), by: None, reason: None })?;
+            store.apply_definitions(0, NewDefinitions { texts, fingerprint: Fingerprint([3; 32]), by: None, reason: None, models: Vec::new() })?;
         }
         let switch = |kind| NewSwitch { kind, forced: false, by: None, reason: None, automatic: false };
         let all: Vec<Generation> = self.known(&store.cut())?.iter().map(|target| target.generation.generation).collect();

@@ -154,7 +154,7 @@ impl Question {
         if latest.map_or(0, |latest| latest.version) != self.expected {
             return Err(overtaken(self.expected, latest).into());
         }
-        let new = NewDefinitions { texts: self.texts.clone(), fingerprint, by: self.by.clone(), reason: self.reason.clone() };
+        let new = NewDefinitions { texts: self.texts.clone(), fingerprint, by: self.by.clone(), reason: self.reason.clone(), models: Vec::new() };
         Ok(store.apply_definitions(self.expected, new)?)
     }
 }

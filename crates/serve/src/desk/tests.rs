@@ -39,7 +39,7 @@ fn live(dir: &std::path::Path, lags: &Arc<Lags>, clock: &Arc<Hand>, is_followed:
     let catalog = Catalog::compile(Definitions::parse(&[SourceFile::new("all.sql", SQL)]).unwrap()).unwrap();
     let texts = vec![DefinitionText { path: "all.sql".to_owned(), text: SQL.to_owned() }];
     let fingerprint = lockstep_model::Fingerprint([7; 32]);
-    store.apply_definitions(0, NewDefinitions { texts, fingerprint, by: None, reason: None }).unwrap();
+    store.apply_definitions(0, NewDefinitions { texts, fingerprint, by: None, reason: None, models: Vec::new() }).unwrap();
     for view in catalog.views.values() {
         let new = NewGeneration { view: view.view.clone(), version: 1, meaning: view.meaning, state: view.state };
         let generation = store.create_generation(new).unwrap().generation;

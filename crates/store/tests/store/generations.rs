@@ -129,7 +129,7 @@ fn entities_are_visited_once_each_however_large_their_trees() {
 
 fn definitions(text: &str, by: &str) -> NewDefinitions {
     let texts = vec![DefinitionText { path: "feature_defs/airport_load.sql".to_owned(), text: text.to_owned() }];
-    NewDefinitions { texts, fingerprint: Fingerprint([3; 32]), by: Some(by.to_owned()), reason: None }
+    NewDefinitions { texts, fingerprint: Fingerprint([3; 32]), by: Some(by.to_owned()), reason: None, models: Vec::new() }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::support::{self, assert_says, view};
 /// Applies the next definitions.
 pub fn apply(store: &Store) -> u64 {
     let texts = vec![DefinitionText { path: "feature_defs/airport_load.sql".to_owned(), text: "SELECT 1".to_owned() }];
-    let new = NewDefinitions { texts, fingerprint: Fingerprint([3; 32]), by: None, reason: None };
+    let new = NewDefinitions { texts, fingerprint: Fingerprint([3; 32]), by: None, reason: None, models: Vec::new() };
     store.apply_definitions(store.definitions_version(), new).unwrap().version
 }
 

@@ -8,10 +8,10 @@
 //! UDAFs of [`udaf`], registered under the SQL names.
 
 mod call;
-mod column;
+pub(crate) mod column;
 mod count;
 mod distinct;
-mod exact;
+pub(crate) mod exact;
 mod extreme;
 mod float;
 mod hyperloglog;

@@ -98,9 +98,15 @@ fn planner_message(error: &DataFusionError) -> String {
             let first = letters.next().map(|letter| letter.to_ascii_lowercase());
             first.into_iter().chain(letters).collect()
         }
-        other => other.strip_backtrace(),
+        other => {
+            let message = other.strip_backtrace();
+            // What a function says of its arguments comes wrapped in whose it is.
+            message.split_once(COERCION).map_or_else(|| message.clone(), |(_, said)| said.to_owned())
+        }
     }
 }
+
+const COERCION: &str = "user-defined coercion failed with: Error during planning: ";
 
 type Result<T> = std::result::Result<T, CompileError>;
 

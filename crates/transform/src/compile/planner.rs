@@ -36,7 +36,7 @@ impl Planner {
     pub fn new<'a>(tables: impl IntoIterator<Item = (&'a str, SchemaRef)>, limit: Option<usize>) -> Planner {
         let table = |(name, schema): (&str, SchemaRef)| (name.to_owned(), Arc::new(LogicalTableSource::new(schema)) as Arc<dyn TableSource>);
         let mut scalars = BTreeMap::new();
-        for function in SessionStateDefaults::default_scalar_functions() {
+        for function in SessionStateDefaults::default_scalar_functions().into_iter().chain(crate::functions::all()) {
             for name in std::iter::once(function.name().to_owned()).chain(function.aliases().iter().cloned()) {
                 scalars.insert(name, Arc::clone(&function));
             }

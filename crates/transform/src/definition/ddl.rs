@@ -1,4 +1,6 @@
-//! The four statements of the definition language, as written.
+//! The statements of the definition language, as written.
+
+mod scoring;
 
 use std::ops::Range;
 
@@ -13,6 +15,8 @@ use super::lex::Statement;
 use super::names::{Name, suggestion};
 use super::options::WrittenOption;
 use super::text::Span;
+
+pub(super) use scoring::{WrittenFeatures, WrittenModel, WrittenPrediction, WrittenStep};
 
 /// A statement as written, and its name.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(super) enum Body {
     Source { columns: Columns, options: Vec<WrittenOption> },
     View { entity: Name, options: Vec<WrittenOption>, query: Box<Query>, tokens: Range<usize> },
     Service { options: Vec<WrittenOption>, request: Request, query: Box<Query> },
+    Model(Box<WrittenModel>),
+    Deployment { steps: Vec<WrittenStep>, options: Vec<WrittenOption> },
 }
 
 /// Columns in parentheses.
@@ -58,7 +64,7 @@ pub(super) struct Request {
     pub(super) span: Span,
 }
 
-const STATEMENTS: &str = "definitions: CREATE ENTITY, CREATE SOURCE, CREATE FEATURE VIEW, CREATE FEATURE SERVICE";
+const STATEMENTS: &str = "definitions: CREATE ENTITY, CREATE SOURCE, CREATE FEATURE VIEW, CREATE FEATURE SERVICE, CREATE MODEL, CREATE DEPLOYMENT";
 
 /// Reads one statement.
 pub(super) fn parse(statement: Statement) -> Result<Written, Diagnostic> {
@@ -76,11 +82,13 @@ struct Ddl<'a> {
 
 impl Ddl<'_> {
     fn definition(&mut self) -> Result<(Name, Body), Diagnostic> {
-        let kinds: [(&[&str], fn(&mut Self, Name) -> Result<Body, Diagnostic>); 4] = [
+        let kinds: [(&[&str], fn(&mut Self, Name) -> Result<Body, Diagnostic>); 6] = [
             (&["CREATE", "ENTITY"], Self::entity),
             (&["CREATE", "SOURCE"], Self::source),
             (&["CREATE", "FEATURE", "VIEW"], Self::view),
             (&["CREATE", "FEATURE", "SERVICE"], Self::service),
+            (&["CREATE", "MODEL"], Self::model),
+            (&["CREATE", "DEPLOYMENT"], Self::deployment),
         ];
         let Some((words, body)) = kinds.into_iter().find(|(words, _)| self.statement.are_words(0, words)) else {
             return Err(self.unknown_statement());
@@ -393,9 +401,11 @@ fn meant(first: Option<&str>, second: Option<&str>, third: Option<&str>) -> Opti
             "VIEW" => "CREATE FEATURE VIEW",
             _ => "CREATE FEATURE SERVICE",
         },
-        ("CREATE", Some(second)) => match suggestion(second, ["ENTITY", "SOURCE", "FEATURE"])? {
+        ("CREATE", Some(second)) => match suggestion(second, ["ENTITY", "SOURCE", "FEATURE", "MODEL", "DEPLOYMENT"])? {
             "ENTITY" => "CREATE ENTITY",
             "SOURCE" => "CREATE SOURCE",
+            "MODEL" => "CREATE MODEL",
+            "DEPLOYMENT" => "CREATE DEPLOYMENT",
             _ => "CREATE FEATURE VIEW",
         },
         ("DROP", _) => return Some("remove the definition from its file; `lockstep drop` removes what was made of it".to_owned()),

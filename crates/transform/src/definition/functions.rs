@@ -3,6 +3,8 @@
 //! Scalar functions are immutable, and none has bits that come from the platform's libm, from a session's settings or from the
 //! order in which a build adds floats. Types are the planner's to check; the number of arguments too, but for aggregates.
 
+use crate::functions;
+
 /// What a function is to a definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
@@ -278,16 +280,15 @@ const REFUSED: &[(&[&str], Refusal)] = &[
             "list_avg",
             "array_product",
             "list_product",
-            "inner_product",
-            "dot_product",
             "array_distance",
             "list_distance",
-            "cosine_distance",
             "array_normalize",
             "list_normalize",
         ],
         refusal(FLOAT_ORDER, "aggregate the elements over a window instead, which is exact"),
     ),
+    (&["inner_product", "dot_product"], refusal(FLOAT_ORDER, "write dot(a, b), whose sum is exact")),
+    (&["cosine_distance", "cosine_similarity"], refusal(FLOAT_ORDER, "write cosine(a, b), or 1 - cosine(a, b) for the distance")),
     (&["unnest", "unnest_outer"], refusal("it makes several rows of one", "write the rows as events of their own")),
     (
         &["array_transform", "list_transform", "array_filter", "list_filter", "array_any_match", "any_match", "list_any_match"],
@@ -319,6 +320,9 @@ const fn refusal(reason: &'static str, help: &'static str) -> Refusal {
 
 /// What a function is, by its name in lower case.
 pub(super) fn function(name: &str) -> Function {
+    if functions::NAMES.contains(&name) {
+        return Function::Scalar;
+    }
     if let Some((aggregate, _)) = AGGREGATES.iter().find(|(aggregate, others)| aggregate.name == name || others.contains(&name)) {
         return Function::Aggregate(*aggregate);
     }
@@ -337,7 +341,7 @@ pub(super) fn aggregate_names() -> Vec<&'static str> {
 
 /// The names of all functions, for messages.
 pub(super) fn names() -> Vec<&'static str> {
-    let mut names: Vec<_> = SCALARS.iter().copied().chain(aggregate_names()).collect();
+    let mut names: Vec<_> = SCALARS.iter().copied().chain(functions::NAMES).chain(aggregate_names()).collect();
     names.sort_unstable();
     names
 }

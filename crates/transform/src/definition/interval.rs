@@ -72,6 +72,11 @@ impl Interval {
         (micros >= 0).then_some(Interval(micros))
     }
 
+    /// So many milliseconds.
+    pub(super) const fn milliseconds(milliseconds: u16) -> Interval {
+        Interval(milliseconds as i64 * MILLISECOND)
+    }
+
     /// So many hours.
     pub(super) const fn hours(hours: u16) -> Interval {
         Interval(hours as i64 * HOUR)

@@ -1,4 +1,4 @@
-//! The definition language: entities, sources, feature views and feature services, as plain SQL.
+//! The definition language: entities, sources, feature views, feature services, models and deployments, as plain SQL.
 //!
 //! Text goes in, checked types or diagnostics come out; nothing here reads a file or asks the time. What a view's body says is checked
 //! on its syntax tree and handed on as it is, so that stock DataFusion can run it over tables named like the sources.
@@ -19,11 +19,13 @@
 //! assert_eq!(errors[0].to_string(), "load.sql:6:31: unknown column `orgin`");
 //! ```
 //!
-//! The order of the modules is that of the work: [`lex`](self) finds statements, `ddl` reads them, `source`, `view` and `service` check them.
+//! The order of the modules is that of the work: [`lex`](self) finds statements, `ddl` reads them, `source`, `view`, `service`, `model` and `deployment` check them.
 
 mod call;
+mod chain;
 mod data_type;
 mod ddl;
+mod deployment;
 mod diagnostic;
 mod embedded;
 mod expr;
@@ -32,6 +34,7 @@ mod functions;
 mod interval;
 mod join;
 mod lex;
+mod model;
 mod names;
 mod options;
 mod qualify;
@@ -39,6 +42,7 @@ mod registry;
 mod relation;
 mod request;
 mod scope;
+mod scoring;
 mod service;
 mod shape;
 mod source;
@@ -54,8 +58,11 @@ pub use frame::ROWS_MAX;
 pub(crate) use frame::interval_text;
 pub use interval::{Interval, IntervalError};
 pub(crate) use names::normalise;
-pub use names::suggestion;
-pub use options::{BatchFormat, Locations, ServiceOptions, ViewOptions, WrittenSourceOptions, schemas};
+pub use names::{quoted, suggestion};
+pub use options::{
+    BatchFormat, Locations, ModelOptions, RuntimeName, ServiceOptions, ViewOptions, WrittenDeploymentOptions, WrittenSourceOptions, schemas,
+};
+pub use scoring::{Deployment, DeploymentOptions, Model, ModelPlaces, Pick, Prediction, Step, When};
 pub use source::APPLIED_LOG_COLUMNS;
 pub use text::{Origin, Position, SourceFile, Span};
 pub use topic::{Avro, KafkaTopic, Mapped, Part, Partitions, TopicFormat, Wire};

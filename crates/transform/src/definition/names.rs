@@ -24,7 +24,7 @@ pub(crate) fn normalise(ident: &Ident) -> String {
 }
 
 /// A name as it must be written to be read as itself: quoted where it is a keyword, has capitals, or is no plain word.
-pub(super) fn quoted(name: &str) -> String {
+pub fn quoted(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     let reserved = matches!(Token::make_word(name, None), Token::Word(word) if RESERVED.contains(&word.keyword));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
+use lockstep_model::Fingerprint;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 use super::interval::IntervalError;
 use super::names::{Name, suggestion};
 use super::text::{Origin, Span};
-use super::{Diagnostic, History, Interval, Lateness};
+use super::{Diagnostic, History, Interval, Lateness, When};
 
 /// One option as written.
 #[derive(Debug, Clone)]
@@ -97,12 +98,67 @@ pub struct ViewOptions {
 #[schemars(extend("patternProperties" = {"^default\\..+$": {"type": ["boolean", "number", "string"]}}))]
 pub struct ServiceOptions {}
 
+/// The options of `CREATE MODEL … WITH (…)`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelOptions {
+    /// The manifest that `lockstep train` wrote of the training set, from the project's directory. Features are to mean what they meant in it.
+    pub training_set: Option<String>,
+    /// What runs the model; by default the first of these that can.
+    pub runtime: Option<RuntimeName>,
+    /// What the features meant that it was trained on: the fingerprint of the service, or its first twelve digits, as `lockstep schema --service` prints it. Where they mean something else, the
+    /// model is refused. A training set says the same by itself.
+    pub features: Option<String>,
+    /// SHA-256 of the file, in hexadecimal: another file is refused.
+    #[schemars(with = "Option<String>")]
+    pub sha256: Option<Fingerprint>,
+}
+
+/// What runs models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeName {
+    /// Our executor of tree ensembles.
+    Trees,
+    /// tract: linear models, small nets.
+    Tract,
+    /// ONNX Runtime, a library that is loaded.
+    OnnxRuntime,
+}
+
+/// The options of `CREATE DEPLOYMENT … WITH (…)`, beside defaults of its predictions, named `default.<prediction>`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("patternProperties" = {"^default\\..+$": {"type": ["boolean", "number", "string"]}}))]
+pub struct WrittenDeploymentOptions {
+    /// The model that answers where the deployment's does not: where it fails, takes too long, or features are missing or stale and that is to be so.
+    pub fallback: Option<String>,
+    /// A model that is scored beside it, logged and compared, and never answers.
+    pub shadow: Option<String>,
+    /// How long a model may take. `1 second` by default.
+    pub timeout: Option<Interval>,
+    /// How long a request waits for others that it is run together with, where all threads are busy. `2 milliseconds` by default.
+    pub max_wait: Option<Interval>,
+    /// Most rows that are run together, from 1 to 65536. 256 by default.
+    pub max_batch: Option<u32>,
+    /// Most requests that wait, from 1 to 1000000; more are refused. 1024 by default.
+    pub queue: Option<u32>,
+    /// Threads that run a model, from 1 to 256. 2 by default.
+    pub threads: Option<u32>,
+    /// What is done where a feature has no value. `score` by default.
+    pub when_missing: Option<When>,
+    /// What is done where a feature is stale. `score` by default.
+    pub when_stale: Option<When>,
+}
+
 /// JSON Schemas of the options and of diagnostics, by name.
 pub fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("source_options", schema_for!(WrittenSourceOptions)),
         ("view_options", schema_for!(ViewOptions)),
         ("service_options", schema_for!(ServiceOptions)),
+        ("model_options", schema_for!(ModelOptions)),
+        ("deployment_options", schema_for!(WrittenDeploymentOptions)),
         ("diagnostic", schema_for!(super::DiagnosticJson)),
     ]
 }
@@ -228,6 +284,7 @@ fn plain(message: &str) -> String {
         ("boolean", "truth value"),
         ("sequence", "a list"),
         ("a nonzero u64", "a number from 1"),
+        ("u32", "a number from 1"),
         ("f64", "a number"),
         ("a string", "a text"),
     ];

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::ddl::{Body, Written, parse};
+use super::deployment::{self, WrittenDeployment, deployment};
 use super::lex::statements;
+use super::model::{self, model};
 use super::relation::Sources;
 use super::service::{self, WrittenService, service};
 use super::source::{entity, source};
@@ -58,6 +60,8 @@ impl Written {
             Body::Source { .. } => "source",
             Body::View { .. } => "feature view",
             Body::Service { .. } => "feature service",
+            Body::Model(_) => "model",
+            Body::Deployment { .. } => "deployment",
         }
     }
 
@@ -66,8 +70,7 @@ impl Written {
     }
 }
 
-/// The first definition of each name. Sources, views and services share one space of names, since all of them can be asked for;
-/// entities have their own.
+/// The first definition of each name. Entities have a space of names of their own; all else shares one, since it can be asked for by its name alone.
 fn unique(written: Vec<Written>, found: &mut Vec<Diagnostic>) -> Vec<Written> {
     let mut seen: HashMap<(bool, String), usize> = HashMap::new();
     let mut kept: Vec<Written> = Vec::new();
@@ -105,7 +108,7 @@ fn check(written: &[Written], found: &mut Vec<Diagnostic>) -> Definitions {
             Body::Source { columns, options } => {
                 definitions.sources.extend(source(statement, name, columns, options, found).map(|source| (source.name.clone(), source)));
             }
-            Body::View { .. } | Body::Service { .. } => {}
+            Body::View { .. } | Body::Service { .. } | Body::Model(_) | Body::Deployment { .. } => {}
         }
     }
     for one in written {
@@ -124,5 +127,25 @@ fn check(written: &[Written], found: &mut Vec<Diagnostic>) -> Definitions {
             definitions.services.extend(service(&written, &known, found).map(|service| (service.name.clone(), service)));
         }
     }
+    scoring(written, &mut definitions, found);
     definitions
+}
+
+/// Checks models and deployments, which need all that is checked before.
+fn scoring(written: &[Written], definitions: &mut Definitions, found: &mut Vec<Diagnostic>) {
+    let names = |kind: &str| written.iter().filter(|one| one.kind() == kind).map(|one| one.name.text.as_str()).collect::<Vec<_>>();
+    let (service_names, model_names) = (names("feature service"), names("model"));
+    for Written { statement, name, body } in written {
+        if let Body::Model(body) = body {
+            let known = model::Known { services: &definitions.services, service_names: &service_names };
+            definitions.models.extend(model(statement, name, body, &known, found).map(|model| (model.name.clone(), model)));
+        }
+    }
+    for Written { statement, name, body } in written {
+        if let Body::Deployment { steps, options } = body {
+            let known = deployment::Known { services: &definitions.services, models: &definitions.models, model_names: &model_names };
+            let written = WrittenDeployment { statement, name, steps, options };
+            definitions.deployments.extend(deployment(&written, &known, found).map(|deployment| (deployment.name.clone(), deployment)));
+        }
+    }
 }

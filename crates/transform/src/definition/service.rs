@@ -55,7 +55,9 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
     let mut body =
         ServiceBody { selected, request: &request, joined: &joined, checker: Checker { statement, scope: &scope, found, near: written.name.span } };
     let outputs = body.outputs(written);
-    let defaults = checked_defaults(&defaults, &outputs, statement, found);
+    let names: Vec<_> = outputs.iter().map(|output| output.name.as_str()).collect();
+    let what = Defaulted { one: "output", many: "outputs", without: "leave it out, and the output has no value where there is none" };
+    let defaults = checked_defaults(&defaults, &names, &what, statement, found);
     (found.len() == before).then(|| Service {
         name: written.name.text.clone(),
         origin: statement.origin.at(written.name.span),
@@ -94,11 +96,26 @@ fn check_event_is_read(
     found.push(diagnostic.help("join one of its views, or write REQUEST (…) with the columns that a request gives"));
 }
 
-const DEFAULT: &str = "default.";
+/// What the names of defaults begin with.
+pub(super) const DEFAULT: &str = "default.";
 
-fn checked_defaults(options: &[&WrittenOption], outputs: &[Output], statement: &Statement, found: &mut Vec<Diagnostic>) -> IndexMap<String, Literal> {
+/// What has defaults, for messages.
+pub(super) struct Defaulted {
+    pub(super) one: &'static str,
+    pub(super) many: &'static str,
+    /// What to do where there is to be none.
+    pub(super) without: &'static str,
+}
+
+/// The defaults that options give to what has these names.
+pub(super) fn checked_defaults(
+    options: &[&WrittenOption],
+    names: &[&str],
+    what: &Defaulted,
+    statement: &Statement,
+    found: &mut Vec<Diagnostic>,
+) -> IndexMap<String, Literal> {
     let mut defaults = IndexMap::new();
-    let names: Vec<_> = outputs.iter().map(|output| output.name.as_str()).collect();
     for option in options {
         let name = &option.name.text[DEFAULT.len()..];
         let at = statement.origin.at(option.name.span);
@@ -106,13 +123,13 @@ fn checked_defaults(options: &[&WrittenOption], outputs: &[Output], statement: &
         else {
             // Without outputs something else is wrong, and is said.
             if !names.is_empty() {
-                found.push(did_you_mean(at.error(format!("a default for `{name}`, which is no output")), name, "outputs", &names));
+                found.push(did_you_mean(at.error(format!("a default for `{name}`, which is no {}", what.one)), name, what.many, names));
             }
             continue;
         };
         let Some(literal) = literal(option, statement) else {
             let diagnostic = statement.origin.at(option.value_span).error("a default is a number, a text, true or false");
-            found.push(diagnostic.help("leave it out, and the output has no value where there is none"));
+            found.push(diagnostic.help(what.without));
             continue;
         };
         if defaults.insert((*output).to_owned(), literal).is_some() {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::options::{BatchFormat, ViewOptions};
 use super::text::{Origin, Span};
-use super::{Diagnostic, Interval, KafkaTopic};
+use super::{Deployment, Diagnostic, Interval, KafkaTopic, Model};
 
 /// All definitions of a project, each kind by name in the order of the files.
 ///
@@ -24,6 +24,10 @@ pub struct Definitions {
     pub views: IndexMap<String, View>,
     /// The features one model takes.
     pub services: IndexMap<String, Service>,
+    /// What predicts from them.
+    pub models: IndexMap<String, Model>,
+    /// What is asked for predictions.
+    pub deployments: IndexMap<String, Deployment>,
 }
 
 /// A named value and its type.

@@ -79,6 +79,7 @@ impl Session {
             .with_optimizer_rules(rules.collect())
             .build();
         let context = SessionContext::new_with_state(state);
+        crate::functions::all().into_iter().for_each(|function| context.register_udf(function.as_ref().clone()));
         for table in tables {
             context.register_table(datafusion::common::TableReference::bare(table.name), Arc::new(mem_table(&table)?))?;
         }

@@ -21,7 +21,7 @@ pub(crate) struct Fixed<const W: usize, const FULL: usize, const UNIT: i32> {
 /// A sum of `f64`: units of the smallest subnormal; 2098 bits of value and room for 2^63 of them.
 pub(crate) type Sum = Fixed<4, 34, 1074>;
 
-/// A sum of squares of `f64`.
+/// A sum of squares of `f64`, or of products of two.
 pub(crate) type SquareSum = Fixed<6, 68, 2148>;
 
 /// The significand of a finite float and its position in units of `2^-1074`: `|x| = significand × 2^(position - 1074)`.
@@ -48,11 +48,22 @@ impl SquareSum {
     #[inline(always)]
     pub(crate) fn add_square(&mut self, x: f64, negative: bool) {
         let (significand, position) = parts(x.to_bits());
-        let square = u128::from(significand) * u128::from(significand);
-        let shift = 2 * position % 64;
-        let low = u128::from(square as u64) << shift;
-        let high = (u128::from((square >> 64) as u64) << shift) + (low >> 64);
-        self.add_limbs((2 * position / 64) as usize, &[low as u64, high as u64, (high >> 64) as u64], negative);
+        self.add_wide(u128::from(significand) * u128::from(significand), 2 * position, negative);
+    }
+
+    /// Adds the product of two finite floats.
+    #[inline(always)]
+    pub(crate) fn add_product(&mut self, x: f64, y: f64) {
+        let ((a, at), (b, and)) = (parts(x.to_bits()), parts(y.to_bits()));
+        self.add_wide(u128::from(a) * u128::from(b), at + and, x.is_sign_negative() != y.is_sign_negative());
+    }
+
+    #[inline(always)]
+    fn add_wide(&mut self, product: u128, position: u32, negative: bool) {
+        let shift = position % 64;
+        let low = u128::from(product as u64) << shift;
+        let high = (u128::from((product >> 64) as u64) << shift) + (low >> 64);
+        self.add_limbs((position / 64) as usize, &[low as u64, high as u64, (high >> 64) as u64], negative);
     }
 }
 

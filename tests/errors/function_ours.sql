@@ -1,0 +1,12 @@
+CREATE FEATURE SERVICE a AS SELECT hash_bucket(r.carrier, 0) AS x FROM REQUEST (carrier VARCHAR, n BIGINT, codes DOUBLE[]) r;
+CREATE FEATURE SERVICE b AS SELECT hash_bucket(r.carrier, r.n) AS x FROM REQUEST (carrier VARCHAR, n BIGINT) r;
+CREATE FEATURE SERVICE c AS SELECT hash_bucket(r.codes, 8) AS x FROM REQUEST (codes DOUBLE[]) r;
+CREATE FEATURE SERVICE d AS SELECT hash_bucket(r.carrier) AS x FROM REQUEST (carrier VARCHAR) r;
+CREATE FEATURE SERVICE e AS SELECT one_hot(r.carrier, 'UA', 'AA', 'UA') AS x FROM REQUEST (carrier VARCHAR) r;
+CREATE FEATURE SERVICE f AS SELECT one_hot(r.carrier, 'UA', r.carrier) AS x FROM REQUEST (carrier VARCHAR) r;
+CREATE FEATURE SERVICE g AS SELECT one_hot(r.carrier, 'UA', 7) AS x FROM REQUEST (carrier VARCHAR) r;
+CREATE FEATURE SERVICE h AS SELECT one_hot(r.distance, 1, 2) AS x FROM REQUEST (distance DOUBLE) r;
+CREATE FEATURE SERVICE i AS SELECT one_hot(r.carrier) AS x FROM REQUEST (carrier VARCHAR) r;
+CREATE FEATURE SERVICE j AS SELECT dot(r.a, r.b) AS x FROM REQUEST (a DOUBLE[], b VARCHAR[]) r;
+CREATE FEATURE SERVICE k AS SELECT cosine(r.a) AS x FROM REQUEST (a DOUBLE[]) r;
+CREATE FEATURE SERVICE l AS SELECT cosine(r.a, 1.0) AS x FROM REQUEST (a DOUBLE[]) r;

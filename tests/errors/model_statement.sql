@@ -1,0 +1,16 @@
+CREATE MODEL a USING delay (x => (*)) PREDICT (y DOUBLE);
+CREATE MODEL b FROM "b.onnx" USING delay (x => (*)) PREDICT (y DOUBLE);
+CREATE MODEL c FROM 'c.onnx' (x => (*)) PREDICT (y DOUBLE);
+CREATE MODEL d FROM 'd.onnx' USING delay PREDICT (y DOUBLE);
+CREATE MODEL e FROM 'e.onnx' USING delay () PREDICT (y DOUBLE);
+CREATE MODEL f FROM 'f.onnx' USING delay (x => (*));
+CREATE MODEL g FROM 'g.onnx' USING delay (x => (*)) PREDICT ();
+CREATE MODEL h FROM 'h.onnx' USING delay (x = (*)) PREDICT (y DOUBLE);
+CREATE MODEL i FROM 'i.onnx' USING delay (x => ()) PREDICT (y DOUBLE);
+CREATE MODEL j FROM 'j.onnx' USING delay (x => (*)) PREDICT (y DOUBLE FROM z[one]);
+CREATE MODEL k FROM 'k.onnx' USING delay (x => (*)) PREDICT (y DOUBLE FROM z[-1]);
+CREATE MODEL l FROM 'l.onnx' USING delay (x => (*)) PREDICT (y FROM z);
+CREATE MODLE m FROM 'm.onnx' USING delay (x => (*)) PREDICT (y DOUBLE);
+CREATE DEPLOYMENT n;
+CREATE DEPLOYMENT o AS ();
+CREATE DEPLOYMENT p AS (a, b);
