@@ -150,7 +150,8 @@ mod tests {
     /// The sum of each row's values, or of all rows' before it too.
     fn sums(inputs: &[Tensor], running: bool) -> Vec<Tensor> {
         let mut before = 0.0;
-        let rows = floats(&inputs[0]).chunks(2).map(|row| {
+        let values = floats(&inputs[0]);
+        let rows = values.chunks(2).map(|row| {
             let sum = row[0] + row[1] + before;
             before = if running { sum } else { 0.0 };
             sum

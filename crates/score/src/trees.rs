@@ -4,6 +4,7 @@
 //! Scores are equal to ONNX Runtime's with one thread: sums in the order of the trees and in the same precision, the same formulas behind them. Rows are independent since each is
 //! summed by itself, however many are taken through a tree at once.
 
+mod around;
 mod described;
 mod ensemble;
 mod finish;
@@ -32,9 +33,6 @@ struct Trees {
 
 /// Compiles a file's trees.
 pub(crate) fn load(file: &ModelFile) -> Result<Arc<dyn Model>, Refusal> {
-    if file.rows().is_some_and(|rows| rows != 1) {
-        return Err(Refusal::new(Runtime::Trees, format!("the file takes {} rows at a time", file.rows().unwrap_or(0))));
-    }
     let steps = Steps::new(file)?;
     let rows = sample(file.inputs(), 1, 3);
     let given = steps.run(&rows).map_err(|reason| Refusal::new(Runtime::Trees, reason))?;

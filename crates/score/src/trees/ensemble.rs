@@ -42,7 +42,7 @@ impl<T: Number> Ensemble<T> {
                 Sums::Many { layout: Layout::new(&trees, |at| at as u32)?, runs, weights }
             }
         };
-        Ok(Ensemble { sums, aggregate: described.aggregate, targets: described.targets, finish: Finish::new(described) })
+        Ok(Ensemble { sums, aggregate: described.aggregate, targets: described.targets, finish: Finish::new(described)? })
     }
 
     /// How many values of a row are looked at.

@@ -46,8 +46,6 @@ struct Classes {
 /// Which of two classes won, and by which rule: what the other class's score is made of.
 #[derive(Clone, Copy, PartialEq)]
 enum Second {
-    /// Both scores are there.
-    Given,
     /// It is the rest to one.
     Rest,
     /// It is the opposite.
@@ -55,7 +53,8 @@ enum Second {
 }
 
 impl<T: Number> Finish<T> {
-    pub(super) fn new(described: Described<T>) -> Finish<T> {
+    /// What ONNX Runtime leaves to chance is refused: the second score of two classes where no rule makes it.
+    pub(super) fn new(described: Described<T>) -> Result<Finish<T>, String> {
         let weights = || {
             described.nodes.iter().filter_map(|node| if let super::described::Node::Leaf(weights) = node { Some(weights) } else { None }).flatten()
         };
@@ -64,7 +63,15 @@ impl<T: Number> Finish<T> {
         told.dedup();
         let positive = !weights().any(|(_, weight)| *weight < T::default());
         let one_sided = described.targets == 2 && told.len() == 1;
-        Finish {
+        if described.labels.is_some() && described.targets == 2 && described.base.len() < 2 {
+            if described.transform == Transform::Probit {
+                return Err("it gives the probit of one class of two".to_owned());
+            }
+            if described.base.len() == 1 && !one_sided {
+                return Err("it has one base value for two classes".to_owned());
+            }
+        }
+        Ok(Finish {
             trees: T::of_usize(described.roots.len()),
             targets: described.targets,
             classes: described.labels.map(|labels| Classes { labels, one_sided, positive }),
@@ -72,7 +79,7 @@ impl<T: Number> Finish<T> {
             aggregate: described.aggregate,
             transform: described.transform,
             wide: described.wide,
-        }
+        })
     }
 
     pub(super) fn labels(&self) -> Option<&Labels> {
@@ -158,7 +165,7 @@ impl<T: Number> Finish<T> {
     /// One of two classes.
     fn two(&self, classes: &Classes, scores: &mut [Score<T>], to: &mut Vec<T>) -> usize {
         let mut both = true;
-        let mut second = Second::Given;
+        let mut second = Second::Opposite;
         match self.base[..] {
             [_, base] if scores[1].known => {
                 // The first base is taken to be the second's, and the sum to be the first class's.
@@ -173,10 +180,7 @@ impl<T: Number> Finish<T> {
                 scores[0].value = scores[0].value + base;
                 both = scores[1].known;
             }
-            _ => {
-                second = Second::Opposite;
-                both = scores[1].known;
-            }
+            _ => both = scores[1].known,
         }
         let weight = if both && scores[1].known { scores[1].value } else { scores[0].get() };
         let mut half = T::default();
@@ -196,11 +200,9 @@ impl<T: Number> Finish<T> {
     fn write_one(&self, score: Score<T>, second: Second, to: &mut Vec<T>) {
         let value = score.get();
         match (self.transform, second) {
-            (Transform::Probit, _) => to.extend([T::of_f32(probit(value.to_f32())), T::default()]),
+            (Transform::Logistic, _) => to.extend([-value, value].map(|value| T::of_f32(logistic(value.to_f32())))),
             (_, Second::Rest) => to.extend([T::ONE - value, value]),
-            (Transform::Logistic, Second::Opposite) => to.extend([-value, value].map(|value| T::of_f32(logistic(value.to_f32())))),
             (_, Second::Opposite) => to.extend([-value, value]),
-            (_, Second::Given) => to.extend([value, T::default()]),
         }
     }
 

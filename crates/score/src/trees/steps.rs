@@ -1,8 +1,9 @@
-//! A graph of trees, one operator after the other. Around the trees stand operators whose results need no thought to be equal to any other runtime's: they carry, cast and join values.
+//! A graph of trees, one operator after the other. Around the trees stand operators that carry, cast, join and scale values.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::around::Around;
 use super::described::Described;
 use super::ensemble::Ensemble;
 use super::number::Number;
@@ -33,6 +34,7 @@ enum Does {
     Trees64(Ensemble<f64>),
     Carry,
     Cast(Element),
+    Around(Around),
     /// Rows beside each other.
     Join,
     /// Rows of other dimensions: all of their values, or one alone.
@@ -84,9 +86,11 @@ fn trees(node: &NodeProto) -> bool {
 }
 
 fn knows(node: &NodeProto) -> bool {
-    let own =
-        matches!(node.domain.as_str(), "" | "ai.onnx") && matches!(node.op_type.as_str(), "Identity" | "Cast" | "Concat" | "Reshape" | "Flatten");
-    own || trees(node)
+    match node.domain.as_str() {
+        "" | "ai.onnx" => matches!(node.op_type.as_str(), "Identity" | "Cast" | "Concat" | "Reshape" | "Flatten" | "Mul"),
+        "ai.onnx.ml" => trees(node) || matches!(node.op_type.as_str(), "Scaler" | "Normalizer"),
+        _ => false,
+    }
 }
 
 /// What is known of a value before anything runs.
@@ -127,7 +131,11 @@ fn compile(file: &ModelFile, graph: &GraphProto) -> Result<Steps, String> {
 }
 
 fn step<'a>(graph: &GraphProto, node: &'a NodeProto, known: &mut Known<'a>) -> Result<Step, String> {
-    let named: &[String] = if node.op_type == "Reshape" { &node.input[..1.min(node.input.len())] } else { &node.input };
+    let named: Vec<&String> = match node.op_type.as_str() {
+        "Reshape" => node.input.iter().take(1).collect(),
+        "Mul" => vec![Around::times(graph, node)?.1],
+        _ => node.input.iter().collect(),
+    };
     let inputs: Vec<usize> = named.iter().map(|name| known.place(name)).collect::<Result<_, _>>()?;
     let first = *inputs.first().ok_or_else(|| format!("{} has no input", operator(node)))?;
     let element = known.elements[first];
@@ -152,6 +160,9 @@ fn does(graph: &GraphProto, node: &NodeProto, element: Element, mixed: bool) -> 
         "Flatten" if attributes.int("axis").unwrap_or(1) != 1 => return Err("it flattens rows".to_owned()),
         "Flatten" => (Does::Shape(Shape::Row(None)), vec![element]),
         "Reshape" => (Does::Shape(shape(graph, node)?), vec![element]),
+        "Mul" => (Does::Around(Around::times(graph, node)?.0), vec![Element::Float32]),
+        "Scaler" => (Does::Around(Around::scaler(&attributes)?), vec![Element::Float32]),
+        "Normalizer" => (Does::Around(Around::normalizer(&attributes)?), vec![Element::Float32]),
         _ if element == Element::Float64 => {
             let (ensemble, elements) = ensemble::<f64>(node, Element::Float64)?;
             (Does::Trees64(ensemble), elements)
@@ -209,6 +220,7 @@ impl Does {
             Does::Trees32(ensemble) => made(ensemble.run(two_dimensions(first)?)?),
             Does::Trees64(ensemble) => made(ensemble.run(two_dimensions(first)?)?),
             Does::Carry => vec![first.clone()],
+            Does::Around(around) => vec![around.run(first)?],
             Does::Cast(to) => vec![Tensor { shape: first.shape.clone(), values: converted(&first.values, *to)? }],
             Does::Join => vec![join(read)?],
             Does::Shape(shape) => vec![reshape(first, *shape)?],

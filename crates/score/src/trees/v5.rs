@@ -15,8 +15,8 @@ pub(super) fn read<T: Number>(attributes: &Attributes<'_>) -> Result<Described<T
     };
     let transform = match attributes.int("post_transform").unwrap_or(0) {
         0 => Transform::None,
-        1 => Transform::Softmax,
-        2 => Transform::Logistic,
+        // ONNX means one by either number, and ONNX Runtime the other.
+        1 | 2 => return Err("it transforms by softmax or logistic, which others take for each other".to_owned()),
         3 => Transform::SoftmaxZero,
         4 => Transform::Probit,
         other => return Err(format!("it transforms by {other}")),

@@ -311,7 +311,7 @@ def trees_of_five():
             nodes["splits"][at] = float(pick.integers(-40, 40) / 8)
             nodes["missing"][at] = int(pick.integers(2))
             if mode == 6:
-                members.extend([float(value) for value in pick.integers(-5, 6, size=pick.integers(1, 8))] + [np.nan])
+                members.extend([float(value) for value in pick.integers(0, 6, size=pick.integers(1, 5))] + [np.nan])
             for side in ["true", "false"]:
                 leaf = depth == 0 or pick.random() < 0.15
                 nodes[f"{side}leafs"][at] = int(leaf)

@@ -206,7 +206,7 @@ fn mutated_files_are_refused_or_run() {
             Err(_) => refused += 1,
         }
     }
-    assert!(refused > 500 && ran > 100, "{refused} were refused, {ran} ran");
+    assert!(refused > 500 && ran > 20, "{refused} were refused, {ran} ran");
 }
 
 #[test]

@@ -208,10 +208,15 @@ impl Recipe {
             1 => vec![all[rng.usize(0..all.len())]],
             _ => all.to_vec(),
         };
+        let base = if rng.bool() { targets } else { 0 };
+        let transforms = ["NONE", "NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT"];
+        // The probit of two classes is left to chance where they have no base values.
+        let transform = transforms[rng.usize(0..if classifier && targets == 2 && base == 0 { 5 } else { 6 })];
         Recipe {
             classifier,
             targets,
-            element: [FLOAT, FLOAT, DOUBLE, INT64][rng.usize(0..4)],
+            // ONNX Runtime has no regressor of integers.
+            element: [FLOAT, FLOAT, DOUBLE, INT64][rng.usize(0..if classifier { 4 } else { 3 })],
             trees: rng.usize(1..30),
             levels: rng.usize(0..13),
             features: rng.usize(1..9),
@@ -220,8 +225,8 @@ impl Recipe {
             each: rng.bool(),
             sole: rng.bool().then(|| if classifier { 0 } else { rng.i64(0..targets as i64) }),
             positive: rng.bool(),
-            base: if rng.bool() { targets } else { 0 },
-            transform: ["NONE", "NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT"][rng.usize(0..6)],
+            base,
+            transform,
             aggregate: ["SUM", "AVERAGE", "MIN", "MAX"][rng.usize(0..4)],
             text: rng.bool(),
             ends: [0.0, 0.1, 0.4][rng.usize(0..3)],

@@ -5,6 +5,7 @@
 
 mod broken;
 mod build;
+mod inflate;
 mod kinds;
 mod peers;
 mod random;
