@@ -19,7 +19,8 @@ use crate::progress::Display;
 use crate::project::Project;
 use crate::requests;
 use crate::verbs::{
-    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, plan, refusals, release, requested, snapshot, status, verify,
+    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, model, plan, refusals, release, requested, snapshot, status,
+    verify,
 };
 
 /// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
@@ -79,6 +80,8 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<release::rollback::Question>(),
     of::<release::ListQuestion>(),
     of::<release::ShowQuestion>(),
+    of::<model::ListQuestion>(),
+    of::<model::ShowQuestion>(),
     of::<release::DiffQuestion>(),
     of::<snapshot::create::Question>(),
     of::<snapshot::list::Question>(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::verbs;
+use crate::{smoke, verbs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -123,6 +123,7 @@ pub enum Verb {
     Ingest(verbs::ingest::Arguments),
     Serve(verbs::serve::Arguments),
     Release(verbs::release::Arguments),
+    Model(verbs::model::Arguments),
     Get(verbs::get::Arguments),
     Train(Box<verbs::train::Arguments>),
     Diff(verbs::diff::Arguments),
@@ -136,6 +137,8 @@ pub enum Verb {
     AppliedLog(verbs::applied_log::Arguments),
     Drop(verbs::drop::Arguments),
     Snapshot(verbs::snapshot::Arguments),
+    #[command(hide = true, name = smoke::VERB)]
+    SmokeModel(smoke::Arguments),
 }
 
 /// Starts the log on standard error. `LOCKSTEP_LOG` says more finely what is in it.

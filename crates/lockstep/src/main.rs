@@ -18,6 +18,7 @@ mod golden;
 mod kafka;
 mod kept;
 mod ledger;
+mod models;
 mod output;
 mod owned;
 mod pinned;
@@ -29,6 +30,7 @@ mod release;
 mod requests;
 mod schemas;
 mod serving;
+mod smoke;
 #[allow(dead_code, reason = "numbers are set flush right by few verbs")]
 mod table;
 #[allow(dead_code, reason = "a vocabulary that verbs share: sizes, spans, ages")]
@@ -75,6 +77,7 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::Ingest(args) => verbs::ingest::run(context, &args),
         Verb::Serve(args) => verbs::serve::run(context, &args),
         Verb::Release(args) => verbs::release::run(context, &args),
+        Verb::Model(args) => verbs::model::run(context, &args),
         Verb::Get(args) => verbs::get::run(context, &args),
         Verb::Diff(args) => verbs::diff::run(context, &args),
         Verb::Sql(args) => verbs::sql::run(context, &args),
@@ -88,5 +91,6 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::AppliedLog(args) => verbs::applied_log::run(context, &args),
         Verb::Drop(args) => verbs::drop::run(context, &args),
         Verb::Snapshot(args) => verbs::snapshot::run(context, &args),
+        Verb::SmokeModel(args) => smoke::run(&args),
     }
 }

@@ -56,6 +56,8 @@ pub fn all() -> Vec<Named> {
         Named { name: "releases", about: "lockstep release list --json", schema: schema_for!(verbs::release::Releases) },
         Named { name: "release", about: "lockstep release show --json", schema: schema_for!(verbs::release::Shown) },
         Named { name: "release_diff", about: "lockstep release diff --json", schema: schema_for!(verbs::release::ReleasesDiffer) },
+        Named { name: "models", about: "lockstep model list --json", schema: schema_for!(verbs::model::ModelList) },
+        Named { name: "model", about: "lockstep model show --json", schema: schema_for!(verbs::model::ShownModel) },
         Named { name: "snapshot_made", about: "lockstep snapshot create --json", schema: schema_for!(verbs::snapshot::create::SnapshotMade) },
         Named { name: "snapshots", about: "lockstep snapshot list --json", schema: schema_for!(verbs::snapshot::list::SnapshotList) },
         Named { name: "snapshot", about: "lockstep snapshot show --json", schema: schema_for!(verbs::snapshot::show::Shown) },

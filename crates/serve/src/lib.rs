@@ -15,6 +15,7 @@ pub mod live;
 mod lookup;
 pub mod metrics;
 mod push;
+pub mod scoring;
 pub mod server;
 mod warm;
 pub mod wire;

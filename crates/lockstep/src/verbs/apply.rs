@@ -8,8 +8,10 @@ use anyhow::Result;
 use clap::Args;
 use lockstep_model::{Error, Fingerprint};
 use lockstep_serve::admin::Progress;
-use lockstep_store::{CutRead, DefinitionText, Definitions, GenerationInfo, NewDefinitions, NewGeneration, OnlineStore, Store};
-use lockstep_transform::catalog::meaning_of_all;
+use lockstep_serve::scoring::Bound;
+use lockstep_store::{AppliedModel, CutRead, DefinitionText, Definitions, GenerationInfo, NewDefinitions, NewGeneration, OnlineStore, Store};
+use lockstep_transform::catalog::{Catalog, meaning_of_all};
+use lockstep_transform::definition::Diagnostic;
 use lockstep_transform::transformation::Transformation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,9 +19,11 @@ use serde::{Deserialize, Serialize};
 use super::Context;
 use crate::ask;
 use crate::failure::{Outcome, Wrong};
+use crate::models::{self, ReadModel, Smoking};
 use crate::output::{Paint, Report};
 use crate::owned::Owned;
 use crate::project::{Project, compile, sources_of_texts};
+use crate::text::bytes;
 use crate::who::who;
 
 pub use list::{AppliedList, Question as ListQuestion};
@@ -57,6 +61,9 @@ pub struct Question {
     pub by: Option<String>,
     /// Why.
     pub reason: Option<String>,
+    /// The files of the models.
+    #[serde(default)]
+    pub models: Vec<ReadModel>,
 }
 
 /// Asks for the number of the definitions that were applied last: it compiles nothing, so that definitions this release has something against can be replaced.
@@ -78,6 +85,27 @@ pub struct Applied {
     pub reason: Option<String>,
     /// Each view, in the order of the definitions.
     pub views: Vec<AppliedView>,
+    /// Each model, in the same order.
+    #[serde(default)]
+    pub models: Vec<AppliedFile>,
+    /// Each deployment, in the same order.
+    #[serde(default)]
+    pub deployments: Vec<String>,
+}
+
+/// A model that is kept.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AppliedFile {
+    /// The model.
+    pub model: String,
+    /// SHA-256 of its file, in hexadecimal.
+    pub sha256: String,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// What runs it: `trees`, `tract` or `onnxruntime`.
+    pub runtime: String,
+    /// Whether it is another file than before, or was not there.
+    pub new: bool,
 }
 
 /// What became of a view.
@@ -102,10 +130,13 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let project = context.project()?;
     let files = project.files()?;
     // Here, too: what is wrong is said of the files as they are seen from here.
-    compile(&files).map_err(Wrong)?;
+    let catalog = compile(&files).map_err(Wrong)?;
+    let models = models::read(&project, &catalog)?;
+    models::bind(&catalog, &models, Smoking::First).map_err(Wrong)?;
+    models::check_size(&models)?;
     let expected = arguments.expect.map_or_else(|| newest(context, &project), Ok)?;
     let (by, reason) = (who(arguments.by.as_deref()), arguments.reason.clone());
-    context.out.show(&context.ask(&Question { texts: project.texts(&files), expected, by, reason })?)?;
+    context.out.show(&context.ask(&Question { texts: project.texts(&files), expected, by, reason, models })?)?;
     Ok(Outcome::Fine)
 }
 
@@ -129,32 +160,61 @@ impl ask::Question for Question {
     const MAKES_STORE: bool = true;
     type Answer = Applied;
 
-    /// Appends the definitions and makes a generation for each view that is new. Safe beside whatever the owner does: that goes on with the generations that
+    /// Keeps the models, appends the definitions and makes a generation for each view that is new. Safe beside whatever the owner does: that goes on with the generations that
     /// it began with, and nobody sees a new one before it is backfilled.
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Applied> {
         let catalog = compile(&sources_of_texts(&self.texts)).map_err(Wrong)?;
+        let bound = models::bind(&catalog, &self.models, Smoking::First).map_err(Wrong)?;
+        let pins = models::pins(&catalog, &bound, &self.models);
         let _alone = owned.change();
         let cut = OnlineStore::cut(&*owned.store);
         let latest = cut.definitions()?;
         let fingerprint = meaning_of_all(&catalog);
         // Two who apply the same are of one mind, whatever each of them saw.
-        let same = |latest: &&Definitions| latest.applied.fingerprint == fingerprint && latest.applied.texts == self.texts;
+        let same =
+            |latest: &&Definitions| latest.applied.fingerprint == fingerprint && latest.applied.texts == self.texts && latest.applied.models == pins;
         let known = latest.as_ref().filter(same).cloned();
         let new = known.is_none();
-        let definitions = known.map_or_else(|| self.append(&owned.store, latest.as_ref(), fingerprint), Ok)?;
+        if new {
+            check_features(owned, &*cut, &catalog, &pins)?;
+        }
+        // Before they are named, and again where they are: a file that was damaged is mended so.
+        models::keep(&owned.store.models(), &self.models)?;
+        let definitions = known.map_or_else(|| self.append(&owned.store, latest.as_ref(), fingerprint, &pins), Ok)?;
         let views = catalog.views.values().map(|view| apply_view(&owned.store, &*cut, view)).collect::<Result<Vec<_>>>()?;
+        let models = bound.iter().map(|bound| applied_file(bound, latest.as_ref())).collect();
+        let deployments = catalog.deployments.keys().cloned().collect();
         let NewDefinitions { by, reason, .. } = definitions.applied;
-        Ok(Applied { version: definitions.version, new, fingerprint: fingerprint.to_string(), by, reason, views })
+        Ok(Applied { version: definitions.version, new, fingerprint: fingerprint.to_string(), by, reason, views, models, deployments })
+    }
+}
+
+/// No model meets features of another meaning unseen.
+fn check_features(owned: &Owned, cut: &dyn CutRead, catalog: &Catalog, pins: &[AppliedModel]) -> Result<()> {
+    let met = models::meeting_other_features(owned, &cut.definitions_history()?, catalog, pins)?;
+    let wrong: Vec<Diagnostic> = met.iter().filter_map(|other| other.diagnostic(catalog)).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Wrong(wrong).into()) }
+}
+
+fn applied_file(bound: &Bound, latest: Option<&Definitions>) -> AppliedFile {
+    let known = latest.and_then(|latest| latest.applied.models.iter().find(|known| known.model == bound.name));
+    AppliedFile {
+        model: bound.name.clone(),
+        sha256: bound.sha256.clone(),
+        bytes: bound.bytes,
+        runtime: bound.runtime.to_string(),
+        new: known.is_none_or(|known| known.sha256 != bound.sha256),
     }
 }
 
 impl Question {
     /// Appends the definitions behind those that its asker saw.
-    fn append(&self, store: &Store, latest: Option<&Definitions>, fingerprint: Fingerprint) -> Result<Definitions> {
+    fn append(&self, store: &Store, latest: Option<&Definitions>, fingerprint: Fingerprint, pins: &[AppliedModel]) -> Result<Definitions> {
         if latest.map_or(0, |latest| latest.version) != self.expected {
             return Err(overtaken(self.expected, latest).into());
         }
-        let new = NewDefinitions { texts: self.texts.clone(), fingerprint, by: self.by.clone(), reason: self.reason.clone(), models: Vec::new() };
+        let (texts, by, reason, models) = (self.texts.clone(), self.by.clone(), self.reason.clone(), pins.to_vec());
+        let new = NewDefinitions { texts, fingerprint, by, reason, models };
         Ok(store.apply_definitions(self.expected, new)?)
     }
 }
@@ -206,6 +266,13 @@ impl Report for Applied {
         for AppliedView { view, version, new } in &self.views {
             let what = if *new { "new, to be backfilled" } else { "unchanged" };
             let _ = writeln!(text, "  {view:<24} version {version:<4} {what}");
+        }
+        for AppliedFile { model, sha256, bytes: size, runtime, new } in &self.models {
+            let what = if *new { "new" } else { "unchanged" };
+            let _ = writeln!(text, "  {model:<24} {} {runtime}, {}, {what}", &sha256[..12], bytes(*size));
+        }
+        if !self.deployments.is_empty() {
+            let _ = writeln!(text, "  deployments: {}", self.deployments.join(", "));
         }
         text
     }

@@ -1,6 +1,7 @@
 //! `plan`: what applying the definitions would change, and what it would cost.
 
 mod markdown;
+mod scoring;
 mod values;
 
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ use lockstep_ingest::pipeline::{file_format, schema_of};
 use lockstep_ingest::source::{ReadRequest, SourceFile, SourceReader, Stores, locate};
 use lockstep_model::Error;
 use lockstep_serve::admin::Progress;
-use lockstep_store::{CutRead, DefinitionText, Definitions, GenerationInfo, OnlineStore};
+use lockstep_store::{AppliedModel, CutRead, DefinitionText, Definitions, GenerationInfo, OnlineStore};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::definition::{Origin, Span, View};
 use lockstep_transform::transformation::Transformation;
@@ -25,11 +26,13 @@ use super::Context;
 use crate::ask;
 use crate::diff::{self, Line, diff};
 use crate::failure::{Outcome, Wrong};
+use crate::models::{self, OtherFeatures, Smoking};
 use crate::output::{Paint, Report};
 use crate::owned::Owned;
 use crate::project::{Project, compile, sources_of_texts};
 use crate::text::{bytes, counted, grouped};
 
+pub use scoring::{PlannedDeployment, PlannedModel, Sides, deployments_of};
 pub use values::ViewValues;
 
 /// Show what applying the definitions would change
@@ -51,6 +54,9 @@ pub struct Arguments {
 pub struct Question {
     /// The definitions as they would be applied.
     pub texts: Vec<DefinitionText>,
+    /// The files of their models.
+    #[serde(default)]
+    pub models: Vec<AppliedModel>,
 }
 
 /// What the owner of the store answers.
@@ -71,6 +77,12 @@ pub struct Planned {
     pub views: Vec<PlannedView>,
     /// Services, in the same way.
     pub services: Vec<PlannedService>,
+    /// Models, in the same way.
+    #[serde(default)]
+    pub models: Vec<PlannedModel>,
+    /// Deployments, in the same way.
+    #[serde(default)]
+    pub deployments: Vec<PlannedDeployment>,
     /// Files of history that a backfill would read.
     pub backfill: Vec<PlannedFile>,
     /// What the views that change give before and after, where it was asked for.
@@ -163,8 +175,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let project = context.project()?;
     let files = project.files()?;
     let after = compile(&files).map_err(Wrong)?;
-    let question = Question { texts: project.texts(&files) };
-    let Answer { mut planned, before } = if context.has_store(&project) { context.ask(&question)? } else { question.plan(&project, None, None)? };
+    let read = models::read(&project, &after)?;
+    let bound = models::bind(&after, &read, Smoking::Not).map_err(Wrong)?;
+    let question = Question { texts: project.texts(&files), models: models::pins(&after, &bound, &read) };
+    let Answer { mut planned, before } =
+        if context.has_store(&project) { context.ask(&question)? } else { question.plan(&project, None, None, &[])? };
     if let Some(sample) = arguments.values {
         let before = compile(&sources_of_texts(&before)).map_err(Wrong)?;
         planned.values = Some(values::compare(&project, &before, &after, &planned.views, sample)?);
@@ -185,21 +200,31 @@ impl ask::Question for Question {
         let cut = OnlineStore::cut(&*owned.store);
         let applied = cut.definitions()?;
         let catalog = applied.as_ref().map(|applied| owned.compiled(applied)).transpose()?;
-        self.plan(&owned.project, applied.zip(catalog), Some(&*cut))
+        let after = compile(&sources_of_texts(&self.texts)).map_err(Wrong)?;
+        let met = models::meeting_other_features(owned, &cut.definitions_history()?, &after, &self.models)?;
+        self.plan(&owned.project, applied.zip(catalog), Some(&*cut), &met)
     }
 }
 
 impl Question {
-    /// Compares with what was applied last.
-    fn plan(&self, project: &Project, applied: Option<(Definitions, Arc<Catalog>)>, cut: Option<&dyn CutRead>) -> Result<Answer> {
+    /// Compares with what was applied last; `met` are models that would meet other features.
+    fn plan(
+        &self,
+        project: &Project,
+        applied: Option<(Definitions, Arc<Catalog>)>,
+        cut: Option<&dyn CutRead>,
+        met: &[OtherFeatures],
+    ) -> Result<Answer> {
         let after = compile(&sources_of_texts(&self.texts)).map_err(Wrong)?;
-        let (definitions, texts, before) = match applied {
-            Some((applied, catalog)) => (applied.version, applied.applied.texts, catalog),
-            None => (0, Vec::new(), Arc::new(nothing()?)),
+        let (definitions, texts, files, before) = match applied {
+            Some((Definitions { version, applied, .. }, catalog)) => (version, applied.texts, applied.models, catalog),
+            None => (0, Vec::new(), Vec::new(), Arc::new(nothing()?)),
         };
         let (views, services) = changes(&before, &after, cut)?;
         let backfill = backfill(project, &after, &views);
-        Ok(Answer { planned: Planned { definitions, views, services, backfill, values: None }, before: texts })
+        let sides = Sides { before: &before, after: &after, files_before: &files, files_after: &self.models, met };
+        let (models, deployments) = (sides.models(), sides.deployments());
+        Ok(Answer { planned: Planned { definitions, views, services, models, deployments, backfill, values: None }, before: texts })
     }
 }
 
@@ -364,6 +389,12 @@ impl Report for Planned {
         for service in self.services.iter().filter(|service| service.change != Change::Unchanged) {
             text += &service_text(service, paint);
         }
+        for model in self.models.iter().filter(|model| model.change != Change::Unchanged || model.other_features.is_some()) {
+            text += &model.text(paint);
+        }
+        for deployment in self.deployments.iter().filter(|deployment| deployment.change != Change::Unchanged) {
+            text += &deployment.text(paint);
+        }
         for values in self.values.iter().flatten() {
             text += &values.text(paint);
         }
@@ -427,9 +458,20 @@ impl PlannedView {
 }
 
 impl Planned {
+    /// What becomes of each definition.
+    fn changes(&self) -> impl Iterator<Item = Change> {
+        let (views, services) = (self.views.iter().map(|view| view.change), self.services.iter().map(|service| service.change));
+        let (models, deployments) = (self.models.iter().map(|model| model.change), self.deployments.iter().map(|deployment| deployment.change));
+        views.chain(services).chain(models).chain(deployments)
+    }
+
     /// What to do next, and the number of what this was compared with.
     fn next(&self, paint: Paint) -> String {
-        let applies = self.views.iter().any(|view| view.change != Change::Unchanged) || self.services.iter().any(|s| s.change != Change::Unchanged);
+        let applies = self.changes().any(|change| change != Change::Unchanged);
+        let stops = self.models.iter().any(|model| model.other_features.is_some());
+        if stops {
+            return format!("{} models that would meet other features; `lockstep apply` refuses them, and says what to do\n", paint.bold("first:"));
+        }
         let next = match (applies, self.views.iter().any(|view| view.backfill)) {
             (true, true) => "`lockstep apply`, then `lockstep backfill`",
             (true, false) => "`lockstep apply`",

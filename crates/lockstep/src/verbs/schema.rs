@@ -7,7 +7,7 @@ use lockstep_model::Error;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::sql_name;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Context;
@@ -59,7 +59,7 @@ pub struct Columns {
 }
 
 /// A column.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ColumnType {
     /// Its name.
     pub name: String,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::values::{COLUMNS, ViewValues};
-use super::{Change, Planned, PlannedView};
+use super::{Change, Planned, PlannedModel, PlannedView, StatementDiff};
 use crate::diff;
 use crate::output::Paint;
 
@@ -20,6 +20,12 @@ impl Planned {
         }
         for service in self.services.iter().filter(|service| service.change != Change::Unchanged) {
             let _ = writeln!(text, "- **{}** service `{}`", word(service.change), service.service);
+        }
+        for model in self.models.iter().filter(|model| model.change != Change::Unchanged || model.other_features.is_some()) {
+            text += &model_markdown(model, &mut room);
+        }
+        for deployment in self.deployments.iter().filter(|deployment| deployment.change != Change::Unchanged) {
+            let _ = writeln!(text, "- **{}** deployment `{}` of {}", word(deployment.change), deployment.deployment, deployment.models.join(", "));
         }
         for values in self.values.iter().flatten() {
             text += &values_markdown(values);
@@ -52,16 +58,28 @@ fn view_markdown(view: &PlannedView, room: &mut usize) -> String {
             let _ = writeln!(text, "  - {what}: {}", features.iter().map(|feature| format!("`{feature}`")).collect::<Vec<_>>().join(", "));
         }
     }
-    let of = |difference: &super::StatementDiff| format!("# {}\n{}", difference.of, diff::text(&difference.lines, "", Paint(false)));
-    let differences: String = view.differences.iter().map(of).collect();
+    text + &differences_markdown(&view.view, &view.differences, room)
+}
+
+fn model_markdown(model: &PlannedModel, room: &mut usize) -> String {
+    let mut text = format!("- **{}** model `{}` {}\n", word(model.change), model.model, model.about());
+    if let Some(why) = &model.other_features {
+        let _ = writeln!(text, "  - it would meet other features: {why}");
+    }
+    text + &differences_markdown(&model.model, &model.differences, room)
+}
+
+fn differences_markdown(name: &str, differences: &[StatementDiff], room: &mut usize) -> String {
+    let of = |difference: &StatementDiff| format!("# {}\n{}", difference.of, diff::text(&difference.lines, "", Paint(false)));
+    let differences: String = differences.iter().map(of).collect();
     if differences.is_empty() {
-        return text;
+        return String::new();
     }
     if differences.len() > *room {
-        return text + "  - its text changes by more than is shown here\n";
+        return "  - its text changes by more than is shown here\n".to_owned();
     }
     *room -= differences.len();
-    text + &format!("\n<details><summary>The text of <code>{}</code></summary>\n\n{}\n</details>\n\n", view.view, fenced("diff", &differences))
+    format!("\n<details><summary>The text of <code>{name}</code></summary>\n\n{}\n</details>\n\n", fenced("diff", &differences))
 }
 
 /// A code block that ends where it is to, whatever the text has in it.

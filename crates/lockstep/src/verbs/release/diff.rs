@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::Context;
-use super::super::plan::{Change, PlannedService, PlannedView, changes, service_text, view_text};
+use super::super::plan::{Change, PlannedDeployment, PlannedModel, PlannedService, PlannedView, Sides, changes, service_text, view_text};
 use super::release_numbered;
 use crate::ask;
 use crate::failure::Outcome;
@@ -46,6 +46,12 @@ pub struct ReleasesDiffer {
     pub views: Vec<PlannedView>,
     /// Services, in the same way.
     pub services: Vec<PlannedService>,
+    /// Models, in the same way.
+    #[serde(default)]
+    pub models: Vec<PlannedModel>,
+    /// Deployments, in the same way.
+    #[serde(default)]
+    pub deployments: Vec<PlannedDeployment>,
 }
 
 /// Compares.
@@ -65,15 +71,24 @@ impl ask::Question for Question {
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<ReleasesDiffer> {
         let cut = OnlineStore::cut(&*owned.store);
-        let catalog = |number| owned.definitions(release_numbered(&*cut, number)?.new.definitions);
-        let (views, services) = changes(&*catalog(self.from)?, &*catalog(self.to)?, Some(&*cut))?;
-        Ok(ReleasesDiffer { from: self.from, to: self.to, views, services })
+        let all = cut.definitions_history()?;
+        let of = |release| -> Result<_> {
+            let number = release_numbered(&*cut, release)?.new.definitions;
+            let files = all.iter().find(|set| set.version == number).map(|set| set.applied.models.as_slice()).unwrap_or_default();
+            Ok((owned.definitions(number)?, files))
+        };
+        let ((before, files_before), (after, files_after)) = (of(self.from)?, of(self.to)?);
+        let (views, services) = changes(&before, &after, Some(&*cut))?;
+        let sides = Sides { before: &before, after: &after, files_before, files_after, met: &[] };
+        Ok(ReleasesDiffer { from: self.from, to: self.to, views, services, models: sides.models(), deployments: sides.deployments() })
     }
 }
 
 impl ReleasesDiffer {
     fn are_alike(&self) -> bool {
-        self.views.iter().all(|view| view.change == Change::Unchanged) && self.services.iter().all(|service| service.change == Change::Unchanged)
+        let (views, services) = (self.views.iter().map(|view| view.change), self.services.iter().map(|service| service.change));
+        let (models, deployments) = (self.models.iter().map(|model| model.change), self.deployments.iter().map(|deployment| deployment.change));
+        views.chain(services).chain(models).chain(deployments).all(|change| change == Change::Unchanged)
     }
 }
 
@@ -83,6 +98,9 @@ impl Report for ReleasesDiffer {
             return format!("releases {} and {} mean the same\n", self.from, self.to);
         }
         let views = self.views.iter().map(|view| view_text(view, paint));
-        views.chain(self.services.iter().filter(|service| service.change != Change::Unchanged).map(|service| service_text(service, paint))).collect()
+        let services = self.services.iter().filter(|service| service.change != Change::Unchanged).map(|service| service_text(service, paint));
+        let models = self.models.iter().filter(|model| model.change != Change::Unchanged).map(|model| model.text(paint));
+        let deployments = self.deployments.iter().filter(|one| one.change != Change::Unchanged).map(|one| one.text(paint));
+        views.chain(services).chain(models).chain(deployments).collect()
     }
 }
