@@ -1,7 +1,7 @@
 //! `schema`: what is read and written, and of what types.
 
 use anyhow::Result;
-use arrow::datatypes::{Field, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef};
 use clap::Args;
 use lockstep_model::Error;
 use lockstep_transform::catalog::Catalog;
@@ -22,16 +22,17 @@ Examples:
   lockstep schema                       what there are schemas of
   lockstep schema config                the JSON Schema of lockstep.toml
   lockstep schema --json                all JSON Schemas in one object
-  lockstep schema --service fraud_v1    what a request to it gives, and what it answers";
+  lockstep schema --service fraud_v1    what a request to it gives, and what it answers
+  lockstep schema --deployment risk     what a request for its predictions gives, and what they are";
 
-/// Print JSON Schemas, and the columns of services and views
+/// Print JSON Schemas, and the columns of services, views and deployments
 ///
 /// Without a name, lists what there are JSON Schemas of: the settings, the options of definitions, and every JSON that a verb prints.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Print the JSON Schema of this
-    #[arg(conflicts_with_all = ["service", "view"])]
+    #[arg(conflicts_with_all = ["service", "view", "deployment"])]
     name: Option<String>,
     /// Print the columns of a request to this feature service, and of its answer
     #[arg(long, value_name = "NAME", conflicts_with = "view")]
@@ -39,14 +40,17 @@ pub struct Arguments {
     /// Print the key and the features of this view
     #[arg(long, value_name = "NAME")]
     view: Option<String>,
+    /// Print the columns of a request to this deployment, and its predictions
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["service", "view"])]
+    deployment: Option<String>,
 }
 
-/// What a feature service or view is asked by, and what it answers.
+/// What a feature service, view or deployment is asked by, and what it answers.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Columns {
     /// Its name.
     pub name: String,
-    /// `service` or `view`.
+    /// `service`, `view` or `deployment`.
     pub kind: &'static str,
     /// What a request gives beside its moment.
     pub request: Vec<ColumnType>,
@@ -86,6 +90,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     match arguments {
         Arguments { service: Some(name), .. } => out.show(&service(&context.project()?.catalog()?, name)?)?,
         Arguments { view: Some(name), .. } => out.show(&view(&context.project()?.catalog()?, name)?)?,
+        Arguments { deployment: Some(name), .. } => out.show(&deployment(&context.project()?.catalog()?, name)?)?,
         Arguments { name: Some(name), .. } => out.show_json(&named(name)?)?,
         Arguments { name: None, .. } if out.json => {
             let all: Map<String, Value> = schemas::all().into_iter().map(|named| (named.name.to_owned(), named.schema.to_value())).collect();
@@ -134,6 +139,20 @@ fn view(catalog: &Catalog, name: &str) -> Result<Columns, Error> {
     })
 }
 
+fn deployment(catalog: &Catalog, name: &str) -> Result<Columns, Error> {
+    let meaning = catalog.deployments.get(name).ok_or_else(|| unknown("deployment", name, catalog.deployments.keys()))?;
+    let deployment = catalog.definitions.deployments.get(name).ok_or_else(|| unknown("deployment", name, catalog.deployments.keys()))?;
+    let of = |name: &str, data_type: &DataType| ColumnType { name: name.to_owned(), data_type: sql_name(data_type) };
+    Ok(Columns {
+        name: name.to_owned(),
+        kind: "deployment",
+        request: deployment.request.iter().map(|column| of(&column.name, &column.data_type)).collect(),
+        outputs: deployment.predictions.iter().map(|prediction| of(&prediction.name, &prediction.data_type)).collect(),
+        reads: Vec::new(),
+        fingerprint: meaning.to_string(),
+    })
+}
+
 fn column(field: &FieldRef) -> ColumnType {
     let field: &Field = field;
     ColumnType { name: field.name().clone(), data_type: sql_name(field.data_type()) }
@@ -153,8 +172,12 @@ impl Report for Columns {
             columns.iter().for_each(|column| table.row([column.name.as_str().into(), column.data_type.as_str().into()]));
             table.render(paint)
         };
-        let (request, outputs) = if self.kind == "view" { ("key", "features") } else { ("request", "outputs") };
-        let mut text = format!("{} {}\n\n", paint.bold(&self.name), paint.dim(format!("feature {}", self.kind)));
+        let (kind, request, outputs) = match self.kind {
+            "view" => ("feature view", "key", "features"),
+            "deployment" => ("deployment", "request", "predictions"),
+            _ => ("feature service", "request", "outputs"),
+        };
+        let mut text = format!("{} {}\n\n", paint.bold(&self.name), paint.dim(kind));
         text += &format!("{}\n{}\n{}\n{}", paint.bold(request), table(&self.request), paint.bold(outputs), table(&self.outputs));
         if !self.reads.is_empty() {
             let mut reads = Table::new(&[("", Align::Left), ("", Align::Left)]).indented(2);

@@ -30,6 +30,7 @@ fn what_is_printed_is_what_the_schema_says() {
         ("snapshots_differ", "snapshot diff s0001 s0001 --values"),
         ("snapshot_export", "snapshot export s0001 --out exported"),
         ("snapshot_dropped", "snapshot drop s0001"),
+        ("models", "model list"),
         ("columns", "schema --view card_activity"),
     ] {
         let args: Vec<&str> = line.split(' ').chain(["--json"]).collect();

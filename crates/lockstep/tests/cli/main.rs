@@ -8,6 +8,7 @@ mod formats;
 mod journey;
 mod json;
 mod ledgers;
+mod models;
 mod next_event;
 mod plans;
 mod pushes;

@@ -58,6 +58,8 @@ const CASES: &[&[&str]] = &[
     &["release", "rollback"],
     &["release", "promote", "--set", "9"],
     &["release", "validate", "--json"],
+    &["model", "list"],
+    &["model", "show", "late"],
     &["snapshot", "list"],
     &["snapshot", "show", "nowhere"],
     &["snapshot", "drop", "nowhere"],

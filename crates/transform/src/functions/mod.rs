@@ -51,3 +51,6 @@ fn constant<'a>(args: &ReturnFieldArgs<'a>, at: usize) -> Option<&'a ScalarValue
 fn wrong(message: String) -> DataFusionError {
     plan_datafusion_err!("{message}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Models: bound to their features by `check`, kept by `apply`, and never given features of another meaning.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::Place;
+
+const RISK: &str = "CREATE MODEL risk_v1 FROM 'models/risk.onnx' USING fraud_v1 (
+  x => (amount, payments_1h, spent_1h, avg_amount_7d, amount_against_usual, merchants_7d)
+) PREDICT (risk DOUBLE FROM probabilities['1'], is_fraud BOOLEAN FROM label);
+";
+const DEPLOYMENT: &str = "CREATE DEPLOYMENT risk AS risk_v1 WITH (timeout = '50 ms', 'default.risk' = 0.5);\n";
+
+/// A forest of six features and two classes.
+fn forest() -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../score/tests/models/sklearn_forest_binary.onnx")).unwrap()
+}
+
+fn project() -> Place {
+    let place = Place::project();
+    place.write("models/risk.onnx", forest());
+    place.write("feature_defs/risk.sql", format!("{RISK}{DEPLOYMENT}"));
+    place
+}
+
+fn fingerprint(place: &Place) -> String {
+    let said = place.run(&["schema", "--service", "fraud_v1", "--json"]);
+    let columns: Value = serde_json::from_str(&said.stdout).unwrap();
+    columns["fingerprint"].as_str().unwrap()[..12].to_owned()
+}
+
+#[test]
+fn what_does_not_go_with_a_file_is_said_of_the_definition() {
+    let mut place = project();
+    place.say("check");
+    place.note("a feature too many, one that is not there, an output of another name");
+    place.edit("feature_defs/risk.sql", "merchants_7d)", "merchants_7d, other_country)");
+    place.say("check");
+    place.edit("feature_defs/risk.sql", ", merchants_7d, other_country)", ")");
+    place.say("check");
+    place.edit("feature_defs/risk.sql", "amount_against_usual)", "amount_against_usual, merchants_7d)");
+    place.edit("feature_defs/risk.sql", "FROM label", "FROM labels");
+    place.say("check");
+    place.edit("feature_defs/risk.sql", "FROM labels", "FROM label");
+    place.note("a label that the file has not, and a runtime that cannot run it");
+    place.edit("feature_defs/risk.sql", "probabilities['1']", "probabilities['yes']");
+    place.say("check");
+    place.edit("feature_defs/risk.sql", "probabilities['yes']", "probabilities['1']");
+    place.edit("feature_defs/risk.sql", "FROM label)", "FROM label) WITH (runtime = 'tract')");
+    place.say("check");
+    place.note("another file than is pinned, one that is no model, one that is cut off, none");
+    place.edit("feature_defs/risk.sql", "runtime = 'tract'", &format!("sha256 = '{}'", "0".repeat(64)));
+    place.say("check");
+    place.edit("feature_defs/risk.sql", &format!(" WITH (sha256 = '{}')", "0".repeat(64)), "");
+    place.write("models/risk.onnx", "no model");
+    place.say("check");
+    place.write("models/risk.onnx", &forest()[..9000]);
+    place.say("check");
+    fs::remove_file(place.path("models/risk.onnx")).unwrap();
+    place.say("check");
+    place.say("plan");
+    place.check("models_wrong");
+}
+
+#[test]
+fn a_model_is_kept_and_never_given_features_of_another_meaning() {
+    let mut place = project();
+    place.say("plan");
+    place.say("apply");
+    place.say("apply");
+    place.say("plan");
+    place.say("model list");
+    place.say("model show risk_v1");
+    place.say("model show risk");
+    place.say("schema --deployment risk");
+    place.note("a view that it takes features of means something else");
+    place.edit("feature_defs/card_activity.sql", "INTERVAL '7 days' PRECEDING", "INTERVAL '8 days' PRECEDING");
+    place.say("plan");
+    place.say("apply");
+    place.note("it was trained on these");
+    place.edit("feature_defs/risk.sql", "FROM label);", &format!("FROM label) WITH (features = '{}');", fingerprint(&place)));
+    place.say("apply");
+    place.note("what it was trained on before, and is not any more");
+    place.edit("feature_defs/card_activity.sql", "INTERVAL '8 days' PRECEDING", "INTERVAL '7 days' PRECEDING");
+    place.say("apply");
+    place.note("the first text again, which it was applied with");
+    place.write("feature_defs/risk.sql", format!("{RISK}{DEPLOYMENT}"));
+    place.say("apply");
+    place.note("another file under the same name");
+    let regressor = Path::new(env!("CARGO_MANIFEST_DIR")).join("../score/tests/models/sklearn_scaled_forest.onnx");
+    place.write("models/risk.onnx", fs::read(regressor).unwrap());
+    place.say("plan");
+    place.say("apply");
+    place.say("apply --list");
+    place.check("models");
+}
+
+#[test]
+fn a_file_that_was_damaged_is_named_and_mended() {
+    let place = project();
+    assert_eq!(place.run(&["apply"]).status, 0);
+    let kept: Vec<_> = fs::read_dir(place.path("store/models")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [kept] = kept.as_slice() else { panic!("{kept:?}") };
+    assert_eq!(fs::read(kept).unwrap(), forest());
+    fs::write(kept, "no model").unwrap();
+    let said = place.run(&["model", "show", "risk_v1"]);
+    assert_eq!(said.status, 2);
+    assert!(said.stderr.contains("model `risk_v1`: the model ") && said.stderr.contains(" is damaged · "), "{}", said.stderr);
+    assert_eq!(place.run(&["apply"]).status, 0);
+    assert_eq!(place.run(&["model", "show", "risk_v1"]).status, 0);
+    fs::remove_file(kept).unwrap();
+    let said = place.run(&["model", "show", "risk_v1"]);
+    assert!(said.stderr.contains(" is not in the store · "), "{}", said.stderr);
+}
+
+#[test]
+fn the_manifest_of_its_training_set_says_what_features_meant() {
+    let place = project();
+    place.write("spine.csv", "card,amount,country,at\nc1,10,DE,2024-03-08T12:00:00Z\nc2,20,FR,2024-03-08T13:00:00Z\n");
+    let train = ["train", "fraud_v1", "--spine", "spine.csv", "--timestamp", "at", "--out", "train", "--allow-own-events"];
+    let said = place.run(&train);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    place.edit("feature_defs/risk.sql", "FROM label);", "FROM label) WITH (training_set = 'train/manifest.json');");
+    let said = place.run(&["check"]);
+    assert_eq!(said.status, 0, "{}", said.stdout);
+    assert!(said.stdout.contains("trained on 2 rows"), "{}", said.stdout);
+    assert_eq!(place.run(&["apply"]).status, 0);
+    // What was applied has the manifest, whatever becomes of the file.
+    fs::remove_dir_all(place.path("train")).unwrap();
+    let shown: Value = serde_json::from_str(&place.run(&["model", "show", "risk_v1", "--json"]).stdout).unwrap();
+    assert_eq!((&shown["training_set"]["rows"], &shown["training_set"]["features"][0]["summary"]["mean"]), (&2.into(), &15.0.into()));
+    let said = place.run(&["apply"]);
+    assert!(said.status == 2 && said.stderr.contains("`train/manifest.json` cannot be read"), "{}", said.stderr);
+    assert_eq!(place.run(&train).status, 0);
+    place.edit("feature_defs/card_activity.sql", "INTERVAL '7 days' PRECEDING", "INTERVAL '8 days' PRECEDING");
+    let said = place.run(&["apply"]);
+    assert_eq!(said.status, 2);
+    for text in ["`risk_v1` was made for fraud_v1 as of meaning ", "views that changed: card_activity", "train again (`lockstep train fraud_v1 …`)"] {
+        assert!(said.stderr.contains(text), "{text}: {}", said.stderr);
+    }
+}
