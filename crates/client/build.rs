@@ -6,7 +6,7 @@ use std::path::Path;
 use prost::Message;
 
 const INCLUDE: &str = "../../proto";
-const FILES: [&str; 2] = ["lockstep/v1/admin.proto", "lockstep/v1/features.proto"];
+const FILES: [&str; 3] = ["lockstep/v1/admin.proto", "lockstep/v1/features.proto", "lockstep/v1/scoring.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={INCLUDE}");

@@ -9,7 +9,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Status, transport};
 
 use crate::proto::features_client::FeaturesClient;
+use crate::proto::scoring_client::ScoringClient;
 use crate::proto::{self, GetFeaturesRequest, GetFeaturesResponse, Metadata, RequestColumn, TimeMode};
+use crate::score::{Rows, Scores};
 use crate::values::{Column, FromValues, WrongType};
 
 /// Longest answer that is taken, in bytes.
@@ -23,6 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: FeaturesClient<InterceptedService<Channel, Bearer>>,
+    scoring: ScoringClient<InterceptedService<Channel, Bearer>>,
 }
 
 /// Why there is no connection.
@@ -90,7 +93,9 @@ impl Client {
     pub async fn connect_with(address: impl AsRef<str>, security: &Security) -> Result<Client, ConnectError> {
         let bearer = Bearer::new(security.token.as_deref())?;
         let channel = security.connect(address.as_ref()).await?;
-        Ok(Client { inner: FeaturesClient::with_interceptor(channel, bearer).max_decoding_message_size(ANSWER_BYTES_MAX) })
+        let inner = FeaturesClient::with_interceptor(channel.clone(), bearer.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let scoring = ScoringClient::with_interceptor(channel, bearer).max_decoding_message_size(ANSWER_BYTES_MAX);
+        Ok(Client { inner, scoring })
     }
 
     /// The features of the entities asked for.
@@ -105,6 +110,25 @@ impl Client {
         }
         let answered = self.inner.clone().get_features(request).await;
         Ok(Answer(answered.map_err(|status| in_time(status, deadline))?.into_inner()))
+    }
+
+    /// The predictions of a deployment for rows.
+    ///
+    /// # Errors
+    /// As the server says; DeadlineExceeded where the answer did not come in time.
+    pub async fn score(&self, rows: Rows) -> Result<Scores, Status> {
+        let Rows { request, deadline } = rows;
+        let mut request = tonic::Request::new(request);
+        if let Some(deadline) = deadline {
+            request.set_timeout(deadline);
+        }
+        let scored = self.scoring.clone().score(request).await;
+        Ok(Scores(scored.map_err(|status| in_time(status, deadline))?.into_inner()))
+    }
+
+    /// The calls that score, as they were generated.
+    pub fn raw_scoring(&self) -> ScoringClient<InterceptedService<Channel, Bearer>> {
+        self.scoring.clone()
     }
 
     /// The calls as they were generated, for all else.

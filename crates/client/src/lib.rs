@@ -13,6 +13,7 @@
 //! It knows nothing of SQL, Arrow or RocksDB, so that a service that asks for features builds in seconds.
 
 mod client;
+mod score;
 mod values;
 
 /// The messages and services of `proto/lockstep/v1`.
@@ -25,4 +26,5 @@ pub mod proto {
 }
 
 pub use client::{Answer, Bearer, Client, ConnectError, Feature, Request, Security, UnknownFeature};
+pub use score::{Rows, Scores};
 pub use values::{Column, FromValues, WrongType, kind_name};

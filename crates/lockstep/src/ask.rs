@@ -19,8 +19,8 @@ use crate::progress::Display;
 use crate::project::Project;
 use crate::requests;
 use crate::verbs::{
-    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, model, plan, refusals, release, requested, snapshot, status,
-    verify,
+    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, model, plan, refusals, release, requested, score, snapshot,
+    status, verify,
 };
 
 /// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
@@ -68,6 +68,7 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<requests::Question>(),
     of::<get::Question>(),
     of::<requested::Question>(),
+    of::<score::Question>(),
     of::<verify::Question>(),
     of::<audit::Question>(),
     of::<status::Question>(),

@@ -10,6 +10,7 @@ use lockstep_model::{Clock, Error, Generation, PartitionId, SystemClock};
 use lockstep_serve::Served;
 use lockstep_serve::admin::{Description, Progress, Server};
 use lockstep_serve::live::Live;
+use lockstep_serve::scoring::Models;
 use lockstep_store::{Claim, CutRead, Definitions, OnlineStore, Store, Taken};
 use lockstep_transform::catalog::Catalog;
 
@@ -107,17 +108,27 @@ impl Owned {
         let _ = self.live.set(Arc::downgrade(live));
     }
 
+    /// Who serves from the store in this process, where this does.
+    pub fn serving(&self) -> Option<Arc<Live>> {
+        self.live.get().and_then(Weak::upgrade)
+    }
+
+    /// What loads models from the store.
+    pub fn models(&self) -> Models {
+        Models::new(self.store.models(), self.project.config.serve.limits().breaker, Arc::new(SystemClock))
+    }
+
     /// Has whoever serves from the store make ready for a set of definitions, so that switching to it takes no time.
     ///
     /// # Errors
     /// Where this release has something against them.
     pub fn prepare(&self, definitions: u64) -> Result<()> {
-        Ok(self.live.get().and_then(Weak::upgrade).map_or(Ok(()), |live| live.prepare(definitions))?)
+        Ok(self.serving().map_or(Ok(()), |live| live.prepare(definitions))?)
     }
 
     /// Tells whoever serves from the store that something else is to serve. Where it cannot take that up, it tries again every second.
     pub fn switched(&self) {
-        if let Some(Err(error)) = self.live.get().and_then(Weak::upgrade).map(|live| live.refresh()) {
+        if let Some(Err(error)) = self.serving().map(|live| live.refresh()) {
             tracing::error!(%error, "take up what is to serve");
         }
     }

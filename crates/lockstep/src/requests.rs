@@ -55,11 +55,18 @@ pub fn columns(catalog: &Catalog, name: &str) -> Result<Fields, Error> {
 /// # Errors
 /// NotFound for an unknown name, Invalid for a column that it is not asked with, or a value of another type.
 pub fn one(catalog: &Catalog, name: &str, given: &[(String, String)]) -> Result<RecordBatch> {
-    let columns = columns(catalog, name)?;
-    check_names(name, &columns, given)?;
+    of_columns(name, &columns(catalog, name)?, given)
+}
+
+/// As [`one`], where it is known what `name` is asked with.
+///
+/// # Errors
+/// Invalid for a column that it is not asked with, or a value of another type.
+pub fn of_columns(name: &str, columns: &Fields, given: &[(String, String)]) -> Result<RecordBatch> {
+    check_names(name, columns, given)?;
     let values = columns.iter().map(|column| value(column, given)).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(1));
-    Ok(RecordBatch::try_new_with_options(Arc::new(nullable(&columns)), values, &options)?)
+    Ok(RecordBatch::try_new_with_options(Arc::new(nullable(columns)), values, &options)?)
 }
 
 /// What [`columns`] are, of a store.

@@ -12,6 +12,7 @@ use lockstep_model::{Clock, Error, EventTime};
 use lockstep_store::{CutRead, Figures, NotInMemory, OnlineStore, SharedCut, SharedRead, Snapshot, Store, StoreOptions};
 use lockstep_transform::next_event::NextEvent;
 
+use crate::scoring::{Deployed, Models};
 use crate::{Lags, SourceLag};
 
 pub use serving::{Compiled, ReleaseAt};
@@ -54,6 +55,8 @@ pub struct Live {
     compiled: Mutex<Vec<Arc<Compiled>>>,
     /// Snapshots that were asked for, those asked for last first.
     snapshots: Mutex<Vec<Arc<State>>>,
+    /// What loads models; `None` where nothing is scored.
+    models: Option<Models>,
 }
 
 impl std::fmt::Debug for Live {
@@ -84,7 +87,25 @@ impl Live {
         let (serving, state) = (ArcSwap::from_pointee(serving), ArcSwap::from_pointee(state));
         let (refreshing, refreshing_since) = (Mutex::default(), AtomicI64::new(0));
         let snapshots = Mutex::default();
-        Ok(Live { store, clock, lags, next, serving, state, refreshing, refreshing_since, layer, compiled, snapshots })
+        Ok(Live { store, clock, lags, next, serving, state, refreshing, refreshing_since, layer, compiled, snapshots, models: None })
+    }
+
+    /// Scores, too: loads the models that are deployed in what serves, and from then on those of whatever is to serve, before it does.
+    ///
+    /// # Errors
+    /// Where a model cannot be loaded.
+    pub fn scoring(self, models: Models) -> Result<Live, Error> {
+        let live = Live { models: Some(models), ..self };
+        let serving = live.choose()?;
+        live.state.store(Arc::new(State::new(&live.store, &live.layer, &serving, Reach::Disk)?));
+        live.serving.store(Arc::new(serving));
+        Ok(live)
+    }
+
+    /// What is to serve, compiled and with its models loaded.
+    fn choose(&self) -> Result<Serving, Error> {
+        let serving = Serving::choose(&self.store, &|definitions| compiled_set(&self.compiled, definitions, &self.next))?;
+        serving.scoring(self.models.as_ref())
     }
 
     /// The clock that says what time it is.
@@ -170,14 +191,17 @@ impl Live {
     /// As [`Self::new`].
     pub fn refresh(&self) -> Result<(), Error> {
         if self.may_be_another() {
+            // What takes long is done before, so that requests go on from newer and newer states.
+            drop(self.choose()?);
             // Held from before the pointer is read, so that of two who refresh at once none puts back what the other has replaced.
             let _refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
-            let next = Serving::choose(&self.store, &|definitions| compiled_set(&self.compiled, definitions, &self.next))?;
+            let next = self.choose()?;
             let serving = self.serving.load();
             if next.compiled.version != serving.compiled.version || next.release != serving.release {
                 tracing::info!(definitions = next.compiled.version, release = next.release.map(|at| at.release), "something else serves");
                 // The state first: whoever takes the next one from what serves finds both.
                 self.state.store(Arc::new(State::new(&self.store, &self.layer, &next, Reach::Disk)?));
+                self.unload_others([next.compiled.version, serving.compiled.version]);
                 self.serving.store(Arc::new(next));
             }
         }
@@ -193,12 +217,31 @@ impl Live {
         }
     }
 
-    /// Compiles a set of definitions that is about to serve, so that [`Self::refresh`] takes it up at once.
+    /// Lets models go that neither serve nor did before, so that going back takes no time.
+    fn unload_others(&self, kept: [u64; 2]) {
+        let sets = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        sets.iter().filter(|compiled| !kept.contains(&compiled.version)).for_each(|compiled| compiled.unload());
+    }
+
+    /// A deployment of what serves, loaded to be run by so many threads, for whoever scores little.
     ///
     /// # Errors
-    /// NotFound where no such set was applied; Invalid where this release has something against it.
+    /// NotFound where there is none of the name; where a model cannot be loaded.
+    pub fn load_one(&self, models: &Models, name: &str, threads: usize) -> Result<Deployed, Error> {
+        self.definitions().load_one(models, name, threads)
+    }
+
+    /// Ends the threads of all models that serve; what waits for them is answered before. Called once nobody asks any more.
+    pub fn finish(&self) {
+        self.last_state().deployments().finish();
+    }
+
+    /// Compiles a set of definitions that is about to serve and loads its models, so that [`Self::refresh`] takes it up at once.
+    ///
+    /// # Errors
+    /// NotFound where no such set was applied; Invalid where this release has something against it; Data where a model cannot be loaded.
     pub fn prepare(&self, definitions: u64) -> Result<(), Error> {
-        self.definitions_numbered(definitions).map(|_| ())
+        self.definitions_numbered(definitions)?.deployments(self.models.as_ref()).map(|_| ())
     }
 
     /// The newest state as an earlier set of definitions reads it.
@@ -211,7 +254,7 @@ impl Live {
             return Ok(state);
         }
         let compiled = self.definitions_numbered(version)?;
-        let pinned = Serving { compiled, release: None, generations: None };
+        let pinned = Serving { compiled, release: None, generations: None, deployments: Arc::default() };
         Ok(Arc::new(State::new(&self.store, &self.layer, &pinned, Reach::Disk)?))
     }
 
@@ -236,7 +279,7 @@ impl Live {
         let compiled = compiled_set(&self.compiled, found.ok_or_else(without)?, &self.next)?;
         let generations = Some(manifest.generations.iter().map(|known| known.generation).collect());
         let at = PinnedAt { name: name.to_owned(), moment: manifest.moment, made };
-        let serving = Serving { compiled, release: None, generations };
+        let serving = Serving { compiled, release: None, generations, deployments: Arc::default() };
         let state = Arc::new(State::of_snapshot(&snapshot, at, &serving)?);
         let mut open = open();
         open.truncate(SNAPSHOTS_MAX - 1);

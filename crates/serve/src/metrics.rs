@@ -19,6 +19,7 @@ use tonic::Code;
 use crate::desk::Answered;
 
 mod reading;
+mod scoring;
 
 /// How a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,6 +116,7 @@ pub struct Metrics {
     /// By target, so that an answer looks no label up.
     targets: RwLock<HashMap<String, Arc<Target>>>,
     reading: reading::Reading,
+    scores: scoring::Scores,
 }
 
 /// The counters of one service or view.
@@ -203,9 +205,9 @@ impl Metrics {
         );
         let stale = Family::default();
         registry.register("values_stale", "Values whose state lagged more than their view allows", stale.clone());
-        let reading = reading::Reading::new(&mut registry);
+        let (reading, scores) = (reading::Reading::new(&mut registry), scoring::Scores::new(&mut registry));
         let targets = RwLock::default();
-        Metrics { registry, requests, seconds, in_flight, rows, values, filled, stale, targets, reading }
+        Metrics { registry, requests, seconds, in_flight, rows, values, filled, stale, targets, reading, scores }
     }
 
     /// A request that begins.
@@ -226,10 +228,12 @@ impl Metrics {
         counts
     }
 
-    /// What each service and view has answered.
+    /// What each service, view and deployment has answered.
     pub fn answers(&self) -> BTreeMap<String, Answers> {
         let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
-        targets.iter().map(|(name, target)| (name.clone(), target.answers())).collect()
+        let mut answers = targets.iter().map(|(name, target)| (name.clone(), target.answers())).collect();
+        self.scores.add_answers(&mut answers);
+        answers
     }
 
     fn target(&self, name: &str) -> Arc<Target> {

@@ -5,6 +5,7 @@ pub mod definitions;
 pub mod disk;
 mod effort;
 pub mod kafka;
+pub mod onnx;
 pub mod registry;
 #[cfg(target_os = "linux")]
 pub mod syncfs;

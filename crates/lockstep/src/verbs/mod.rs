@@ -19,6 +19,7 @@ pub mod release;
 pub mod replay_dlq;
 pub mod requested;
 pub mod schema;
+pub mod score;
 pub mod serve;
 pub mod snapshot;
 pub mod sql;

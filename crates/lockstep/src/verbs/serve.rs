@@ -74,7 +74,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if followers.is_none() && works(&owned)?.is_empty() {
         return Err(feed::nothing_published().into());
     }
-    let live = Arc::new(Live::new(Arc::clone(&owned.store), Arc::new(SystemClock), Arc::clone(&lags), next_event())?);
+    let live = Live::new(Arc::clone(&owned.store), Arc::new(SystemClock), Arc::clone(&lags), next_event())?;
+    let live = Arc::new(live.scoring(owned.models())?);
     owned.serves(&live);
     let log =
         owned.project.config.serve.feature_log.as_ref().map(|config| KeptLog::start(config, owned.project.feature_log_dir(), Arc::new(SystemClock)));
@@ -89,6 +90,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     look_after(&owned, &live, &metrics, (&context.out, &stop));
     context.out.say("ending: no more requests are taken");
     running.stop();
+    live.finish();
     if let Some(log) = log {
         log.finish();
     }
@@ -130,7 +132,8 @@ fn listen(owned: &Arc<Owned>, live: &Arc<Live>, push: Option<&Arc<PushLog>>, log
 
 fn what_is_there(live: &Live) -> String {
     let catalog = &live.definitions().catalog;
-    let names: Vec<&str> = catalog.services.keys().chain(catalog.views.keys()).map(String::as_str).collect();
+    let deployments = catalog.definitions.deployments.keys();
+    let names: Vec<&str> = deployments.chain(catalog.services.keys()).chain(catalog.views.keys()).map(String::as_str).collect();
     names.join(", ")
 }
 

@@ -76,10 +76,10 @@ pub enum PoolError {
     #[error("the request's time was over before the model was run")]
     Late,
     /// The run took longer than it may.
-    #[error("the model did not answer within {0:?} · its thread was taken out of the pool")]
+    #[error("it did not answer within {0:?}")]
     TimedOut(Duration),
     /// The model panicked.
-    #[error("the model panicked: {0}")]
+    #[error("it panicked: {0}")]
     Panicked(String),
     /// The model said what is wrong.
     #[error(transparent)]

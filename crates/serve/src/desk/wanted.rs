@@ -66,6 +66,11 @@ impl Part {
 }
 
 impl Wanted {
+    /// What a deployment is asked with, whatever is then read for it.
+    pub fn asked_with(name: &str, fields: Fields) -> Wanted {
+        Wanted::new(name.to_owned(), fields, Vec::new(), Vec::new())
+    }
+
     /// Finds what is asked for: outputs of `name`, or, where that is empty, features of views as `view.feature`.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use lockstep_transform::definition::{self, SourceFile};
 use lockstep_transform::next_event::NextEvent;
 
 use crate::desk::Wanted;
+use crate::scoring::{Deployed, Deployments, Models, Of};
 use crate::{Served, chosen};
 
 /// Sets of definitions that are kept compiled.
@@ -24,6 +25,32 @@ pub struct Compiled {
     pub catalog: Arc<Catalog>,
     /// All outputs of each service and view, which is what most requests want.
     pub(super) wanted: Arc<HashMap<String, Arc<Wanted>>>,
+    /// The record that it was compiled from.
+    record: Definitions,
+    /// Its deployments, where they were loaded: those of what serves, served before, and is about to.
+    deployments: Mutex<Option<Arc<Deployments>>>,
+}
+
+impl Compiled {
+    /// Its deployments, warm. It takes the time that loading models takes.
+    pub(super) fn deployments(&self, models: Option<&Models>) -> Result<Arc<Deployments>, Error> {
+        let known = || self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        let (None, Some(models)) = (known().clone(), models) else { return Ok(known().clone().unwrap_or_default()) };
+        // Not under the lock, since it takes a while.
+        let loaded = Arc::new(Deployments::load(models, Of { definitions: &self.record, catalog: &self.catalog })?);
+        *known() = Some(Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    /// One of its deployments, loaded to be run by so many threads.
+    pub(super) fn load_one(&self, models: &Models, name: &str, threads: usize) -> Result<Deployed, Error> {
+        Deployments::load_one(models, Of { definitions: &self.record, catalog: &self.catalog }, name, threads)
+    }
+
+    /// Lets its models go, as far as nobody else has them.
+    pub(super) fn unload(&self) {
+        *self.deployments.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 /// What serves: a set of definitions, and where a release said so, that release with the generations it named.
@@ -32,6 +59,7 @@ pub(super) struct Serving {
     pub(super) compiled: Arc<Compiled>,
     pub(super) release: Option<ReleaseAt>,
     pub(super) generations: Option<Vec<Generation>>,
+    pub(super) deployments: Arc<Deployments>,
 }
 
 /// A release, and when it came to serve.
@@ -53,11 +81,21 @@ impl Serving {
             let found = history.iter().find(|known| known.version == definitions);
             let gone = || Error::data(format!("release {} is of definitions number {definitions}, which the store does not have", release.release));
             let at = ReleaseAt { release: release.release, epoch: switch.epoch };
-            return Ok(Serving { compiled: compile(found.ok_or_else(gone)?)?, release: Some(at), generations: Some(generations) });
+            return Ok(Serving {
+                compiled: compile(found.ok_or_else(gone)?)?,
+                release: Some(at),
+                generations: Some(generations),
+                deployments: Arc::default(),
+            });
         }
         let compiled = chosen::chosen(&cut, compile, |compiled| &*compiled.catalog)?;
         let compiled = compiled.ok_or_else(|| Error::not_found("no definitions were applied to this store · run `lockstep apply`"))?;
-        Ok(Serving { compiled, release: None, generations: None })
+        Ok(Serving { compiled, release: None, generations: None, deployments: Arc::default() })
+    }
+
+    /// With its deployments, which are loaded where they were not.
+    pub(super) fn scoring(self, models: Option<&Models>) -> Result<Serving, Error> {
+        Ok(Serving { deployments: self.compiled.deployments(models)?, ..self })
     }
 
     /// Its views, with their generations.
@@ -89,5 +127,6 @@ fn compiled(definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Comp
     let catalog = definition::Definitions::parse(&files).and_then(|parsed| Catalog::compile_with(parsed, next)).map_err(wrong)?;
     let names = catalog.views.keys().chain(catalog.services.keys());
     let wanted = names.map(|name| Ok((name.clone(), Arc::new(Wanted::find(&catalog, name, &[])?)))).collect::<Result<_, Error>>()?;
-    Ok(Compiled { version: definitions.version, catalog: Arc::new(catalog), wanted: Arc::new(wanted) })
+    let (version, record) = (definitions.version, definitions.clone());
+    Ok(Compiled { version, catalog: Arc::new(catalog), wanted: Arc::new(wanted), record, deployments: Mutex::default() })
 }

@@ -12,6 +12,7 @@ use super::serving::{ReleaseAt, Serving};
 use super::{Layer, Reach};
 use crate::Served;
 use crate::desk::Wanted;
+use crate::scoring::Deployments;
 
 /// The store at one moment, as one set of definitions reads it.
 pub struct State {
@@ -25,6 +26,7 @@ pub struct State {
     /// The snapshot that it is; `None` for what is live.
     pub snapshot: Option<PinnedAt>,
     wanted: Arc<HashMap<String, Arc<Wanted>>>,
+    deployments: Arc<Deployments>,
     pub(super) sequence: u64,
     standings: OnceLock<Arc<Vec<Standing>>>,
 }
@@ -96,19 +98,19 @@ impl State {
         let sequence = store.sequence();
         let cut = layer(SharedCut::new(store));
         let served = serving.served(reach.of(&*cut))?;
-        let Serving { compiled, release, .. } = serving;
-        let wanted = Arc::clone(&compiled.wanted);
+        let Serving { compiled, release, deployments, .. } = serving;
+        let (wanted, deployments) = (Arc::clone(&compiled.wanted), Arc::clone(deployments));
         let (version, release, standings) = (compiled.version, *release, OnceLock::new());
-        Ok(State { cut, served, version, release, snapshot: None, wanted, sequence, standings })
+        Ok(State { cut, served, version, release, snapshot: None, wanted, deployments, sequence, standings })
     }
 
     pub(super) fn of_snapshot(snapshot: &Arc<Snapshot>, at: PinnedAt, serving: &Serving) -> Result<State, Error> {
         let cut: Box<dyn SharedRead> = Box::new(SharedCut::of_snapshot(snapshot));
         let served = serving.served(cut.whole())?;
-        let Serving { compiled, release, .. } = serving;
-        let wanted = Arc::clone(&compiled.wanted);
+        let Serving { compiled, release, deployments, .. } = serving;
+        let (wanted, deployments) = (Arc::clone(&compiled.wanted), Arc::clone(deployments));
         let (version, release, standings) = (compiled.version, *release, OnceLock::new());
-        Ok(State { cut, served, version, release, snapshot: Some(at), wanted, sequence: 0, standings })
+        Ok(State { cut, served, version, release, snapshot: Some(at), wanted, deployments, sequence: 0, standings })
     }
 
     /// What is read.
@@ -130,6 +132,11 @@ impl State {
             Some(wanted) if features.is_empty() => Ok(Arc::clone(wanted)),
             _ => Wanted::find(self.catalog(), name, features).map(Arc::new),
         }
+    }
+
+    /// The deployments of what serves, warm; none for definitions and snapshots that were pinned, and where nothing is scored.
+    pub fn deployments(&self) -> &Arc<Deployments> {
+        &self.deployments
     }
 
     /// How far a view's generation has come; `None` where it has none.

@@ -2,13 +2,26 @@
 //!
 //! A model of the definitions and a file become a [`Bound`], which every path runs by: `check` and `apply` make one to see whether they fit, a server and batch scoring to run it. So features
 //! become tensors in one place only, and a row is scored alike wherever it is asked for.
+//!
+//! [`Models`] loads what is deployed into pools that are warm, [`Deployments`] are those of one set of definitions, and [`score`] takes rows through them: features, tensors, sessions,
+//! predictions; and what stands in where that fails. [`Scorer`] does so as a call.
 
 pub mod bind;
+mod deployed;
+mod loaded;
 pub mod pinned;
 mod predictions;
+mod score;
+mod scorer;
 mod tensors;
+#[cfg(test)]
+mod tests;
 pub mod training;
 
 pub use bind::Bound;
+pub use deployed::{Deployed, Deployments, Given, Models, Of, Stage};
+pub use loaded::{Loaded, Trouble};
+pub use score::{Looked, Lookups, Ran, Scored, StepLooked, Way, Why, score, shadowed};
+pub use scorer::{FromState, Scorer, score_at};
 pub use tensors::Inputs;
 pub use training::Training;

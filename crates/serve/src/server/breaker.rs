@@ -181,6 +181,13 @@ impl Breaker {
 }
 
 impl Inner {
+    /// What was let through to see has seen nothing: the next one may.
+    fn withdrawn(&mut self, number: u64, now: i64) {
+        if self.state == (State::Probing { by: number }) {
+            self.turn(State::Open { until: now }, now);
+        }
+    }
+
     fn turn(&mut self, state: State, now: i64) {
         self.state = state;
         self.since = now;
@@ -214,6 +221,15 @@ impl Inner {
 }
 
 impl Pass {
+    /// Tells that it was not done, or in a way that says nothing of what is behind the breaker.
+    pub fn withdrawn(mut self) {
+        self.told = true;
+        let (mut inner, now) = self.breaker.look();
+        if inner.running.remove(&self.number).is_some_and(|running| !running.stalled) {
+            inner.withdrawn(self.number, now);
+        }
+    }
+
     /// Tells how the work ended.
     pub fn ended(mut self, well: bool) {
         self.told = true;
@@ -309,6 +325,20 @@ mod tests {
         // What failed before counts no more.
         fail(&breaker);
         assert!(!breaker.is_open());
+    }
+
+    #[test]
+    fn what_says_nothing_counts_neither_way() {
+        let (breaker, clock) = breaker();
+        fail(&breaker);
+        breaker.admit(1).unwrap().withdrawn();
+        fail(&breaker);
+        assert!(breaker.is_open(), "it was no success");
+        clock.0.store(1_000_000, Ordering::Relaxed);
+        breaker.admit(1).unwrap().withdrawn();
+        assert_eq!((breaker.seen().standing, breaker.seen().opened, breaker.is_open()), (Standing::Open, 1, false), "another one may see");
+        succeed(&breaker);
+        assert_eq!(breaker.seen().standing, Standing::Closed);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_client::proto::{GetFeaturesRequest, PushEventsRequest};
+use lockstep_client::proto::{GetFeaturesRequest, PushEventsRequest, ScoreRequest};
 use tonic::Code;
 
 use super::failure::Failure;
@@ -29,6 +29,21 @@ pub trait Asked: Send + Sync {
 impl Asked for GetFeaturesRequest {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn rows(&self) -> usize {
+        let values = self.columns.iter().filter_map(|column| column.values.as_ref());
+        values.map(wire::rows).max().unwrap_or(self.rows as usize)
+    }
+}
+
+impl Asked for ScoreRequest {
+    fn name(&self) -> &str {
+        &self.deployment
     }
 
     fn request_id(&self) -> &str {

@@ -103,6 +103,20 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<Failure> for Error {
+    /// For whoever asks in this process: the few kinds that there are, and the same words.
+    fn from(failure: Failure) -> Self {
+        match failure.code {
+            Code::InvalidArgument => Error::invalid(failure.message),
+            Code::NotFound | Code::Unimplemented => Error::not_found(failure.message),
+            Code::OutOfRange => Error::out_of_range(failure.message),
+            Code::DataLoss => Error::data(failure.message),
+            Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded => Error::unavailable(failure.message),
+            _ => Error::internal(failure.message),
+        }
+    }
+}
+
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         match refused {

@@ -33,7 +33,7 @@ const PARTS_AHEAD: usize = 2;
 const PART_TIMES: u32 = 16;
 
 /// Ends a call as its outcome says.
-fn ended<T>(call: Call<'_>, outcome: Result<T, Failure>) -> Result<Response<T>, Status> {
+pub(super) fn ended<T>(call: Call<'_>, outcome: Result<T, Failure>) -> Result<Response<T>, Status> {
     call.ended(&outcome);
     Ok(Response::new(outcome?))
 }
@@ -83,7 +83,7 @@ impl Features for Grpc {
 }
 
 /// When a request is to be answered, and what it says.
-fn taken<T>(request: Request<T>) -> (Deadline, Arc<T>) {
+pub(super) fn taken<T>(request: Request<T>) -> (Deadline, Arc<T>) {
     let deadline = request.extensions().get().copied().unwrap_or_else(Deadline::none);
     (deadline, Arc::new(request.into_inner()))
 }
@@ -165,15 +165,8 @@ fn part(service: &Service, asked: &Asked, first: usize, request: &GetFeaturesReq
 
 /// What a request says beside its columns.
 fn head(request: &GetFeaturesRequest, streamed: bool) -> Result<Head<'_>, Failure> {
-    let time = match proto::TimeMode::try_from(request.time) {
-        Ok(proto::TimeMode::Unspecified) => None,
-        Ok(proto::TimeMode::Known) => Some(TimeMode::Known),
-        Ok(proto::TimeMode::Event) => Some(TimeMode::Event),
-        Err(_) => return Err(Error::invalid(format!("no time mode has the number {}", request.time)).into()),
-    };
-    if Metadata::try_from(request.metadata).is_err() {
-        return Err(Error::invalid(format!("no kind of metadata has the number {}", request.metadata)).into());
-    }
+    let time = time_mode(request.time)?;
+    metadata(request.metadata)?;
     Ok(Head {
         name: &request.name,
         features: &request.features,
@@ -184,6 +177,21 @@ fn head(request: &GetFeaturesRequest, streamed: bool) -> Result<Head<'_>, Failur
         time,
         streamed,
     })
+}
+
+/// The clock that is to count.
+pub(super) fn time_mode(time: i32) -> Result<Option<TimeMode>, Error> {
+    match proto::TimeMode::try_from(time) {
+        Ok(proto::TimeMode::Unspecified) => Ok(None),
+        Ok(proto::TimeMode::Known) => Ok(Some(TimeMode::Known)),
+        Ok(proto::TimeMode::Event) => Ok(Some(TimeMode::Event)),
+        Err(_) => Err(Error::invalid(format!("no time mode has the number {time}"))),
+    }
+}
+
+/// How much is to be said beside values.
+pub(super) fn metadata(metadata: i32) -> Result<Metadata, Error> {
+    Metadata::try_from(metadata).map_err(|_| Error::invalid(format!("no kind of metadata has the number {metadata}")))
 }
 
 fn ask(service: &Service, request: &GetFeaturesRequest, origin: Origin, streamed: bool) -> Result<Asked, Failure> {

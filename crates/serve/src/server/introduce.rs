@@ -121,7 +121,8 @@ fn feature_log(figures: Figures) -> proto::FeatureLogStatus {
     proto::FeatureLogStatus { share, logged, dropped, waiting, files, bytes, failing: failing.unwrap_or_default() }
 }
 
-fn breaker(of: &str, seen: Seen) -> proto::BreakerStatus {
+/// How a breaker stands, as the wire says it.
+pub fn breaker(of: &str, seen: Seen) -> proto::BreakerStatus {
     let state = match seen.standing {
         Standing::Closed => proto::BreakerState::Closed,
         Standing::Open => proto::BreakerState::Open,

@@ -12,12 +12,13 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use lockstep_client::proto::{DESCRIPTORS, features_server};
+use lockstep_client::proto::{DESCRIPTORS, features_server, scoring_server};
 use lockstep_model::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
@@ -142,7 +143,7 @@ impl Running {
     fn tell(&self, status: ServingStatus) {
         let Some(runtime) = &self.runtime else { return };
         runtime.block_on(async {
-            for service in ["", features_server::SERVICE_NAME] {
+            for service in ["", features_server::SERVICE_NAME, scoring_server::SERVICE_NAME] {
                 self.health.set_service_status(service, status).await;
             }
         });
@@ -240,6 +241,7 @@ fn routes(
         .add_service(described().build_v1().map_err(undescribed)?)
         // What grpcurl and others of its age ask for.
         .add_service(described().build_v1alpha().map_err(undescribed)?)
+        .add_service(scoring(Grpc(Arc::clone(&service)), request_bytes_max))
         .add_service(Front::new(Grpc(service), request_bytes_max));
     if let Some(admin) = admin {
         routes = routes.add_service(admin.over_tcp());
@@ -250,6 +252,15 @@ fn routes(
     }
     // The last layer is the first to see a request: its time begins when its head is here.
     Ok(Routes::from(router.layer(MapRequestLayer::new(deadline::note))).prepare())
+}
+
+/// The service that scores, for requests that have so many bytes at most.
+fn scoring(grpc: Grpc, request_bytes_max: usize) -> scoring_server::ScoringServer<Grpc> {
+    scoring_server::ScoringServer::new(grpc)
+        .max_decoding_message_size(request_bytes_max)
+        .max_encoding_message_size(usize::MAX)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Gzip)
 }
 
 /// Lets a request in, or refuses it.

@@ -16,9 +16,12 @@ mod limits;
 mod listen;
 mod push;
 mod reply;
+mod scored;
+mod scoring;
 mod service;
 
 pub use breaker::{Breaker, BreakerSettings, Seen, Standing};
+pub(crate) use failure::{About, Failure};
 pub(crate) use guard::Granted;
 pub use guard::{Role, Token};
 #[cfg(test)]

@@ -35,6 +35,8 @@ const WAITING_MAX: usize = 64;
 const PUSHING_MAX: usize = 256;
 /// Answers that are streamed at once, each from a thread of its own.
 const STREAMS_MAX: usize = 64;
+/// Requests whose rows are scored by a shadow at once.
+const SHADOWS_MAX: usize = 64;
 /// How many times as long as a small read a push may take, and a request by definitions that have to be compiled first.
 const PUSH_TIMES: u32 = 5;
 const COMPILE_TIMES: u32 = 10;
@@ -62,6 +64,7 @@ pub struct Service {
     large: Queue,
     pushing: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    shadows: Arc<Semaphore>,
 }
 
 /// Those who wait for a turn, and those whose turn it is.
@@ -162,6 +165,20 @@ impl Origin {
     }
 }
 
+impl Asked {
+    /// Rows that are wanted of a state that serves; `now` is their moment where that was not given.
+    pub fn of(
+        (state, origin): (&Arc<State>, Origin),
+        wanted: &Arc<Wanted>,
+        (rows, moments): (&RecordBatch, &[i64]),
+        now: Option<i64>,
+        time: Option<TimeMode>,
+    ) -> Asked {
+        let (state, wanted) = (Arc::clone(state), Arc::clone(wanted));
+        Asked { state, origin, wanted, rows: rows.clone(), moments: moments.to_vec(), now, time, pinned: false }
+    }
+}
+
 impl Queue {
     fn new(turns: usize, waiting: usize, what: &str) -> Queue {
         let full = format!("{waiting} {what} wait already · try again in a moment");
@@ -191,6 +208,7 @@ impl Service {
             large: Queue::new(limits.large_at_once, WAITING_MAX, "large requests"),
             pushing: Arc::new(Semaphore::new(PUSHING_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            shadows: Arc::new(Semaphore::new(SHADOWS_MAX)),
             live,
             limits,
             metrics,
@@ -263,12 +281,11 @@ impl Service {
         Ok(How { until, instead: Some(until.sooner(SAY_WITHIN)), is_small: true, times: 1 })
     }
 
-    /// Finds what a request asks for; `rows` reads its columns. Definitions that are pinned may have to be compiled first, so that such a request is not for the
-    /// thread that took it.
+    /// The state that a request is answered from.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn ask(&self, head: &Head<'_>, origin: Origin, rows: impl FnOnce(&Wanted) -> Result<RecordBatch, Error>) -> Result<Asked, Failure> {
+    /// Where it cannot be read, or is older than is asked for.
+    pub fn state(&self, head: &Head<'_>, origin: Origin) -> Result<Arc<State>, Failure> {
         let state = match (head.snapshot, head.definitions, origin.reach()) {
             ("", None, Some(reach)) => self.live.state(reach)?,
             ("", None, None) => self.live.last_state(),
@@ -277,6 +294,16 @@ impl Service {
             (_, Some(_), _) => return Err(Error::invalid("a snapshot is read by its own definitions · ask for one of the two").into()),
         };
         check_epoch(&state, head)?;
+        Ok(state)
+    }
+
+    /// Finds what a request asks for; `rows` reads its columns. Definitions that are pinned may have to be compiled first, so that such a request is not for the
+    /// thread that took it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn ask(&self, head: &Head<'_>, origin: Origin, rows: impl FnOnce(&Wanted) -> Result<RecordBatch, Error>) -> Result<Asked, Failure> {
+        let state = self.state(head, origin)?;
         let wanted = state.wanted(head.name, head.features)?;
         let rows = rows(&wanted)?;
         self.limits.check_rows(rows.num_rows(), head.streamed)?;
@@ -396,6 +423,11 @@ impl Service {
     pub fn stream(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let full = |_| Failure::new(Code::ResourceExhausted, format!("{STREAMS_MAX} answers are streamed already · try again in a moment"));
         Arc::clone(&self.streams).try_acquire_owned().map_err(full)
+    }
+
+    /// A place among the requests whose rows a shadow scores; `None` where there is none.
+    pub fn shadows(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shadows).try_acquire_owned().ok()
     }
 
     /// Does what writes to the disk on a thread of its own.

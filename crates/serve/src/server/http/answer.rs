@@ -253,12 +253,12 @@ fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }
 
-fn moment(micros: i64) -> String {
+pub(super) fn moment(micros: i64) -> String {
     EventTime(micros).to_string()
 }
 
 /// A status without the prefix that enums have on the wire.
-fn bare(name: &'static str, prefix: &str) -> &'static str {
+pub(super) fn bare(name: &'static str, prefix: &str) -> &'static str {
     name.strip_prefix(prefix).unwrap_or(name)
 }
 
@@ -358,7 +358,7 @@ impl From<proto::ListViewsResponse> for Names {
     }
 }
 
-fn columns(fields: Vec<proto::Field>) -> Vec<Column> {
+pub(super) fn columns(fields: Vec<proto::Field>) -> Vec<Column> {
     fields.into_iter().map(|field| Column { name: field.name, r#type: field.sql }).collect()
 }
 

@@ -3,6 +3,7 @@
 mod answer;
 mod open_api;
 mod request;
+mod score;
 pub mod values;
 
 use std::sync::Arc;
@@ -28,7 +29,9 @@ use super::deadline::Deadline;
 use super::failure::Failure;
 use super::introduce;
 use super::reply;
+use super::scoring;
 use super::service::{Origin, Service};
+use crate::desk::Wanted;
 use crate::metrics::Protocol;
 
 /// What handlers share.
@@ -47,6 +50,9 @@ pub fn router(http: Arc<Http>) -> Router {
     Router::new()
         .route("/v1/features", post(post_features))
         .route("/v1/features/{name}", get(get_features))
+        .route("/v1/score", post(post_score))
+        .route("/v1/deployments", get(deployments))
+        .route("/v1/deployments/{name}", get(deployment))
         .route("/v1/events/{source}", post(post_events))
         .route("/v1/views", get(list))
         .route("/v1/views/{name}", get(view))
@@ -94,6 +100,27 @@ async fn answer_body(service: &Arc<Service>, call: &mut Call<'_>, request: Reque
     let request: FeaturesRequest =
         serde_json::from_slice(&body).map_err(|error| Failure::new(Code::InvalidArgument, format!("the body is no request: {error}")))?;
     answer(service, call, deadline, request).await
+}
+
+async fn post_score(State(http): Shared, request: Request) -> Result<Response, Failure> {
+    let mut call = http.service.begin(Protocol::Http);
+    let outcome = score_body(&http.service, &mut call, request).await;
+    call.ended(&outcome);
+    outcome
+}
+
+async fn score_body(service: &Arc<Service>, call: &mut Call<'_>, request: Request) -> Result<Response, Failure> {
+    let deadline = deadline(&request);
+    let body = body(service, &deadline, request).await?;
+    let request: score::ScoreRequest =
+        serde_json::from_slice(&body).map_err(|error| Failure::new(Code::InvalidArgument, format!("the body is no request: {error}")))?;
+    let request = Arc::new(request);
+    call.asks(Arc::clone(&request) as _);
+    let head = request.head()?;
+    let scored = scoring::answer(service, &deadline, head, Arc::new(move |wanted: &Wanted| request.read(wanted))).await?;
+    let body = serde_json::to_vec(&score::ScoreResponse::from(scored));
+    let body = body.map_err(|error| Failure::new(Code::Internal, format!("write the answer: {error}")))?;
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 async fn post_events(State(http): Shared, Path(source): Path<String>, request: Request) -> Result<Json<answer::Pushed>, Failure> {
@@ -185,6 +212,14 @@ async fn service(State(http): Shared, Path(name): Path<String>) -> Result<Json<a
     Ok(Json(introduce::service(&http.service, &name)?.into()))
 }
 
+async fn deployments(State(http): Shared) -> Json<score::DeploymentNames> {
+    Json(scoring::list(&http.service).into())
+}
+
+async fn deployment(State(http): Shared, Path(name): Path<String>) -> Result<Json<score::Deployment>, Failure> {
+    Ok(Json(scoring::describe(&http.service, &name)?.into()))
+}
+
 async fn status(State(http): Shared, Extension(deadline): Extension<Deadline>) -> Result<Json<answer::Status>, Failure> {
     Ok(Json(introduce::status(&http.service, deadline).await?.into()))
 }
@@ -199,6 +234,7 @@ async fn metrics(State(http): Shared, Extension(deadline): Extension<Deadline>) 
     service.run(service.how_to_say(&deadline)?, read_off).await?;
     service.metrics.read_self(service.breakers(), service.kept().unwrap_or_default());
     service.metrics.read_feature_log(&service.logged().unwrap_or_default());
+    service.metrics.read_models(service.live.last_state().deployments());
     let text = service.metrics.text().map_err(|error| Failure::new(Code::Internal, format!("write the metrics: {error}")))?;
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }

@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{FailureJson, answer, request};
+use super::{FailureJson, answer, request, score};
 
 static DESCRIPTION: LazyLock<Value> = LazyLock::new(describe);
 
@@ -35,6 +35,20 @@ fn describe() -> Value {
         }}),
     );
     paths.insert("/v1/features/{name}".to_owned(), one("The features of one entity: columns are parameters of the query", answered, by_query(&name)));
+    let (ask, scored) = (schema::<score::ScoreRequest>(&mut schemas), responses::<score::ScoreResponse>(&mut schemas));
+    paths.insert(
+        "/v1/score".to_owned(),
+        json!({"post": {
+            "summary": "The predictions of a deployment for many rows, each at its moment, from one consistent state",
+            "parameters": [timeout()],
+            "requestBody": {"required": true, "content": {"application/json": {"schema": ask}}},
+            "responses": scored,
+        }}),
+    );
+    let names = responses::<score::DeploymentNames>(&mut schemas);
+    paths.insert("/v1/deployments".to_owned(), one("The names of deployments", names, none.clone()));
+    let deployment = responses::<score::Deployment>(&mut schemas);
+    paths.insert("/v1/deployments/{name}".to_owned(), one("A deployment, and how its models stand", deployment, name.clone()));
     let (push, pushed) = (schema::<request::EventsRequest>(&mut schemas), responses::<answer::Pushed>(&mut schemas));
     let source = json!([{"name": "source", "in": "path", "required": true, "schema": {"type": "string"}}]);
     paths.insert(

@@ -126,7 +126,7 @@ impl FeaturesRequest {
     /// # Errors
     /// What is wrong with it.
     pub fn ask(&self, service: &Service, origin: Origin, as_of: &[i64]) -> Result<Asked, Failure> {
-        let names = self.columns()?;
+        let names = names(&self.rows)?;
         service.ask(&self.head(as_of), origin, |wanted| {
             let read = |at: usize, data_type: &_| {
                 let values = self.rows.iter().map(|row| row.get(names[at]).unwrap_or(&Value::Null));
@@ -141,27 +141,38 @@ impl FeaturesRequest {
     /// # Errors
     /// Invalid where one is none.
     pub fn moments(&self) -> Result<Vec<i64>, Error> {
-        let moment = |text: &String| EventTime::parse(text).map(|moment| moment.0).map_err(|error| Error::invalid(format!("`as_of`: {error}")));
-        match &self.as_of {
-            None => Ok(Vec::new()),
-            Some(AsOf::All(text)) => Ok(vec![moment(text)?]),
-            Some(AsOf::Each(texts)) => texts.iter().map(moment).collect(),
-        }
+        moments(self.as_of.as_ref())
     }
+}
 
-    /// The columns, which every row must say: one that is left out is more often a slip than a NULL.
-    fn columns(&self) -> Result<Vec<&str>, Error> {
-        let Some(first) = self.rows.first() else { return Ok(Vec::new()) };
-        for (number, row) in self.rows.iter().enumerate() {
-            if let Some(missing) = first.keys().find(|name| !row.contains_key(*name)) {
-                return Err(Error::invalid(format!("row {number} has no `{missing}`, and row 0 has · write null where there is no value")));
-            }
-            if let Some(more) = row.keys().find(|name| !first.contains_key(*name)) {
-                return Err(Error::invalid(format!("row {number} has `{more}`, and row 0 has not · write null where there is no value")));
-            }
-        }
-        Ok(first.keys().map(String::as_str).collect())
+/// Moments, µs.
+///
+/// # Errors
+/// Invalid where one is none.
+pub fn moments(as_of: Option<&AsOf>) -> Result<Vec<i64>, Error> {
+    let moment = |text: &String| EventTime::parse(text).map(|moment| moment.0).map_err(|error| Error::invalid(format!("`as_of`: {error}")));
+    match as_of {
+        None => Ok(Vec::new()),
+        Some(AsOf::All(text)) => Ok(vec![moment(text)?]),
+        Some(AsOf::Each(texts)) => texts.iter().map(moment).collect(),
     }
+}
+
+/// The columns of rows, which every row must say: one that is left out is more often a slip than a NULL.
+///
+/// # Errors
+/// Invalid where a row says others than the first.
+pub fn names(rows: &[Map<String, Value>]) -> Result<Vec<&str>, Error> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    for (number, row) in rows.iter().enumerate() {
+        if let Some(missing) = first.keys().find(|name| !row.contains_key(*name)) {
+            return Err(Error::invalid(format!("row {number} has no `{missing}`, and row 0 has · write null where there is no value")));
+        }
+        if let Some(more) = row.keys().find(|name| !first.contains_key(*name)) {
+            return Err(Error::invalid(format!("row {number} has `{more}`, and row 0 has not · write null where there is no value")));
+        }
+    }
+    Ok(first.keys().map(String::as_str).collect())
 }
 
 impl call::Asked for FeaturesRequest {

@@ -1,0 +1,114 @@
+//! Predictions, as they are asked for over a connection.
+
+use std::time::Duration;
+
+use crate::UnknownFeature;
+use crate::client::Feature;
+use crate::proto::{Metadata, RequestColumn, ScoreRequest, ScoreResponse, TimeMode, Way};
+use crate::values::Column;
+
+/// What is to be scored.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    pub(crate) request: ScoreRequest,
+    pub(crate) deadline: Option<Duration>,
+}
+
+impl Rows {
+    /// Rows of a deployment.
+    pub fn of(deployment: impl Into<String>) -> Rows {
+        Rows { request: ScoreRequest { deployment: deployment.into(), ..ScoreRequest::default() }, deadline: None }
+    }
+
+    /// A column that the deployment is asked with: a value for each row.
+    #[must_use]
+    pub fn column(mut self, name: impl Into<String>, values: impl Column) -> Rows {
+        self.request.columns.push(RequestColumn { name: name.into(), values: Some(values.into_values()) });
+        self
+    }
+
+    /// The moment of every row, µs since 1970, UTC; now where none is given.
+    #[must_use]
+    pub fn as_of(mut self, micros: i64) -> Rows {
+        self.request.as_of_micros = vec![micros];
+        self
+    }
+
+    /// A moment for each row, µs since 1970, UTC.
+    #[must_use]
+    pub fn as_of_each(mut self, micros: Vec<i64>) -> Rows {
+        self.request.as_of_micros = micros;
+        self
+    }
+
+    /// Which clock counts.
+    #[must_use]
+    pub fn time(mut self, time: TimeMode) -> Rows {
+        self.request.time = time.into();
+        self
+    }
+
+    /// How much is to be said beside the predictions.
+    #[must_use]
+    pub fn metadata(mut self, metadata: Metadata) -> Rows {
+        self.request.metadata = metadata.into();
+        self
+    }
+
+    /// The features that went into the models are wanted, too.
+    #[must_use]
+    pub fn with_features(mut self) -> Rows {
+        self.request.features = true;
+        self
+    }
+
+    /// A name for this request, which comes back.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Rows {
+        self.request.request_id = id.into();
+        self
+    }
+
+    /// Answer only where the pointer to what serves has been moved at least so often, as an earlier answer or a promotion said.
+    #[must_use]
+    pub fn min_epoch(mut self, epoch: u64) -> Rows {
+        self.request.min_epoch = Some(epoch);
+        self
+    }
+
+    /// How long the answer may take; the server drops it unread after that.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Rows {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// The message.
+    pub fn into_message(self) -> ScoreRequest {
+        self.request
+    }
+}
+
+/// What was predicted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores(pub ScoreResponse);
+
+impl Scores {
+    /// A prediction by its name.
+    ///
+    /// # Errors
+    /// Where there is none of that name.
+    pub fn prediction(&self, name: &str) -> Result<Feature<'_>, UnknownFeature> {
+        self.predictions().find(|prediction| prediction.0.name == name).ok_or_else(|| UnknownFeature(name.to_owned()))
+    }
+
+    /// All of them, in order.
+    pub fn predictions(&self) -> impl Iterator<Item = Feature<'_>> {
+        self.0.predictions.iter().map(Feature)
+    }
+
+    /// How each row came to its predictions.
+    pub fn ways(&self) -> Vec<Way> {
+        self.0.ways().collect()
+    }
+}

@@ -1,0 +1,234 @@
+//! `score`: the predictions of a deployment for one row, now or at a moment.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use arrow::array::{Array, ArrayRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use clap::Args;
+use lockstep_model::{Clock, EventTime, SystemClock, TimeMode};
+use lockstep_serve::Lags;
+use lockstep_serve::admin::Progress;
+use lockstep_serve::live::{Live, Reach};
+use lockstep_serve::scoring::{Deployed, FromState, Scored, Way, score_at};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use super::get::assignment;
+use super::verify::Time;
+use crate::ask;
+use crate::failure::Outcome;
+use crate::output::{Paint, Report};
+use crate::owned::Owned;
+use crate::project::next_event;
+use crate::requests;
+use crate::table::{Align, Cell, Table};
+
+/// Threads that run a model for one row.
+const THREADS: usize = 1;
+
+const EXAMPLES: &str = "\
+Examples:
+  lockstep score late origin=EWR dest=ORD tailnum=N14228 distance=719
+  lockstep score late origin=EWR dest=ORD tailnum=N14228 distance=719 --as-of 2013-03-01T12:00:00Z --json";
+
+/// Score a row by a deployment
+///
+/// Looks its features up as `lockstep get` does, runs its models, and says which way the row went: by the model, by the fallback, or by defaults. Columns that are not given are NULL.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// A deployment
+    pub deployment: String,
+    /// What the request gives, as column=value
+    #[arg(value_name = "COLUMN=VALUE", value_parser = assignment)]
+    pub columns: Vec<(String, String)>,
+    /// The moment; now by default
+    #[arg(long, value_name = "MOMENT", value_parser = EventTime::parse)]
+    pub as_of: Option<EventTime>,
+    /// Which clock counts events; that of knowledge by default, where the definitions have it
+    #[arg(long, value_enum)]
+    pub time: Option<Time>,
+}
+
+/// The predictions for one row.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Answer {
+    /// The deployment.
+    pub deployment: String,
+    /// The moment.
+    pub at: String,
+    /// How the row came to its predictions: `MODEL`, `FALLBACK_MODEL`, `DEFAULT` or `NONE`.
+    pub way: String,
+    /// Why it did not go the way of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The predictions, in order.
+    pub predictions: Vec<Predicted>,
+    /// The models that were run, in the order in which they were.
+    pub models: Vec<RanModel>,
+    /// The number of the definitions that answered.
+    pub definitions: u64,
+    /// The release that answered; absent where none was promoted yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<u32>,
+    /// The features that went into each step.
+    pub features: Vec<Feature>,
+}
+
+/// One prediction.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Predicted {
+    /// Its name.
+    pub name: String,
+    /// Its value as text; absent where it is NULL.
+    pub value: Option<String>,
+}
+
+/// A model that was run.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RanModel {
+    /// What the deployment calls it.
+    pub step: String,
+    /// The model.
+    pub model: String,
+    /// SHA-256 of its file.
+    pub sha256: String,
+    /// What ran it.
+    pub runtime: String,
+    /// The feature service whose outputs went into it.
+    pub service: String,
+    /// Digest of what that means.
+    pub service_meaning: String,
+}
+
+/// A feature of a step.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Feature {
+    /// What the deployment calls the step.
+    pub step: String,
+    /// Its name.
+    pub name: String,
+    /// Its value as text; absent where it is NULL.
+    pub value: Option<String>,
+}
+
+/// What the owner of the store is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// A deployment.
+    pub deployment: String,
+    /// What the request gives.
+    pub columns: Vec<(String, String)>,
+    /// The moment.
+    pub at: EventTime,
+    /// Which clock is to count.
+    pub time: Option<TimeMode>,
+}
+
+/// Scores a row.
+///
+/// # Errors
+/// NotFound for an unknown deployment; Invalid for columns that it is not asked with, or values that are not of their type; where the model fails and nothing stands in.
+pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    let Arguments { deployment, columns, as_of, time } = arguments;
+    let at = as_of.unwrap_or_else(|| SystemClock.now());
+    let question = Question { deployment: deployment.clone(), columns: columns.clone(), at, time: time.map(TimeMode::from) };
+    let answer = context.ask(&question)?;
+    context.out.show(&answer)?;
+    Ok(Outcome::Fine)
+}
+
+impl ask::Question for Question {
+    const VERB: &'static str = "score";
+    type Answer = Answer;
+
+    fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Answer> {
+        let live = match owned.serving() {
+            Some(live) => live,
+            None => Arc::new(Live::new(Arc::clone(&owned.store), Arc::new(SystemClock), Arc::new(Lags::default()), next_event())?),
+        };
+        let state = live.state(Reach::Disk)?;
+        // A server has it loaded. Who only answers this loads what is asked about, and nothing else.
+        let deployed = match state.deployments().find(&self.deployment) {
+            Ok(deployed) => Arc::clone(deployed),
+            Err(_) => {
+                progress("loading the model")?;
+                Arc::new(live.load_one(&owned.models(), &self.deployment, THREADS)?)
+            }
+        };
+        let fields = deployed.asked.fields();
+        let rows = requests::of_columns(&self.deployment, fields, &self.columns)?;
+        let scored = score_at(&deployed, FromState { state: &state, lags: live.lags(), time: self.time }, &rows, &[self.at.0])?;
+        Answer::new(&deployed, &scored, self.at, (state.version, state.release.map(|at| at.release)))
+    }
+}
+
+impl Answer {
+    fn new(deployed: &Deployed, scored: &Scored, at: EventTime, (definitions, release): (u64, Option<u32>)) -> Result<Answer> {
+        let names = deployed.schema.fields().iter().map(|field| field.name());
+        let predicted = |(name, values): (&String, &ArrayRef)| Ok(Predicted { name: name.clone(), value: shown(values)? });
+        let ran = scored.ran.iter().map(|ran| {
+            let bound = &ran.model.bound;
+            let (sha256, runtime, service_meaning) = (bound.sha256.to_string(), bound.runtime.to_string(), bound.service_meaning.to_string());
+            RanModel { step: ran.step.clone(), model: bound.name.clone(), sha256, runtime, service: bound.service.clone(), service_meaning }
+        });
+        let features = scored.looked.iter().flat_map(|step| {
+            let feature = |feature: &lockstep_serve::desk::Feature| {
+                Ok(Feature { step: step.step.clone(), name: feature.name.to_string(), value: shown(&feature.values)? })
+            };
+            step.looked.answered.features.iter().map(feature).collect::<Vec<Result<Feature>>>()
+        });
+        Ok(Answer {
+            deployment: deployed.name.clone(),
+            at: at.to_string(),
+            way: scored.ways.first().map_or("NONE", |way| word(*way)).to_owned(),
+            reason: scored.whys.first().and_then(Option::as_ref).map(|why| why.text.to_string()),
+            predictions: names.zip(&scored.predictions).map(predicted).collect::<Result<_>>()?,
+            models: ran.collect(),
+            definitions,
+            release,
+            features: features.collect::<Result<_>>()?,
+        })
+    }
+}
+
+fn word(way: Way) -> &'static str {
+    match way {
+        Way::Model => "MODEL",
+        Way::LastKnownGood => "LAST_KNOWN_GOOD",
+        Way::Fallback => "FALLBACK_MODEL",
+        Way::Default => "DEFAULT",
+        Way::None => "NONE",
+    }
+}
+
+/// The only value there is.
+fn shown(values: &ArrayRef) -> Result<Option<String>> {
+    let formatter = ArrayFormatter::try_new(values, &FormatOptions::new())?;
+    Ok((!values.is_empty() && values.is_valid(0)).then(|| formatter.value(0).to_string()))
+}
+
+impl Report for Answer {
+    fn text(&self, paint: Paint) -> String {
+        let mut table = Table::new(&[("prediction", Align::Left), ("value", Align::Right)]);
+        for Predicted { name, value } in &self.predictions {
+            table.row([Cell::from(name.as_str()), Cell::from(value.clone().unwrap_or_else(|| "NULL".to_owned()))]);
+        }
+        let mut text = format!("{} at {}\n{}", paint.bold(&self.deployment), self.at, table.render(paint));
+        match &self.reason {
+            None => text += &format!("by {}\n", self.way),
+            Some(reason) => text += &format!("{} {reason}\n", paint.yellow(format!("by {}:", self.way))),
+        }
+        for RanModel { step, model, sha256, runtime, service, .. } in &self.models {
+            let called = if step == model { String::new() } else { format!("{step}: ") };
+            text += &paint.dim(format!("{called}{model} ({}, {runtime}) on {service}\n", &sha256[..12]));
+        }
+        let mut features = Table::new(&[("feature", Align::Left), ("value", Align::Right)]);
+        for Feature { name, value, .. } in &self.features {
+            features.row([Cell::from(name.as_str()), Cell::from(value.clone().unwrap_or_else(|| "NULL".to_owned()))]);
+        }
+        text + &features.render(paint)
+    }
+}

@@ -1,0 +1,122 @@
+//! Scores as messages of the wire.
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::FieldRef;
+use lockstep_client::proto::{self, Metadata, ScoreResponse};
+use lockstep_model::Error;
+
+use super::reply;
+use super::scoring::{ScoreAsked, ScoreHead};
+use super::service::Asked;
+use crate::scoring::{Ran, Scored, StepLooked, Way};
+use crate::wire;
+
+/// Scores as a message; `looked` is where the features of each step were taken from.
+///
+/// # Errors
+/// Internal for a type that the wire has not; where the store cannot be read.
+pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, looked: &[&Asked]) -> Result<ScoreResponse, Error> {
+    let Scored { predictions, ways, whys, ran, looked: steps } = scored;
+    let rows = asked.moments.len();
+    let fields = asked.deployed.schema.fields().iter().zip(&predictions);
+    let mut response = ScoreResponse {
+        request_id: head.request_id.clone(),
+        rows: rows as u32,
+        predictions: fields.map(|(field, values)| prediction(field, values, &ways, head.metadata)).collect::<Result<_, _>>()?,
+        ways: ways.iter().map(|way| wire_way(*way).into()).collect(),
+        moment_micros: asked.now,
+        definitions: asked.state.version,
+        ..ScoreResponse::default()
+    };
+    if let Some(at) = asked.state.release {
+        (response.release, response.epoch) = (at.release, at.epoch);
+    }
+    if head.metadata != Metadata::None {
+        response.models = ran.iter().map(scored_by).collect();
+        if whys.iter().any(Option::is_some) {
+            response.reasons = whys.iter().map(|why| why.as_ref().map(|why| why.text.to_string()).unwrap_or_default()).collect();
+        }
+    }
+    for (step, asked) in steps.into_iter().zip(looked) {
+        add(&mut response, step, asked, head)?;
+    }
+    Ok(response)
+}
+
+/// What is told of the features of a step.
+fn add(response: &mut ScoreResponse, step: StepLooked, asked: &Asked, head: &ScoreHead) -> Result<(), Error> {
+    let StepLooked { step, rows, looked } = step;
+    let mut answered = looked.answered;
+    if !head.features {
+        answered.features.clear();
+    }
+    let part = reply::response(asked, answered, head.metadata, String::new())?;
+    response.time = part.time;
+    for read in part.reads {
+        if !response.reads.contains(&read) {
+            response.reads.push(read);
+        }
+    }
+    for group in part.positions {
+        match response.positions.iter_mut().find(|known| known.partitions == group.partitions) {
+            Some(known) => group.views.into_iter().for_each(|view| {
+                if !known.views.contains(&view) {
+                    known.views.push(view);
+                }
+            }),
+            None => response.positions.push(group),
+        }
+    }
+    if head.features {
+        let rows = if rows.len() == response.rows as usize { Vec::new() } else { rows };
+        response.features.push(proto::StepFeatures { step, rows, features: part.features });
+    }
+    Ok(())
+}
+
+fn prediction(field: &FieldRef, values: &ArrayRef, ways: &[Way], metadata: Metadata) -> Result<proto::Feature, Error> {
+    let mut wired = proto::Feature { name: field.name().clone(), ..proto::Feature::default() };
+    wired.r#type = Some(wire::wire_type(field.data_type())?);
+    wired.values = Some(wire::values(values)?);
+    if metadata == Metadata::None {
+        return Ok(wired);
+    }
+    let status = |(row, way): (usize, &Way)| match (values.is_valid(row), way) {
+        (true, _) => proto::Status::Present,
+        // The model, or the definition, has said NULL.
+        (false, Way::Model | Way::LastKnownGood | Way::Fallback) => proto::Status::Null,
+        (false, Way::Default | Way::None) => proto::Status::Error,
+    };
+    wired.statuses = ways.iter().enumerate().map(|row| status(row).into()).collect();
+    if ways.contains(&Way::Default) {
+        let filled = |(row, way): (usize, &Way)| match way {
+            Way::Default if values.is_valid(row) => proto::FilledBy::Default,
+            _ => proto::FilledBy::None,
+        };
+        wired.filled_by = ways.iter().enumerate().map(|row| filled(row).into()).collect();
+    }
+    Ok(wired)
+}
+
+fn scored_by(ran: &Ran) -> proto::ScoredBy {
+    let bound = &ran.model.bound;
+    proto::ScoredBy {
+        step: ran.step.clone(),
+        model: bound.name.clone(),
+        sha256: bound.sha256.to_string(),
+        runtime: bound.runtime.to_string(),
+        service: bound.service.clone(),
+        service_meaning: bound.service_meaning.to_string(),
+        rows: ran.rows as u32,
+    }
+}
+
+fn wire_way(way: Way) -> proto::Way {
+    match way {
+        Way::Model => proto::Way::Model,
+        Way::LastKnownGood => proto::Way::LastKnownGood,
+        Way::Fallback => proto::Way::FallbackModel,
+        Way::Default => proto::Way::Default,
+        Way::None => proto::Way::None,
+    }
+}

@@ -1,0 +1,270 @@
+//! Requests for scores, whatever the protocol: features are looked up as `GetFeatures` does, and go into the deployment's models.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use lockstep_client::proto::{self, Metadata, ScoreRequest, ScoreResponse};
+use lockstep_model::{Error, TimeMode};
+use tokio::time::timeout_at;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::call::Asked as _;
+use super::deadline::Deadline;
+use super::failure::Failure;
+use super::features::{Grpc, ended, metadata, taken, time_mode};
+use super::reply::wire_field;
+use super::scored;
+use super::service::{Asked, Head, How, Origin, Service};
+use crate::desk::{self, Wanted};
+use crate::feature_log::Vectors;
+use crate::live::State;
+use crate::metrics::{Counts, Protocol};
+use crate::scoring::{Deployed, Loaded, Looked, Lookups, Stage, score, shadowed};
+use crate::wire;
+
+/// What a request for scores says beside its columns.
+#[derive(Debug, Clone, Default)]
+pub struct ScoreHead {
+    /// The deployment.
+    pub deployment: String,
+    /// The moments given, µs.
+    pub as_of: Vec<i64>,
+    /// The clock that is to count.
+    pub time: Option<TimeMode>,
+    /// How often the pointer to what serves must have been moved at least.
+    pub min_epoch: Option<u64>,
+    /// How much is said beside the predictions.
+    pub metadata: Metadata,
+    /// What its caller calls it.
+    pub request_id: String,
+    /// Whether the features are wanted, too.
+    pub features: bool,
+    /// How many rows it has, as far as is known before they are read.
+    pub rows: usize,
+}
+
+/// Reads the columns of a request.
+pub type ReadRows = dyn Fn(&Wanted) -> Result<RecordBatch, Error> + Send + Sync;
+
+/// A request for scores that was found to be one.
+#[derive(Debug)]
+pub struct ScoreAsked {
+    /// The state that it is answered from: its features, its models and its definitions are of one release.
+    pub state: Arc<State>,
+    /// The deployment.
+    pub deployed: Arc<Deployed>,
+    /// What it is asked with.
+    pub rows: RecordBatch,
+    /// The moment of each row, µs.
+    pub moments: Vec<i64>,
+    /// The moment of all rows, where it was not given.
+    pub now: Option<i64>,
+}
+
+impl ScoreHead {
+    fn head(&self) -> Head<'_> {
+        Head {
+            name: &self.deployment,
+            features: &[],
+            definitions: None,
+            min_epoch: self.min_epoch,
+            snapshot: "",
+            as_of: &self.as_of,
+            time: self.time,
+            streamed: false,
+        }
+    }
+
+    fn ask(&self, service: &Service, origin: Origin, read: &ReadRows) -> Result<ScoreAsked, Failure> {
+        let head = self.head();
+        let state = service.state(&head, origin)?;
+        let deployed = Arc::clone(state.deployments().find(&self.deployment)?);
+        let rows = read(&deployed.asked)?;
+        service.limits.check_rows(rows.num_rows(), false)?;
+        let now = self.as_of.is_empty().then(|| service.live.now().0);
+        let moments = desk::moments_of(&self.as_of, rows.num_rows(), now.unwrap_or_default())?;
+        Ok(ScoreAsked { state, deployed, rows, moments, now })
+    }
+}
+
+/// Answers a request for scores.
+///
+/// # Errors
+/// What is wrong with it; as looking features up; where the model fails and nothing stands in.
+pub async fn answer(service: &Arc<Service>, deadline: &Deadline, head: ScoreHead, read: Arc<ReadRows>) -> Result<ScoreResponse, Failure> {
+    let how = service.how(deadline, head.rows, &head.head())?;
+    let head = Arc::new(head);
+    let of = Arc::clone(&head);
+    let asked = service.run(how, move |service: &Service, origin: Origin| of.ask(service, origin, &*read)).await?;
+    if asked.moments.is_empty() {
+        return Err(Error::invalid("no rows are asked for · give at least one").into());
+    }
+    let counting = service.metrics.scoring(&asked.deployed.name);
+    let lookups = ByService { service, how, asked: &asked, head: &head, given: Mutex::default() };
+    let (state, until) = (&asked, how.until.at());
+    let scoring = score(&state.deployed, &lookups, &state.rows, &state.moments, Some(until.into_std()));
+    // A model that was begun is not waited for beyond that, and what becomes of it is counted all the same.
+    let scored = timeout_at(until, scoring).await.unwrap_or_else(|_| Err(how.until.exceeded()));
+    let given = lookups.given.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let scored = match scored {
+        Ok(scored) => scored,
+        Err(failure) => {
+            if failure.is_ours() {
+                counting.failed(asked.moments.len());
+            }
+            return Err(failure);
+        }
+    };
+    let predictions = scored.predictions.clone();
+    let looked: Vec<&Asked> = given.iter().map(|given| &given.asked).collect();
+    let recalled = scored.looked.iter().any(|step| step.looked.recalled);
+    let counts = counting.counts(&scored);
+    let response = scored::response(&asked, &head, scored, &looked)?;
+    counts.add();
+    for Given { counts, vectors, .. } in given {
+        counts.add();
+        service.given(vectors);
+    }
+    if asked.deployed.shadow.is_some() && !recalled {
+        shadow(service, how, asked, head, predictions);
+    }
+    Ok(response)
+}
+
+/// Looks features up as requests for features do, all from one state.
+struct ByService<'a> {
+    service: &'a Arc<Service>,
+    how: How,
+    asked: &'a ScoreAsked,
+    head: &'a ScoreHead,
+    /// What was looked up, in order.
+    given: Mutex<Vec<Given>>,
+}
+
+/// Features that were looked up, and what is to be counted and logged of them once the answer is given.
+struct Given {
+    asked: Asked,
+    counts: Counts,
+    vectors: Vec<Vectors>,
+}
+
+impl Lookups for ByService<'_> {
+    async fn look_up(&self, wanted: &Arc<Wanted>, rows: RecordBatch, moments: Vec<i64>) -> Result<Looked, Failure> {
+        let (state, now, time) = (Arc::clone(&self.asked.state), self.asked.now, self.head.time);
+        let (wanted, request_id) = (Arc::clone(wanted), self.head.request_id.clone());
+        let work = move |service: &Service, origin: Origin| {
+            let asked = Asked::of((&state, origin), &wanted, (&rows, &moments), now, time);
+            let (answered, counts) = service.answer(&asked)?;
+            let vectors = service.picked(&asked, (&asked.rows, &asked.moments), &answered, &request_id)?;
+            Ok((Given { asked, counts, vectors }, answered))
+        };
+        let (given, answered) = self.service.run(self.how, work).await?;
+        let recalled = given.asked.origin == Origin::LastKnown;
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).push(given);
+        Ok(Looked { answered, recalled })
+    }
+}
+
+/// Scores the same rows by the deployment's shadow, once they were answered: from the same state, so from the same features. What there is no room for is dropped.
+fn shadow(service: &Arc<Service>, how: How, asked: ScoreAsked, head: Arc<ScoreHead>, predictions: Vec<arrow::array::ArrayRef>) {
+    let Some(stage) = &asked.deployed.shadow else { return };
+    let counting = service.metrics.shadow(&asked.deployed.name, &stage.model.bound.name);
+    let Some(place) = service.shadows() else { return counting.dropped(asked.moments.len()) };
+    let service = Arc::clone(service);
+    tokio::spawn(async move {
+        let _place = place;
+        let Some(stage) = &asked.deployed.shadow else { return };
+        let lookups = ByService { service: &service, how, asked: &asked, head: &head, given: Mutex::default() };
+        let until = how.until.at();
+        match timeout_at(until, shadowed(stage, &lookups, &asked.rows, &asked.moments, Some(until.into_std()))).await {
+            Ok(Ok((rows, columns))) => counting.compared((&asked.deployed.schema, &predictions), (&stage.model.bound.schema, &columns), &rows),
+            Ok(Err(_)) | Err(_) => counting.failed(asked.moments.len()),
+        }
+    });
+}
+
+/// The names of deployments.
+pub fn list(service: &Service) -> proto::ListDeploymentsResponse {
+    let state = service.live.last_state();
+    proto::ListDeploymentsResponse { deployments: state.deployments().all().map(|deployed| deployed.name.clone()).collect() }
+}
+
+/// A deployment.
+///
+/// # Errors
+/// NotFound where there is none of the name.
+pub fn describe(service: &Service, name: &str) -> Result<proto::DeploymentDescription, Failure> {
+    let state = service.live.last_state();
+    let deployed = state.deployments().find(name)?;
+    Ok(proto::DeploymentDescription {
+        name: deployed.name.clone(),
+        request: deployed.asked.fields().iter().map(wire_field).collect::<Result<_, _>>()?,
+        predictions: deployed.schema.fields().iter().map(wire_field).collect::<Result<_, _>>()?,
+        models: deployed.steps.iter().map(deployed_model).collect(),
+        fallback: deployed.fallback.as_ref().map(deployed_model),
+        shadow: deployed.shadow.as_ref().map(deployed_model),
+        meaning: deployed.meaning.to_string(),
+    })
+}
+
+fn deployed_model(stage: &Stage) -> proto::DeployedModel {
+    let model: &Loaded = &stage.model;
+    let figures = model.figures();
+    proto::DeployedModel {
+        step: stage.name.clone(),
+        model: model.bound.name.clone(),
+        sha256: model.bound.sha256.to_string(),
+        runtime: model.bound.runtime.to_string(),
+        service: model.bound.service.clone(),
+        service_meaning: model.bound.service_meaning.to_string(),
+        threads: figures.threads as u32,
+        waiting: figures.waiting as u32,
+        hanging: figures.hanging as u32,
+        breaker: Some(super::introduce::breaker(&model.bound.name, model.breaker())),
+    }
+}
+
+#[async_trait]
+impl proto::scoring_server::Scoring for Grpc {
+    async fn score(&self, request: Request<ScoreRequest>) -> Result<Response<ScoreResponse>, Status> {
+        let (deadline, request) = taken(request);
+        let mut call = self.0.begin(Protocol::Grpc);
+        call.asks(Arc::clone(&request) as _);
+        ended(call, over_grpc(&self.0, &deadline, request).await)
+    }
+
+    async fn list_deployments(&self, _: Request<proto::ListDeploymentsRequest>) -> Result<Response<proto::ListDeploymentsResponse>, Status> {
+        Ok(Response::new(list(&self.0)))
+    }
+
+    async fn describe_deployment(
+        &self,
+        request: Request<proto::DescribeDeploymentRequest>,
+    ) -> Result<Response<proto::DeploymentDescription>, Status> {
+        Ok(Response::new(describe(&self.0, &request.into_inner().name)?))
+    }
+}
+
+async fn over_grpc(service: &Arc<Service>, deadline: &Deadline, request: Arc<ScoreRequest>) -> Result<ScoreResponse, Failure> {
+    let head = ScoreHead {
+        deployment: request.deployment.clone(),
+        as_of: request.as_of_micros.clone(),
+        time: time_mode(request.time)?,
+        min_epoch: request.min_epoch,
+        metadata: metadata(request.metadata)?,
+        request_id: request.request_id.clone(),
+        features: request.features,
+        rows: request.rows(),
+    };
+    // Before anything is allocated for them.
+    service.limits.check_rows(head.rows, false)?;
+    let read = move |wanted: &Wanted| {
+        let names: Vec<&str> = request.columns.iter().map(|column| column.name.as_str()).collect();
+        let read = |at: usize, data_type: &_| match &request.columns[at].values {
+            Some(values) => wire::array(values, data_type),
+            None => Err(Error::invalid("it has no values")),
+        };
+        desk::rows_of(wanted, &names, (request.rows > 0).then_some(request.rows as usize), read)
+    };
+    answer(service, deadline, head, Arc::new(read)).await
+}
