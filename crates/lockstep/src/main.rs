@@ -27,7 +27,9 @@ mod query;
 mod recompute;
 mod release;
 mod requests;
+mod row_counts;
 mod schemas;
+mod secret;
 mod serving;
 #[allow(dead_code, reason = "numbers are set flush right by few verbs")]
 mod table;
@@ -88,5 +90,6 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::AppliedLog(args) => verbs::applied_log::run(context, &args),
         Verb::Drop(args) => verbs::drop::run(context, &args),
         Verb::Snapshot(args) => verbs::snapshot::run(context, &args),
+        Verb::Migrate(args) => verbs::migrate::run(context, &args),
     }
 }
