@@ -19,7 +19,8 @@ use crate::progress::Display;
 use crate::project::Project;
 use crate::requests;
 use crate::verbs::{
-    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, plan, refusals, release, requested, snapshot, status, verify,
+    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, migrate, plan, refusals, release, requested, snapshot, status,
+    verify,
 };
 
 /// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
@@ -74,6 +75,8 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<refusals::Question>(),
     of::<applied_log::Question>(),
     of::<drop::Question>(),
+    of::<migrate::Question>(),
+    of::<migrate::CheckQuestion>(),
     of::<release::promote::Question>(),
     of::<release::promote::ValidateQuestion>(),
     of::<release::rollback::Question>(),
@@ -85,6 +88,7 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<snapshot::show::Question>(),
     of::<snapshot::diff::Question>(),
     of::<snapshot::export::Question>(),
+    of::<snapshot::validate::Question>(),
     of::<snapshot::drop::Question>(),
 ];
 

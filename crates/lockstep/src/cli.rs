@@ -136,6 +136,7 @@ pub enum Verb {
     AppliedLog(verbs::applied_log::Arguments),
     Drop(verbs::drop::Arguments),
     Snapshot(verbs::snapshot::Arguments),
+    Migrate(verbs::migrate::Arguments),
 }
 
 /// Starts the log on standard error. `LOCKSTEP_LOG` says more finely what is in it.

@@ -65,7 +65,13 @@ pub fn all() -> Vec<Named> {
             about: "lockstep snapshot export --json, and its manifest.json",
             schema: schema_for!(verbs::snapshot::export::SnapshotExport),
         },
+        Named {
+            name: "snapshot_validation",
+            about: "lockstep snapshot validate --json",
+            schema: schema_for!(verbs::snapshot::validate::SnapshotValidation),
+        },
         Named { name: "snapshot_dropped", about: "lockstep snapshot drop --json", schema: schema_for!(verbs::snapshot::drop::SnapshotDropped) },
+        Named { name: "migrated", about: "lockstep migrate --json", schema: schema_for!(verbs::migrate::Migrated) },
         Named { name: "requested", about: "lockstep get --request --json", schema: schema_for!(verbs::requested::Requested) },
         Named { name: "audit", about: "lockstep audit --json", schema: schema_for!(crate::audit::Audited) },
         Named { name: "verify", about: "lockstep verify --json", schema: schema_for!(Verified) },
