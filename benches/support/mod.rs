@@ -9,7 +9,6 @@ use std::sync::atomic::AtomicBool;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
-use lockstep_ingest::admission::Kind;
 use lockstep_ingest::out::Outlets;
 use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, StreamOptions, Target, backfill};
 use lockstep_ingest::source::{Format, Stores};
@@ -204,18 +203,7 @@ pub fn put_twice(db: &rocksdb::DB, rows: &RecordBatch) {
 
 /// How a log of payments is applied, until it ends or `stop` is set.
 pub fn stream_options(stop: &Arc<AtomicBool>) -> StreamOptions {
-    StreamOptions {
-        format: Format::Ndjson,
-        sources: Vec::new(),
-        kind: Kind::Stream,
-        beside: Vec::new(),
-        until: None,
-        batch_rows: BATCH,
-        shape: Shape::default(),
-        stop: Arc::clone(stop),
-        clock: Arc::new(SystemClock),
-        outlets: Outlets::default(),
-    }
+    StreamOptions { stop: Arc::clone(stop), ..StreamOptions::new(Format::Ndjson, BATCH, Arc::new(SystemClock)) }
 }
 
 /// Where rows of a store with logs of applied events go.

@@ -19,8 +19,8 @@ use crate::progress::Display;
 use crate::project::Project;
 use crate::requests;
 use crate::verbs::{
-    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, model, plan, refusals, release, requested, score, snapshot,
-    status, verify,
+    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, migrate, model, plan, refusals, release, requested, score,
+    snapshot, status, verify,
 };
 
 /// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
@@ -76,6 +76,8 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<refusals::Question>(),
     of::<applied_log::Question>(),
     of::<drop::Question>(),
+    of::<migrate::Question>(),
+    of::<migrate::CheckQuestion>(),
     of::<release::promote::Question>(),
     of::<release::promote::ValidateQuestion>(),
     of::<release::rollback::Question>(),
@@ -89,6 +91,7 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<snapshot::show::Question>(),
     of::<snapshot::diff::Question>(),
     of::<snapshot::export::Question>(),
+    of::<snapshot::validate::Question>(),
     of::<snapshot::drop::Question>(),
 ];
 

@@ -138,6 +138,7 @@ pub enum Verb {
     AppliedLog(verbs::applied_log::Arguments),
     Drop(verbs::drop::Arguments),
     Snapshot(verbs::snapshot::Arguments),
+    Migrate(verbs::migrate::Arguments),
     #[command(hide = true, name = smoke::VERB)]
     SmokeModel(smoke::Arguments),
 }

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_store::{StoreOptions, SyncPolicy};
-use lockstep_transform::definition::{Diagnostic, Interval, SourceFile, Span};
+use lockstep_transform::definition::{Diagnostic, Interval, SourceFile, Span, suggestion};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use crate::kafka::KafkaConfig;
 use crate::release::ReleasesConfig;
 use crate::serving::ServeConfig;
-use crate::text::nearest;
 
 /// Name of the file of settings: a directory that has one is a project.
 pub const FILE: &str = "lockstep.toml";
@@ -144,7 +143,7 @@ fn diagnostic(file: SourceFile, error: &toml::de::Error) -> Diagnostic {
     match unknown_setting(message) {
         None => Diagnostic::new(&Arc::new(file), span, message),
         Some((name, known)) => {
-            let help = nearest(&name, known.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
+            let help = suggestion(&name, known.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
             let diagnostic = Diagnostic::new(&Arc::new(file), span, format!("unknown setting `{name}`"));
             diagnostic.note(format!("settings: {}", known.join(", "))).help_opt(help)
         }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lockstep_ingest::kafka::Settings;
 use lockstep_model::Error;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use toml::{Table, Value};
+
+use crate::secret::Place;
 
 /// librdkafka's properties and `registry.*`, by name.
 #[derive(Clone, PartialEq, Default, Deserialize)]
@@ -18,8 +20,7 @@ pub struct KafkaConfig(BTreeMap<String, Property>);
 #[derive(Clone, PartialEq)]
 enum Property {
     Said(String),
-    Environment(String),
-    File(PathBuf),
+    Elsewhere(Place),
 }
 
 impl fmt::Debug for KafkaConfig {
@@ -44,13 +45,7 @@ impl Property {
     fn value(&self, name: &str, dir: &Path) -> Result<String, Error> {
         match self {
             Property::Said(value) => Ok(value.clone()),
-            Property::Environment(variable) => std::env::var(variable)
-                .map_err(|_| Error::invalid(format!("[kafka] `{name}` is in the environment variable {variable}, which is not set · set it"))),
-            Property::File(path) => {
-                let path = dir.join(path);
-                let refused = |error| Error::invalid(format!("[kafka] `{name}` is in {}, which cannot be read: {error}", path.display()));
-                Ok(std::fs::read_to_string(&path).map_err(refused)?.trim_end_matches(['\r', '\n']).to_owned())
-            }
+            Property::Elsewhere(place) => place.read(&format!("[kafka] `{name}`"), dir),
         }
     }
 }
@@ -93,8 +88,8 @@ fn flatten(prefix: &str, table: Table, properties: &mut BTreeMap<String, Propert
 fn elsewhere(table: &Table) -> Option<Property> {
     let mut entries = table.iter();
     match (entries.next()?, entries.next()) {
-        ((key, Value::String(place)), None) if key == "env" => Some(Property::Environment(place.clone())),
-        ((key, Value::String(place)), None) if key == "file" => Some(Property::File(place.into())),
+        ((key, Value::String(place)), None) if key == "env" => Some(Property::Elsewhere(Place::Environment(place.clone()))),
+        ((key, Value::String(place)), None) if key == "file" => Some(Property::Elsewhere(Place::File(place.into()))),
         _ => None,
     }
 }

@@ -28,7 +28,9 @@ mod query;
 mod recompute;
 mod release;
 mod requests;
+mod row_counts;
 mod schemas;
+mod secret;
 mod serving;
 mod smoke;
 #[allow(dead_code, reason = "numbers are set flush right by few verbs")]
@@ -92,6 +94,7 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::AppliedLog(args) => verbs::applied_log::run(context, &args),
         Verb::Drop(args) => verbs::drop::run(context, &args),
         Verb::Snapshot(args) => verbs::snapshot::run(context, &args),
+        Verb::Migrate(args) => verbs::migrate::run(context, &args),
         Verb::SmokeModel(args) => smoke::run(&args),
     }
 }

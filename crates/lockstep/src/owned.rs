@@ -11,7 +11,7 @@ use lockstep_serve::Served;
 use lockstep_serve::admin::{Description, Progress, Server};
 use lockstep_serve::live::Live;
 use lockstep_serve::scoring::Models;
-use lockstep_store::{Claim, CutRead, Definitions, OnlineStore, Store, Taken};
+use lockstep_store::{Claim, CrashPlan, CutRead, Definitions, OnlineStore, Store, StoreOptions, Taken};
 use lockstep_transform::catalog::Catalog;
 
 use crate::ask;
@@ -42,6 +42,9 @@ pub struct Owned {
 
 /// Where partitions end that are followed, by what was heard last: the row behind the last.
 pub type Ends = BTreeMap<PartitionId, u64>;
+
+/// Where a process is to crash: how tests look at what is left then.
+const CRASH: &str = "LOCKSTEP_CRASH";
 
 /// Sets of definitions that are kept compiled: those that are fed, and some that are asked about.
 const COMPILED_MAX: usize = 8;
@@ -197,7 +200,8 @@ impl Held {
     /// # Errors
     /// Where it cannot be opened.
     pub fn claim(project: Project, verb: &str) -> Result<Result<Held, Taken>> {
-        Ok(match Store::claim(&project.store, project.config.store_options(verb))? {
+        let crash = CrashPlan::parse(&std::env::var(CRASH).unwrap_or_default())?;
+        Ok(match Store::claim(&project.store, StoreOptions { crash, ..project.config.store_options(verb) })? {
             Claim::Owned(store) => Ok(Held::new(project, *store, verb)),
             Claim::Taken(taken) => Err(taken),
         })

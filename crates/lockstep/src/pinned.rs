@@ -1,27 +1,26 @@
 //! Snapshots that are open, each with the definitions that it is read by.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-use lockstep_model::Error;
+use lockstep_model::{Error, Generation};
 use lockstep_serve::Served;
 use lockstep_serve::live::check_moments;
-use lockstep_store::{Cut, CutRead, Manifest, Snapshot, Snapshots, StoreOptions};
+use lockstep_store::{Cut, CutRead, Manifest, Snapshot, Snapshots, Store, StoreOptions};
 
 use crate::failure::Wrong;
 use crate::project::{compile, sources_of_texts};
 
-/// Bytes of blocks that an open snapshot may hold in memory.
+/// Bytes of blocks that a snapshot may hold in memory that is read without its store.
 const CACHE_BYTES: usize = 64 << 20;
-/// Snapshots that are open at once.
-const OPEN_MAX: usize = 4;
+/// Snapshots whose definitions are kept compiled.
+const KNOWN_MAX: usize = 4;
 
 /// A snapshot, and how its generations answer.
 #[derive(Debug)]
 pub struct Pinned {
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     served: Served,
 }
 
@@ -32,16 +31,21 @@ impl Pinned {
     /// As [`Snapshot::open`]; NotFound where it has no definitions; [`Wrong`] where this release has something against them.
     pub fn open(dir: &Path) -> Result<Pinned> {
         let options = StoreOptions { block_cache_bytes: CACHE_BYTES, ..StoreOptions::new("snapshot") };
-        let snapshot = Snapshot::open(dir, &options)?;
+        Pinned::of(Arc::new(Snapshot::open(dir, &options)?))
+    }
+
+    /// An open snapshot.
+    fn of(snapshot: Arc<Snapshot>) -> Result<Pinned> {
         let served = {
-            let cut = snapshot.cut();
-            let mark = snapshot.manifest().definitions.as_ref().map_or(0, |mark| mark.version);
+            let (cut, manifest) = (snapshot.cut(), snapshot.manifest());
+            let mark = manifest.definitions.as_ref().map_or(0, |mark| mark.version);
             let applied = cut.definitions_history()?.into_iter().find(|applied| applied.version == mark).ok_or_else(|| {
-                let name = &snapshot.manifest().name;
+                let name = &manifest.name;
                 Error::not_found(format!("snapshot `{name}` has no definitions · nothing was applied when it was made · make another"))
             })?;
             let catalog = compile(&sources_of_texts(&applied.applied.texts)).map_err(Wrong)?;
-            Served::new(Arc::new(catalog), &cut)?
+            let generations: Vec<Generation> = manifest.generations.iter().map(|known| known.generation).collect();
+            Served::among(Arc::new(catalog), &cut, Some(&generations))?
         };
         Ok(Pinned { snapshot, served })
     }
@@ -71,10 +75,10 @@ impl Pinned {
     }
 }
 
-/// The snapshots that are open, by name: checking and opening one takes as long as reading it.
+/// Open snapshots with their definitions, those asked for last first. The store keeps the snapshots themselves open, for whoever else reads them.
 #[derive(Debug, Default)]
 pub struct AllPinned {
-    open: Mutex<BTreeMap<String, Arc<Pinned>>>,
+    known: Mutex<Vec<Arc<Pinned>>>,
 }
 
 impl AllPinned {
@@ -82,26 +86,23 @@ impl AllPinned {
     ///
     /// # Errors
     /// NotFound where there is none of this name; as [`Pinned::open`].
-    pub fn get(&self, snapshots: &Snapshots, name: &str) -> Result<Arc<Pinned>> {
-        let dir = snapshots.find(name)?;
-        // Held while one is opened, so that many who ask for it open it once.
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that was dropped, and made anew under its name, is another.
-        let manifest = Manifest::read(&dir)?;
-        open.retain(|known, pinned| known != name || *pinned.manifest() == manifest);
-        if let Some(pinned) = open.get(name) {
+    pub fn get(&self, store: &Store, name: &str) -> Result<Arc<Pinned>> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = store.open_snapshot(name)?;
+        if let Some(pinned) = known().iter().find(|pinned| Arc::ptr_eq(&pinned.snapshot, &snapshot)) {
             return Ok(Arc::clone(pinned));
         }
-        let pinned = Arc::new(Pinned::open(&dir)?);
-        while open.len() >= OPEN_MAX {
-            open.pop_first();
-        }
-        open.insert(name.to_owned(), Arc::clone(&pinned));
+        // Not under the lock, since it takes a while.
+        let pinned = Arc::new(Pinned::of(snapshot)?);
+        let mut known = known();
+        known.truncate(KNOWN_MAX - 1);
+        known.insert(0, Arc::clone(&pinned));
         Ok(pinned)
     }
 
     /// Closes those that are there no more, once nobody reads them.
     pub fn forget(&self, snapshots: &Snapshots) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| snapshots.find(name).is_ok());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|pinned| snapshots.find(&pinned.manifest().name).is_ok());
     }
 }

@@ -86,7 +86,7 @@ impl ask::Question for Question {
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Rows> {
         let columns = match &self.snapshot {
-            Some(snapshot) => columns(owned.pinned.get(&owned.store.snapshots(), snapshot)?.served().catalog(), &self.name)?,
+            Some(snapshot) => columns(owned.pinned.get(&owned.store, snapshot)?.served().catalog(), &self.name)?,
             None => columns(owned.answering(&*OnlineStore::cut(&*owned.store))?.catalog(), &self.name)?,
         };
         Ok(Rows(RecordBatch::new_empty(Arc::new(Schema::new(columns)))))

@@ -67,14 +67,24 @@ pub fn all() -> Vec<Named> {
             about: "lockstep snapshot export --json, and its manifest.json",
             schema: schema_for!(verbs::snapshot::export::SnapshotExport),
         },
+        Named {
+            name: "snapshot_validation",
+            about: "lockstep snapshot validate --json",
+            schema: schema_for!(verbs::snapshot::validate::SnapshotValidation),
+        },
         Named { name: "snapshot_dropped", about: "lockstep snapshot drop --json", schema: schema_for!(verbs::snapshot::drop::SnapshotDropped) },
+        Named { name: "migrated", about: "lockstep migrate --json", schema: schema_for!(verbs::migrate::Migrated) },
         Named { name: "requested", about: "lockstep get --request --json", schema: schema_for!(verbs::requested::Requested) },
         Named { name: "audit", about: "lockstep audit --json", schema: schema_for!(crate::audit::Audited) },
         Named { name: "verify", about: "lockstep verify --json", schema: schema_for!(Verified) },
         Named { name: "train", about: "lockstep train --json", schema: schema_for!(verbs::train::Trained) },
         Named { name: "diff", about: "lockstep diff --json", schema: schema_for!(verbs::diff::SetsDiffer) },
         Named { name: "manifest", about: "manifest.json of a training set", schema: schema_for!(crate::train::Manifest) },
-        Named { name: "columns", about: "lockstep schema --service, --view or --deployment, with --json", schema: schema_for!(verbs::schema::Columns) },
+        Named {
+            name: "columns",
+            about: "lockstep schema --service, --view or --deployment, with --json",
+            schema: schema_for!(verbs::schema::Columns),
+        },
     ]);
     all
 }

@@ -14,6 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use crate::config::ByteSize;
+use crate::secret::Place;
 
 /// Where a server listens, whom it lets in, and what a request may ask.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -285,16 +286,12 @@ impl ServeConfig {
 impl TokenConfig {
     fn read(&self, name: &str, dir: &Path) -> Result<Token, Error> {
         let at = format!("[serve.tokens.{name}]");
-        let secret = match (&self.env, &self.file) {
-            (Some(variable), None) => std::env::var(variable)
-                .map_err(|_| Error::invalid(format!("{at} is in the environment variable {variable}, which is not set · set it")))?,
-            (None, Some(path)) => {
-                let path = dir.join(path);
-                let refused = |error| Error::invalid(format!("{at} is in {}, which cannot be read: {error}", path.display()));
-                std::fs::read_to_string(&path).map_err(refused)?.trim_end_matches(['\r', '\n']).to_owned()
-            }
+        let place = match (&self.env, &self.file) {
+            (Some(variable), None) => Place::Environment(variable.clone()),
+            (None, Some(path)) => Place::File(path.clone()),
             _ => return Err(Error::invalid(format!("{at} says no place of its secret, or two · write env = \"NAME\" or file = \"PATH\""))),
         };
+        let secret = place.read(&at, dir)?;
         // A short one can be guessed; how long a good one is, is the user's to know.
         if secret.trim().is_empty() {
             return Err(Error::invalid(format!("{at} is empty · write a secret there")));

@@ -28,8 +28,13 @@ pub fn history_path(partition: &str) -> Option<&str> {
 
 /// The least of the newest event times of a source's logs, µs: what is older may be late. History is no log; `None` until a log has an event.
 pub fn watermark(positions: &[(PartitionId, Position)], source: &str) -> Option<i64> {
-    let logs = positions.iter().filter(|(id, _)| id.source == source && history_path(&id.partition).is_none());
-    logs.filter_map(|(_, position)| position.event_time_max()).min()
+    watermark_of(positions.iter().filter_map(|(id, position)| Some((id, position.event_time_max()?))), source)
+}
+
+/// As [`watermark`], by the newest event time of each partition, µs.
+pub fn watermark_of<'a>(newest: impl IntoIterator<Item = (&'a PartitionId, i64)>, source: &str) -> Option<i64> {
+    let logs = newest.into_iter().filter(|(id, _)| id.source == source && history_path(&id.partition).is_none());
+    logs.map(|(_, newest)| newest).min()
 }
 
 /// Up to which event time all sources have come, µs: the least of the newest event times of their logs, and of a source without a log that of its history. `None` where nothing has an event.

@@ -1,4 +1,4 @@
-//! The feature log: what was served, as whoever keeps it is told.
+//! The feature log, and whoever else looks at what was served: what they are told.
 //!
 //! A request is never held up for it. Which rows are to be logged is decided where they are answered, by their bytes alone; what is logged of them are the columns of the answer, which are
 //! shared and not copied, and it is handed over once the answer is on its way to its caller: what nobody was given is not logged.
@@ -13,19 +13,22 @@ use crate::Role;
 use crate::desk::{Answered, Wanted};
 use crate::live::{Reach, ReleaseAt, Standing, State};
 
-/// Takes what was served. Neither call waits for anything.
-pub trait FeatureLog: Send + Sync {
-    /// Which rows of a request to a service or view are logged.
+/// Takes a share of what was served. Neither call waits for anything.
+pub trait Taker: Send + Sync {
+    /// Which rows of a request to a service or view are to be taken.
     fn pick(&self, request: &Asked<'_>) -> Pick;
 
-    /// Takes vectors that were served; what there is no room for is dropped, and counted.
+    /// Takes vectors that were served; what there is no room for is dropped.
     fn take(&self, vectors: Vectors);
+}
 
+/// Keeps what it takes, and counts what it drops.
+pub trait FeatureLog: Taker {
     /// How it stands.
     fn figures(&self) -> Figures;
 }
 
-/// A request, as far as it decides what of it is logged.
+/// A request, as far as it decides what of it is taken.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// What its caller calls it; empty where it has no name.
@@ -38,7 +41,7 @@ pub struct Asked<'a> {
     pub moments: &'a [i64],
 }
 
-/// Which rows of a request are logged.
+/// Which rows of a request are taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pick {
     /// None.
@@ -68,7 +71,7 @@ pub struct Vectors {
     pub moments: Vec<i64>,
     /// Which clock counted.
     pub time: TimeMode,
-    /// Which of the rows are to be logged; never [`Pick::None`].
+    /// Which of the rows were picked; never [`Pick::None`].
     pub pick: Pick,
     /// What was answered: some of the outputs, or all.
     pub outputs: Vec<Output>,
@@ -137,12 +140,12 @@ pub struct Figures {
     pub failing: Option<String>,
 }
 
-/// What of an answer is logged, service by service or view by view.
+/// What of an answer is taken, service by service or view by view.
 ///
 /// # Errors
 /// Internal where the columns are not those that are declared.
 pub(crate) fn picked(
-    log: &dyn FeatureLog,
+    taker: &dyn Taker,
     (state, is_recalled): (&Arc<State>, bool),
     (wanted, rows, moments): (&Wanted, &RecordBatch, &[i64]),
     answered: &Answered,
@@ -152,7 +155,7 @@ pub(crate) fn picked(
     let only_part = wanted.parts().len() == 1;
     for (number, part) in wanted.parts().iter().enumerate() {
         let rows = part.rows(rows)?;
-        let pick = log.pick(&Asked { request_id, name: &part.name, rows: &rows, moments });
+        let pick = taker.pick(&Asked { request_id, name: &part.name, rows: &rows, moments });
         if pick == Pick::None {
             continue;
         }

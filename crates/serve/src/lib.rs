@@ -6,6 +6,7 @@
 //! protocols. [`scoring`] has models score what was looked up.
 
 pub mod admin;
+pub mod beside;
 pub mod chosen;
 pub mod desk;
 pub mod feature_log;

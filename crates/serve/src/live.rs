@@ -3,13 +3,12 @@
 mod serving;
 mod state;
 
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use lockstep_model::{Clock, Error, EventTime};
-use lockstep_store::{CutRead, Figures, NotInMemory, OnlineStore, SharedCut, SharedRead, Snapshot, Store, StoreOptions};
+use lockstep_store::{CutRead, Figures, NotInMemory, OnlineStore, Release, SharedCut, SharedRead, Snapshot, Store};
 use lockstep_transform::next_event::NextEvent;
 
 use crate::scoring::{Deployed, Models};
@@ -19,9 +18,8 @@ pub use serving::{Compiled, ReleaseAt};
 use serving::{Serving, compiled_set};
 pub use state::{PinnedAt, Standing, State, check_moments, newest};
 
-/// Snapshots that are kept open, and the memory of each for what is read of it.
+/// Snapshots whose definitions are kept compiled.
 const SNAPSHOTS_MAX: usize = 4;
-const SNAPSHOT_CACHE_BYTES: usize = 64 << 20;
 
 /// How long a state may be used while a newer one is being read, µs.
 const OLDER_STATE_FOR: i64 = 1_000_000;
@@ -54,7 +52,7 @@ pub struct Live {
     /// Those asked for last come first.
     compiled: Mutex<Vec<Arc<Compiled>>>,
     /// Snapshots that were asked for, those asked for last first.
-    snapshots: Mutex<Vec<Arc<State>>>,
+    snapshots: Mutex<Vec<(Arc<Snapshot>, Arc<State>)>>,
     /// What loads models; `None` where nothing is scored.
     models: Option<Models>,
 }
@@ -258,19 +256,27 @@ impl Live {
         Ok(Arc::new(State::new(&self.store, &self.layer, &pinned, Reach::Disk)?))
     }
 
+    /// The newest state as a release reads it, whether it serves or not.
+    ///
+    /// # Errors
+    /// As [`Self::pinned`].
+    pub fn of_release(&self, release: &Release) -> Result<Arc<State>, Error> {
+        let compiled = self.definitions_numbered(release.new.definitions)?;
+        let generations = Some(release.new.generations.clone());
+        let serving = Serving { compiled, release: None, generations, deployments: Arc::default() };
+        Ok(Arc::new(State::new(&self.store, &self.layer, &serving, Reach::Disk)?))
+    }
+
     /// A snapshot of the store, read by its own definitions. It is opened where it was not lately, which reads every byte of it once.
     ///
     /// # Errors
     /// NotFound where there is none of the name; Data where it is damaged; Invalid where this release has something against its definitions.
     pub fn snapshot(&self, name: &str) -> Result<Arc<State>, Error> {
-        let open = || self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = self.store.snapshots().find(name)?;
-        let made = std::fs::metadata(&dir).map(|dir| (dir.ino(), dir.modified().ok())).unwrap_or_default();
-        let is_it = |state: &&Arc<State>| state.snapshot.as_ref().is_some_and(|snapshot| snapshot.name == name && snapshot.made == made);
-        if let Some(known) = open().iter().find(is_it) {
-            return Ok(Arc::clone(known));
+        let states = || self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.store.open_snapshot(name)?;
+        if let Some((_, state)) = states().iter().find(|(known, _)| Arc::ptr_eq(known, &snapshot)) {
+            return Ok(Arc::clone(state));
         }
-        let snapshot = Arc::new(Snapshot::open(dir, &StoreOptions { block_cache_bytes: SNAPSHOT_CACHE_BYTES, ..StoreOptions::new("serve") })?);
         let manifest = snapshot.manifest();
         let number = manifest.definitions.as_ref().map_or(0, |definitions| definitions.version);
         let all = snapshot.cut().definitions_history()?;
@@ -278,12 +284,12 @@ impl Live {
         let without = || Error::data(format!("snapshot `{name}` is of definitions number {number}, which it does not have"));
         let compiled = compiled_set(&self.compiled, found.ok_or_else(without)?, &self.next)?;
         let generations = Some(manifest.generations.iter().map(|known| known.generation).collect());
-        let at = PinnedAt { name: name.to_owned(), moment: manifest.moment, made };
+        let at = PinnedAt { name: name.to_owned(), moment: manifest.moment };
         let serving = Serving { compiled, release: None, generations, deployments: Arc::default() };
         let state = Arc::new(State::of_snapshot(&snapshot, at, &serving)?);
-        let mut open = open();
-        open.truncate(SNAPSHOTS_MAX - 1);
-        open.insert(0, Arc::clone(&state));
+        let mut states = states();
+        states.truncate(SNAPSHOTS_MAX - 1);
+        states.insert(0, (snapshot, Arc::clone(&state)));
         Ok(state)
     }
 

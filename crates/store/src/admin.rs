@@ -9,8 +9,8 @@ use crate::book::{Book, Entry};
 use crate::layout::{self, Tag};
 use crate::store::Durability;
 use crate::{
-    Commit, CrashPoint, CutRead, Definitions, Epoch, GenerationInfo, Horizon, NewDefinitions, NewGeneration, NewRelease, NewSwitch, OnlineStore,
-    Release, Store, Switch, definitions, format, outbox, release,
+    Commit, CrashPoint, CutRead, Definitions, Epoch, Filled, GenerationInfo, Horizon, NewDefinitions, NewGeneration, NewRelease, NewSwitch,
+    OnlineStore, Release, Store, Switch, definitions, format, outbox, release,
 };
 
 impl OnlineStore for Store {
@@ -47,9 +47,20 @@ impl OnlineStore for Store {
             refuse_twin(book, &new)?;
             let NewGeneration { view, version, meaning, state } = new;
             let generation = book.next_generation()?;
-            let (published_at, dropped_at, history_until, caught_up_at) = (None, None, None, None);
-            let info =
-                GenerationInfo { generation, view, version, meaning, state, created_at, published_at, dropped_at, history_until, caught_up_at };
+            let (published_at, dropped_at, history_until, caught_up_at, filled) = (None, None, None, None, None);
+            let info = GenerationInfo {
+                generation,
+                view,
+                version,
+                meaning,
+                state,
+                created_at,
+                published_at,
+                dropped_at,
+                history_until,
+                caught_up_at,
+                filled,
+            };
             batch.put_record(Tag::Generation.of(generation), &info)?;
             book.generations.insert(generation, Arc::new(Entry::new(info.clone())));
             Ok(info)
@@ -111,12 +122,15 @@ impl OnlineStore for Store {
         })
     }
 
+    // What was committed is forced before the pointer is moved: then the move has its own record to force, and not a second of events, and no commit that forces them goes
+    // before it.
     fn promote(&self, expected: u64, release: NewRelease, switch: NewSwitch) -> Result<(Release, Switch), Error> {
         self.crash().hit(CrashPoint::PromoteBefore);
+        self.force()?;
         let now = self.options.clock.now();
         let promoted = self.update(Durability::Forced, |book, batch| {
             let promoted = release::promote(book, batch, expected, release, switch, now)?;
-            format::raise(self.dir())?;
+            format::raise(self.dir(), self.crash())?;
             Ok(promoted)
         })?;
         self.crash().hit(CrashPoint::PromoteAfter);
@@ -125,6 +139,7 @@ impl OnlineStore for Store {
 
     fn roll_back(&self, expected: u64, to: u32, switch: NewSwitch) -> Result<Switch, Error> {
         self.crash().hit(CrashPoint::RollBackBefore);
+        self.force()?;
         let now = self.options.clock.now();
         let rolled_back = self.update(Durability::Forced, |book, batch| release::roll_back(book, batch, expected, to, switch, now))?;
         self.crash().hit(CrashPoint::RollBackAfter);
@@ -146,6 +161,27 @@ impl Store {
                 batch.put_record(Tag::Generation.of(generation), info)
             })
         })
+    }
+
+    /// Notes of generations what filling them took.
+    ///
+    /// # Errors
+    /// NotFound where one was dropped meanwhile; where the disk fails.
+    pub fn note_filled(&self, generations: &[Generation], filled: Filled) -> Result<(), Error> {
+        self.update(Durability::ByPolicy, |book, batch| {
+            generations.iter().try_for_each(|&generation| {
+                let info = &mut book.entry_mut(generation)?.info;
+                info.filled = Some(filled);
+                batch.put_record(Tag::Generation.of(generation), info)
+            })
+        })
+    }
+
+    /// About how many bytes of the disk a generation takes: what is not in files yet is left out.
+    pub fn approximate_bytes(&self, generation: Generation) -> u64 {
+        let (from, to) = generation_range(generation);
+        let size = |family| self.database.db.get_approximate_sizes_cf(family, &[rocksdb::Range::new(&from, &to)]).into_iter().sum::<u64>();
+        self.database.families().of_generations().into_iter().map(size).sum()
     }
 
     /// Removes files that hold nothing but a dropped generation. This looks at no snapshot: while a cut from before the drop is

@@ -30,6 +30,12 @@ pub enum CrashPoint {
     PublishBefore,
     /// A generation is published, and nobody has been told.
     PublishAfter,
+    /// A candidate's snapshot is made, and nothing of it was read.
+    ValidateBefore,
+    /// Some of a candidate was read.
+    ValidateInside,
+    /// A candidate was validated, and nothing was made of it.
+    ValidateAfter,
     /// A release is about to be promoted.
     PromoteBefore,
     /// A release is promoted, and nobody has been told.
@@ -38,6 +44,12 @@ pub enum CrashPoint {
     RollBackBefore,
     /// A release serves again, and nobody has been told.
     RollBackAfter,
+    /// A store is about to be marked as one of another format.
+    FormatBefore,
+    /// The mark is written, but does not have its name yet.
+    FormatWritten,
+    /// A store is of another format, and nobody has been told.
+    FormatAfter,
     /// A checkpoint is about to be made.
     CheckpointBefore,
     /// A checkpoint is made but does not have its name yet.
@@ -78,7 +90,7 @@ pub enum CrashPoint {
 
 impl CrashPoint {
     /// Every point with the name a plan calls it by.
-    pub const NAMES: [(&'static str, CrashPoint); 33] = [
+    pub const NAMES: [(&'static str, CrashPoint); 39] = [
         ("commit.before", CrashPoint::CommitBefore),
         ("commit.inside", CrashPoint::CommitInside),
         ("commit.after", CrashPoint::CommitAfter),
@@ -90,10 +102,16 @@ impl CrashPoint {
         ("sst.after_ingest", CrashPoint::SstAfterIngest),
         ("publish.before", CrashPoint::PublishBefore),
         ("publish.after", CrashPoint::PublishAfter),
+        ("validate.before", CrashPoint::ValidateBefore),
+        ("validate.inside", CrashPoint::ValidateInside),
+        ("validate.after", CrashPoint::ValidateAfter),
         ("promote.before", CrashPoint::PromoteBefore),
         ("promote.after", CrashPoint::PromoteAfter),
         ("rollback.before", CrashPoint::RollBackBefore),
         ("rollback.after", CrashPoint::RollBackAfter),
+        ("format.before", CrashPoint::FormatBefore),
+        ("format.written", CrashPoint::FormatWritten),
+        ("format.after", CrashPoint::FormatAfter),
         ("checkpoint.before", CrashPoint::CheckpointBefore),
         ("checkpoint.inside", CrashPoint::CheckpointInside),
         ("checkpoint.after", CrashPoint::CheckpointAfter),

@@ -44,6 +44,22 @@ pub struct GenerationInfo {
     /// before that, and once it is fed no more.
     #[serde(default)]
     pub caught_up_at: Option<EventTime>,
+    /// What filling it with history took, where that is known: what another will take is told by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filled: Option<Filled>,
+}
+
+/// What a backfill took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filled {
+    /// Rows that were read.
+    pub rows: u64,
+    /// Bytes that they were read from.
+    pub bytes: u64,
+    /// How long it took, µs.
+    pub micros: u64,
+    /// How many generations were filled together.
+    pub generations: u32,
 }
 
 impl GenerationInfo {

@@ -15,6 +15,7 @@
 mod files;
 mod manifest;
 mod open;
+mod opened;
 mod shelf;
 
 use std::fs;
@@ -26,6 +27,7 @@ use lockstep_model::{Error, EventTime, Generation};
 pub use files::SnapshotFile;
 pub use manifest::{DefinitionsMark, Manifest, PositionAt, SnapshotGeneration};
 pub use open::Snapshot;
+pub(crate) use opened::Opened;
 pub use shelf::{Listed, Snapshots};
 
 use crate::database::{DATABASE, Database};
@@ -48,6 +50,8 @@ pub struct NewSnapshot {
     pub reason: Option<String>,
     /// Whether it is kept until it is dropped by hand.
     pub keep: bool,
+    /// Whether it is made to validate a candidate on it. Where that is not promoted it is nobody's, and goes when the store is opened next.
+    pub trial: bool,
 }
 
 /// What a snapshot is of, as said by who knows the definitions.
@@ -100,6 +104,15 @@ impl Store {
         Snapshots::of(self.dir())
     }
 
+    /// A snapshot, open for all who read it in this process. It is opened where it was not lately, once every byte of it was checked; who asks for another does not
+    /// wait for that.
+    ///
+    /// # Errors
+    /// NotFound where there is none of the name; as [`Snapshot::open`].
+    pub fn open_snapshot(&self, name: &str) -> Result<Arc<Snapshot>, Error> {
+        self.opened.get(&self.snapshots(), name, &self.options)
+    }
+
     /// Drops a snapshot. Who has it open reads on.
     ///
     /// # Errors
@@ -113,7 +126,9 @@ impl Store {
                 "snapshot `{name}` is what release {release} was validated on · that release serves, or is the one to go back to · promote others first, or force it"
             )));
         }
-        snapshots.remove(name, self.crash())
+        snapshots.remove(name, self.crash())?;
+        self.opened.forget(&snapshots);
+        Ok(())
     }
 
     /// Drops snapshots that nothing keeps: neither marked to be kept, nor named by the release that serves or the one before, nor among the last `keep_last`. Returns the
@@ -128,7 +143,18 @@ impl Store {
         whole.truncate(whole.len().saturating_sub(keep_last));
         let releases = Arc::clone(&self.book().releases);
         whole.retain(|manifest| !manifest.keep && named_by(&releases, &manifest.name).is_none());
-        whole.into_iter().map(|manifest| snapshots.remove(&manifest.name, self.crash()).map(|()| manifest.name)).collect()
+        let gone = whole.into_iter().map(|manifest| snapshots.remove(&manifest.name, self.crash()).map(|()| manifest.name)).collect();
+        self.opened.forget(&snapshots);
+        gone
+    }
+
+    /// Drops snapshots of candidates that no release was made of: whoever validated one was killed.
+    pub(crate) fn drop_unused_trials(&self) -> Result<(), Error> {
+        let snapshots = self.snapshots();
+        let releases = Arc::clone(&self.book().releases);
+        let is_promoted = |name: &str| releases.made.iter().any(|release| release.new.snapshot.as_deref() == Some(name));
+        let trials = snapshots.list()?.into_iter().filter_map(|listed| listed.manifest.ok()).filter(|manifest| manifest.trial);
+        trials.filter(|manifest| !is_promoted(&manifest.name)).try_for_each(|manifest| snapshots.remove(&manifest.name, self.crash()))
     }
 
     /// The name of the next snapshot. A number is used once, dropped or not; it is noted before the snapshot is made, so that the snapshot has it too.

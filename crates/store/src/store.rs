@@ -14,8 +14,9 @@ use crate::book::Book;
 use crate::database::{DATABASE, Database};
 use crate::layout::{KEYS, STATE};
 use crate::owner::{OwnerLock, Taken};
+use crate::snapshot::Opened;
 use crate::tuning::{self, Memory};
-use crate::{CrashPlan, CrashPoint, Cut, Epoch, OnlineStore, Snapshots, StoreOptions, SyncPolicy};
+use crate::{CrashPlan, CrashPoint, Cut, Epoch, FormatStep, OnlineStore, Snapshots, StoreOptions, SyncPolicy};
 use crate::{explain, format};
 
 /// Where the logs of applied events lie.
@@ -33,6 +34,8 @@ pub struct Store {
     pub(crate) ingesting: Mutex<()>,
     /// Held while a snapshot is made or dropped.
     pub(crate) snapshotting: Mutex<()>,
+    /// Snapshots that are open.
+    pub(crate) opened: Opened,
     book: Mutex<Book>,
     /// Last, so that nobody else can open the store before RocksDB is closed.
     _owner: OwnerLock,
@@ -64,7 +67,7 @@ impl Store {
         let Some(owner) = OwnerLock::take(&dir, &options.verb, options.clock.now())? else {
             return Ok(Claim::Taken(Taken::new(&dir)));
         };
-        format::check_or_mark(&dir, dir.join(DATABASE).exists())?;
+        format::check_or_mark(&dir, dir.join(DATABASE).exists(), &options.crash)?;
         clean_bulk(&dir)?;
         Snapshots::of(&dir).clean()?;
 
@@ -77,10 +80,15 @@ impl Store {
             bulk_tables,
             ingesting: Mutex::default(),
             snapshotting: Mutex::default(),
+            opened: Opened::default(),
             book: Mutex::default(),
             _owner: owner,
         };
         store.start()?;
+        // What stays takes room, and is no reason not to open.
+        if let Err(error) = store.drop_unused_trials() {
+            tracing::warn!(%error, "drop snapshots of candidates that were never promoted");
+        }
         Ok(Claim::Owned(Box::new(store)))
     }
 
@@ -120,6 +128,18 @@ impl Store {
     /// A view of the whole store at one moment.
     pub fn cut(&self) -> Cut<'_> {
         Cut::new(&self.database)
+    }
+
+    /// Marks the store as one of the newest format this release reads, so that no earlier release opens it; gives the steps from the format that it had.
+    ///
+    /// # Errors
+    /// Where the disk fails: then it is of the one format or the other.
+    pub fn migrate(&self) -> Result<Vec<FormatStep>, Error> {
+        // Nobody raises it meanwhile for what they are about to write.
+        let _book = self.book();
+        let steps = format::steps_from(format::format_of(self.dir())?.unwrap_or_default()).collect();
+        format::raise_to_newest(self.dir(), self.crash())?;
+        Ok(steps)
     }
 
     /// Where the store keeps its logs of applied events.
@@ -219,7 +239,8 @@ impl Store {
         Ok(())
     }
 
-    pub(crate) fn crash(&self) -> &CrashPlan {
+    /// Where the process is to crash, in tests.
+    pub fn crash(&self) -> &CrashPlan {
         &self.options.crash
     }
 

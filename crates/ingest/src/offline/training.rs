@@ -378,6 +378,7 @@ fn nowhere(view: &Transformation) -> GenerationInfo {
         dropped_at: None,
         history_until: None,
         caught_up_at: None,
+        filled: None,
     }
 }
 

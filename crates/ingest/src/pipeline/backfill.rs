@@ -19,7 +19,6 @@ use super::step::Target;
 use super::stream::{StreamOptions, ingest};
 use super::{Observer, Tally};
 use crate::admission::Kind;
-use crate::out::Outlets;
 use crate::source::{Format, SourceFile, Stores, locate};
 
 /// How to backfill.
@@ -162,16 +161,12 @@ fn incrementally(
     let mut report = BackfillReport::default();
     for history in files {
         let stream = StreamOptions {
-            format: history.format,
             sources: vec![history.source.name.clone()],
             kind: Kind::History,
-            beside: Vec::new(),
             until: options.until,
-            batch_rows: options.batch_rows,
             shape: options.shape,
             stop: Arc::clone(&options.stop),
-            clock: Arc::clone(&options.clock),
-            outlets: Outlets::default(),
+            ..StreamOptions::new(history.format, options.batch_rows, Arc::clone(&options.clock))
         };
         let done = ingest(store, catalog, targets, &history.file, &stream, observe)?;
         report.rows += done.rows;

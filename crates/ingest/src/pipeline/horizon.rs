@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use lockstep_model::position::watermark_of;
 use lockstep_model::{EventTime, PartitionId};
 use lockstep_store::Horizon;
 
-use super::history_path;
 use super::step::Target;
 
 /// The largest event time of each partition of the logs, µs.
@@ -13,7 +13,7 @@ pub(crate) type Newest = BTreeMap<PartitionId, i64>;
 
 /// The least of the partitions' newest event times, of one source.
 fn watermark(newest: &Newest, source: &str) -> Option<i64> {
-    newest.iter().filter(|(id, _)| id.source == source && history_path(&id.partition).is_none()).map(|(_, &time)| time).min()
+    watermark_of(newest.iter().map(|(id, &time)| (id, time)), source)
 }
 
 /// The least watermark of a view's sources; `None` until each has one.

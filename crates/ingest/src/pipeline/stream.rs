@@ -45,6 +45,24 @@ pub struct StreamOptions {
     pub outlets: Outlets,
 }
 
+impl StreamOptions {
+    /// A log of all sources, read to its end.
+    pub fn new(format: Format, batch_rows: usize, clock: Arc<dyn Clock>) -> StreamOptions {
+        StreamOptions {
+            format,
+            sources: Vec::new(),
+            kind: Kind::Stream,
+            beside: Vec::new(),
+            until: None,
+            batch_rows,
+            shape: Shape::default(),
+            stop: Arc::default(),
+            clock,
+            outlets: Outlets::default(),
+        }
+    }
+}
+
 impl std::fmt::Debug for StreamOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StreamOptions").field("format", &self.format).field("sources", &self.sources).finish_non_exhaustive()

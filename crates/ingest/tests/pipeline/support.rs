@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::StringArray;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use lockstep_ingest::admission::{AdmitNext, Kind};
-use lockstep_ingest::out::Outlets;
+use lockstep_ingest::admission::AdmitNext;
 use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, Progress, StreamOptions, StreamReport, Target, backfill, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores};
 use lockstep_model::{Clock, Error, EventTime, StateRead, TimeMode};
@@ -44,18 +43,7 @@ pub struct Outcome {
 }
 
 pub fn stream_options() -> StreamOptions {
-    StreamOptions {
-        format: Format::Ndjson,
-        sources: Vec::new(),
-        kind: Kind::Stream,
-        beside: Vec::new(),
-        until: None,
-        batch_rows: 8192,
-        shape: Shape::default(),
-        stop: Arc::default(),
-        clock: Arc::new(FixedClock),
-        outlets: Outlets::default(),
-    }
+    StreamOptions::new(Format::Ndjson, 8192, Arc::new(FixedClock))
 }
 
 impl Project {

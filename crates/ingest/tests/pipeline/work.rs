@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use arrow::array::StringArray;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use lockstep_ingest::admission::Kind;
 use lockstep_ingest::out::{LetterRoutes, Outlets, Rolling};
 use lockstep_ingest::pipeline::{BackfillOptions, Observer, StreamOptions, Target, backfill, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores};
@@ -221,16 +220,10 @@ impl Work {
 
     fn ingest(&self, store: &Store, targets: &[Target], stop: Option<&Arc<AtomicBool>>, observe: &mut Observer<'_>) -> Result<bool, Error> {
         let options = StreamOptions {
-            format: Format::Ndjson,
-            sources: Vec::new(),
-            kind: Kind::Stream,
-            beside: Vec::new(),
-            until: None,
-            batch_rows: BATCH_ROWS,
             shape: Shape { leaf_rows_max: 4, buffer_rows_max: 3 },
             stop: stop.cloned().unwrap_or_default(),
-            clock: Arc::new(FixedClock),
             outlets: self.outlets(store),
+            ..StreamOptions::new(Format::Ndjson, BATCH_ROWS, Arc::new(FixedClock))
         };
         Ok(ingest(store, &self.catalog, targets, &SourceFile::local(self.inputs.join("log.ndjson")), &options, observe)?.complete)
     }

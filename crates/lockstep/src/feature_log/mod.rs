@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use lockstep_model::Clock;
-use lockstep_serve::feature_log::{Asked, FeatureLog, Figures, Pick, Vectors};
+use lockstep_serve::feature_log::{Asked, FeatureLog, Figures, Pick, Taker, Vectors};
 
 pub use files::{Expired, LogDir, LogFile};
 
@@ -98,7 +98,7 @@ impl KeptLog {
     }
 }
 
-impl FeatureLog for KeptLog {
+impl Taker for KeptLog {
     fn pick(&self, asked: &Asked<'_>) -> Pick {
         self.sampler.pick(asked)
     }
@@ -115,7 +115,9 @@ impl FeatureLog for KeptLog {
             self.lose(count);
         }
     }
+}
 
+impl FeatureLog for KeptLog {
     fn figures(&self) -> Figures {
         let Shared { waiting, held, logged, dropped, files, bytes, failing, .. } = &*self.shared;
         let of = |number: &AtomicU64| number.load(Ordering::Relaxed);

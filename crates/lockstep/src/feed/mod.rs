@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
-use lockstep_ingest::admission::Kind;
 use lockstep_ingest::out::{LetterRoutes, Outlets};
 use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, Progress, StreamOptions, StreamReport, Target, backfill, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores, locate};
-use lockstep_model::{Error, EventTime, SystemClock};
-use lockstep_store::{CutRead, OnlineStore};
+use lockstep_model::{Clock, Error, EventTime, Generation, SystemClock};
+use lockstep_store::{CutRead, Filled, OnlineStore};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::tiles::Shape;
 
@@ -80,9 +79,18 @@ pub fn run_backfill(
         stop: Arc::clone(stop),
         clock: Arc::new(SystemClock),
     };
-    let report = backfill(store, catalog, &chosen, &options, observe);
-    owned.leave(&chosen.iter().map(|target| target.generation.generation).collect::<Vec<_>>());
+    let (began, mut bytes) = (SystemClock.now(), 0);
+    let report = backfill(store, catalog, &chosen, &options, &mut |progress| {
+        bytes = bytes.max(progress.bytes);
+        observe(progress);
+    });
+    let filled: Vec<Generation> = chosen.iter().map(|target| target.generation.generation).collect();
+    owned.leave(&filled);
     let report = report?;
+    if !report.stopped {
+        let micros = SystemClock.now().0.saturating_sub(began.0).max(1).unsigned_abs();
+        store.note_filled(&filled, Filled { rows: report.rows, bytes, micros, generations: filled.len() as u32 })?;
+    }
     // Who feeds something notes by itself what that keeps up with.
     let feeds = !owned.change().is_empty();
     if !feeds {
@@ -327,16 +335,11 @@ fn stream_options(
     stop: &Arc<AtomicBool>,
 ) -> StreamOptions {
     StreamOptions {
-        format,
         sources: sources.to_vec(),
-        kind: Kind::Stream,
         beside,
-        until: None,
-        batch_rows: project.config.batch_rows.get(),
-        shape: Shape::default(),
         stop: Arc::clone(stop),
-        clock: Arc::new(SystemClock),
         outlets,
+        ..StreamOptions::new(format, project.config.batch_rows.get(), Arc::new(SystemClock))
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Followed;
 use crate::output::{Paint, Report};
+use crate::row_counts::RowCounts;
 use crate::text::counted;
 
 /// What a backfill did.
@@ -62,18 +63,9 @@ pub struct SourceTally {
     pub source: String,
     /// How many views took them so.
     pub views: usize,
-    /// Rows that count.
-    pub applied: u64,
-    /// Rows that were known already.
-    pub duplicates: u64,
-    /// Rows with other content under a known key.
-    pub conflicts: u64,
-    /// Rows that came too late.
-    pub refused: u64,
-    /// Rows put aside.
-    pub dead_lettered: u64,
-    /// Row versions that gave way to a greater one.
-    pub superseded: u64,
+    /// How many of them came to what.
+    #[serde(flatten)]
+    pub rows: RowCounts,
 }
 
 /// One line per source where all views agree, else one for each way they took it.
@@ -81,19 +73,12 @@ fn by_source(tally: &Tally) -> Vec<SourceTally> {
     let mut sources: Vec<SourceTally> = Vec::new();
     for ((_, source), counters) in tally {
         // Null keys and failed expressions belong to views; the rest is the same for all that stood at the same position.
-        let same = |known: &&mut SourceTally| known.source == *source && known.applied == counters.applied && known.duplicates == counters.duplicates;
+        let rows = RowCounts::from(counters);
+        let same =
+            |known: &&mut SourceTally| known.source == *source && known.rows.applied == rows.applied && known.rows.duplicates == rows.duplicates;
         match sources.iter_mut().find(same) {
             Some(known) => known.views += 1,
-            None => sources.push(SourceTally {
-                source: source.clone(),
-                views: 1,
-                applied: counters.applied,
-                duplicates: counters.duplicates,
-                conflicts: counters.conflicts,
-                refused: counters.refused,
-                dead_lettered: counters.dead_lettered,
-                superseded: counters.superseded,
-            }),
+            None => sources.push(SourceTally { source: source.clone(), views: 1, rows }),
         }
     }
     sources
@@ -102,17 +87,8 @@ fn by_source(tally: &Tally) -> Vec<SourceTally> {
 fn tally_text(sources: &[SourceTally]) -> String {
     let mut text = String::new();
     for source in sources {
-        let SourceTally { source, views, applied, duplicates, conflicts, refused, dead_lettered, superseded } = source;
-        let counts = [
-            (duplicates, "duplicates"),
-            (conflicts, "conflicts"),
-            (refused, "too late"),
-            (dead_lettered, "dead letters"),
-            (superseded, "superseded"),
-        ];
-        let others: Vec<String> = counts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-        let others = if others.is_empty() { String::new() } else { format!(" · {}", others.join(" · ")) };
-        text += &format!("  {source:<20} {applied:>10} applied to {}{others}\n", counted(*views, "view", "views"));
+        let SourceTally { source, views, rows } = source;
+        text += &format!("  {source:<20} {:>10} applied to {}{}\n", rows.applied, counted(*views, "view", "views"), rows.others());
     }
     text
 }

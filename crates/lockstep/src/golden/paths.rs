@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use arrow::array::{ArrayRef, RecordBatch};
-use lockstep_ingest::admission::Kind;
 use lockstep_ingest::offline::{Files, Replayed, replay};
-use lockstep_ingest::out::Outlets;
 use lockstep_ingest::pipeline::{StreamOptions, Target, dialect_of, ingest};
 use lockstep_ingest::source::{APPEND_TIME_MEMBER, Dialect, Format, SourceFile, Stores, TOMBSTONE_MEMBER};
 use lockstep_model::{Clock, EventTime, FilledBy, StateRead, Status};
@@ -205,16 +203,9 @@ impl<'a> Run<'a> {
             write_row(&mut log, &dialect, columns.iter().map(|name| cell(given(name), &dialect)))?;
         }
         let options = StreamOptions {
-            format: Format::Csv,
             sources: vec![source.name.clone()],
-            kind: Kind::Stream,
-            beside: Vec::new(),
-            until: None,
-            batch_rows: self.batch_rows,
             shape: self.shape,
-            stop: Arc::default(),
-            clock: Arc::new(FixedClock(events.now.unwrap_or(LATE))),
-            outlets: Outlets::default(),
+            ..StreamOptions::new(Format::Csv, self.batch_rows, Arc::new(FixedClock(events.now.unwrap_or(LATE))))
         };
         ingest(&self.store, self.catalog, &self.targets, &SourceFile::local(&*path), &options, &mut |_| {})?;
         Ok(())

@@ -1,6 +1,6 @@
 //! What the features of a view are like, over its entities at one moment.
 
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -91,21 +91,44 @@ pub fn measure(cut: &dyn CutRead, of: Of<'_>, progress: &dyn Fn(u64) -> Result<(
 /// How many entities there are, and the keys of those to be read.
 fn choose(cut: &dyn CutRead, generation: Generation, most: usize) -> Result<(u64, Vec<Vec<u8>>), Error> {
     let mut entities = 0;
-    // The greatest hash of those that are held goes first.
-    let mut held: BinaryHeap<(u64, Vec<u8>)> = BinaryHeap::new();
+    let mut smallest = Smallest::new(most);
     cut.each_entity(generation, &mut |entity, _| {
         entities += 1;
-        let hash = xxh3_64(entity);
-        if held.len() < most {
-            held.push((hash, entity.to_vec()));
-        } else if held.peek().is_some_and(|(greatest, _)| hash < *greatest) {
-            held.pop();
-            held.push((hash, entity.to_vec()));
-        }
+        smallest.add(entity);
         Ok(())
     })?;
-    let mut chosen: Vec<Vec<u8>> = held.into_iter().map(|(_, entity)| entity).collect();
-    // In the order in which they lie.
-    chosen.sort_unstable();
-    Ok((entities, chosen))
+    Ok((entities, smallest.sorted()))
+}
+
+/// Entities with the smallest hashes: the same ones wherever they are chosen, of however many, and in whatever order those come.
+#[derive(Debug)]
+pub struct Smallest {
+    most: usize,
+    held: BTreeSet<(u64, Vec<u8>)>,
+}
+
+impl Smallest {
+    /// None yet, and so many at most.
+    pub fn new(most: usize) -> Smallest {
+        Smallest { most, held: BTreeSet::new() }
+    }
+
+    /// Takes one in, if it is among them. One that was taken in before is there once.
+    pub fn add(&mut self, entity: &[u8]) {
+        let hash = xxh3_64(entity);
+        if self.held.len() >= self.most && self.held.last().is_none_or(|(greatest, _)| hash > *greatest) {
+            return;
+        }
+        self.held.insert((hash, entity.to_vec()));
+        if self.held.len() > self.most {
+            self.held.pop_last();
+        }
+    }
+
+    /// They, in the order in which they lie.
+    pub fn sorted(self) -> Vec<Vec<u8>> {
+        let mut chosen: Vec<Vec<u8>> = self.held.into_iter().map(|(_, entity)| entity).collect();
+        chosen.sort_unstable();
+        chosen
+    }
 }

@@ -1,5 +1,6 @@
 //! Releases: what a candidate must be like before it serves ([`validate`]), and what takes it back afterwards ([`watch`]).
 
+pub mod beside;
 pub mod measure;
 pub mod validate;
 pub mod watch;
@@ -71,7 +72,7 @@ impl Default for ValidateConfig {
     }
 }
 
-/// What takes a release back by itself: a share of what one service or view has answered since the release serves.
+/// What takes a release back by itself: a share of what one service or view has answered since the release serves, or values that are not those of the release before.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WatchConfig {
@@ -86,11 +87,24 @@ pub struct WatchConfig {
     pub default_rate: Option<Share>,
     /// Greatest share of values whose state lags more than their view allows.
     pub stale_rate: Option<Share>,
+    /// By how much the values of a feature may have moved from what the release before answers to the same requests: population stability index, of `values_min` values
+    /// and more. 0.1 is little, 0.25 is a shift.
+    pub drift_max: Option<f64>,
+    /// How many requests a second are answered by the release before as well, where `drift_max` is said; no more than 256.
+    pub compared_per_second: u32,
 }
 
 impl Default for WatchConfig {
     fn default() -> Self {
-        WatchConfig { r#for: minutes(10), values_min: 1000, error_rate: None, default_rate: None, stale_rate: None }
+        WatchConfig {
+            r#for: minutes(10),
+            values_min: 1000,
+            error_rate: None,
+            default_rate: None,
+            stale_rate: None,
+            drift_max: None,
+            compared_per_second: 100,
+        }
     }
 }
 

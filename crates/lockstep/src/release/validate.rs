@@ -18,9 +18,11 @@ use crate::output::Paint;
 use crate::table::{Align, Cell, Table};
 use crate::text::{age, counted, grouped};
 
-/// Definitions, with the generation of each of their views.
-#[derive(Debug, Clone, Copy)]
+/// Definitions, with the generation of each of their views, and where those are read.
+#[derive(Clone, Copy)]
 pub struct Side<'a> {
+    /// The store, or a snapshot.
+    pub cut: &'a dyn CutRead,
     /// The definitions.
     pub catalog: &'a Catalog,
     /// Their generations.
@@ -123,12 +125,11 @@ impl What {
     }
 }
 
-/// Validates a candidate against what serves, as both are in a cut, at a moment.
+/// Validates a candidate against what serves, both at one moment.
 ///
 /// # Errors
 /// Where the store cannot be read; as `progress` has.
 pub fn validate(
-    cut: &dyn CutRead,
     candidate: Side<'_>,
     serving: Option<Side<'_>>,
     (moment, limits): (EventTime, &ValidateConfig),
@@ -138,28 +139,28 @@ pub fn validate(
     for view in candidate.catalog.views.values() {
         let Some(is) = candidate.view(&view.view) else { continue };
         let was = serving.as_ref().and_then(|serving| serving.view(&view.view));
-        views.push(validated(cut, is, was, (moment, limits), progress)?);
+        views.push(validated(is, was, (moment, limits), progress)?);
     }
     let passed = views.iter().all(ValidatedView::passed);
     Ok(Validation { moment: moment.to_string(), passed, views })
 }
 
 /// A view of one side.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 struct ViewOf<'a> {
+    cut: &'a dyn CutRead,
     catalog: &'a Catalog,
     view: &'a Transformation,
     info: &'a GenerationInfo,
 }
 
 fn validated(
-    cut: &dyn CutRead,
     is: ViewOf<'_>,
     was: Option<ViewOf<'_>>,
     (moment, limits): (EventTime, &ValidateConfig),
     progress: &dyn Fn(&str) -> Result<()>,
 ) -> Result<ValidatedView> {
-    let same_state = was.is_some_and(|was| was.info.generation == is.info.generation);
+    let same_state = was.map_or(Ok(false), |was| is.is_state_of(was))?;
     let (view, version, serving) = (is.view.view.clone(), is.info.version, was.map(|was| was.info.version));
     let found = |entities, sampled, checks| ValidatedView { view, version, serving, same_state, entities, sampled, checks };
     if same_state {
@@ -168,13 +169,13 @@ fn validated(
     let measured = |of: ViewOf<'_>, side: &str| {
         let (name, time, sample) = (&of.view.view, of.catalog.time_mode(of.view), limits.sample.get());
         let told = |read: u64| progress(&format!("validating `{name}`, {side}: {} read", counted(read, "entity", "entities")));
-        measure(cut, Of { view: of.view, generation: of.info.generation, time, moment: moment.0, sample }, &told)
+        measure(of.cut, Of { view: of.view, generation: of.info.generation, time, moment: moment.0, sample }, &told)
     };
     let now = measured(is, "the candidate")?;
     let mut checks = absolute(&now, limits);
     if let Some(was) = was {
         let before = measured(was, "what serves")?;
-        let end = |of: ViewOf<'_>| watermark_of(cut, of.catalog, of.view, of.info.generation);
+        let end = |of: ViewOf<'_>| watermark_of(of.cut, of.catalog, of.view, of.info.generation);
         checks.extend(relative(&now, &before, [end(is)?, end(was)?], limits)?);
     }
     Ok(found(now.entities, now.sampled, checks))
@@ -183,7 +184,15 @@ fn validated(
 impl<'a> Side<'a> {
     fn view(&self, name: &str) -> Option<ViewOf<'a>> {
         let view = self.catalog.views.get(name)?;
-        Some(ViewOf { catalog: self.catalog, view, info: self.generations.iter().find(|info| info.view == name)? })
+        Some(ViewOf { cut: self.cut, catalog: self.catalog, view, info: self.generations.iter().find(|info| info.view == name)? })
+    }
+}
+
+impl ViewOf<'_> {
+    /// Whether both are one state: what two cuts have of a generation is the same where it stands at the same positions.
+    fn is_state_of(self, other: ViewOf<'_>) -> Result<bool> {
+        let generation = self.info.generation;
+        Ok(generation == other.info.generation && self.cut.positions(generation)? == other.cut.positions(generation)?)
     }
 }
 

@@ -1,13 +1,18 @@
-//! Takes a release back that answers worse than it may, soon after it was promoted.
+//! Takes a release back that answers worse than it may, or otherwise than the one before, soon after it was promoted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use anyhow::Result;
 use lockstep_model::EventTime;
+use lockstep_serve::feature_log::{Taker, Vectors};
+use lockstep_serve::live::Live;
 use lockstep_serve::metrics::Answers;
 use lockstep_store::{OnlineStore, Release, Switch, SwitchKind};
 
 use super::WatchConfig;
+use super::beside::{Compared, Moved, Sample};
 use crate::owned::Owned;
 use crate::verbs::release::rollback;
 
@@ -15,39 +20,111 @@ use crate::verbs::release::rollback;
 type Totals = BTreeMap<String, Answers>;
 
 /// A release that is watched.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Watch {
-    /// The epoch, and what had been answered when it was first seen.
-    since: Option<(u64, Totals)>,
+    sample: Arc<Sample>,
+    taken: Receiver<Vectors>,
+    since: Option<Since>,
+}
+
+/// What is known of a release since it was first seen.
+#[derive(Debug)]
+struct Since {
+    epoch: u64,
+    /// What had been answered by then: that belongs to another release.
+    answered: Totals,
+    compared: Compared,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let (sample, taken) = Sample::new();
+        Watch { sample, taken, since: None }
+    }
 }
 
 impl Watch {
+    /// What is to see the answers that are given.
+    pub fn taker(&self) -> Arc<dyn Taker> {
+        Arc::clone(&self.sample) as _
+    }
+
     /// Looks at what has been answered since a release serves, and takes it back where a limit is passed. To be called every second or so. Gives the reason where it
     /// was taken back.
     ///
     /// # Errors
     /// Where the store cannot be read or written; where there is nothing to go back to.
-    pub fn look(&mut self, owned: &Owned, now: EventTime, answered: impl FnOnce() -> Totals) -> Result<Option<String>> {
+    pub fn look(&mut self, owned: &Owned, live: &Live, answered: impl FnOnce() -> Totals) -> Result<Option<String>> {
         let config = &owned.project.config.releases.watch;
-        let epoch = owned.store.serving_epoch();
-        if !config.watches() || epoch == 0 {
+        let taken: Vec<Vectors> = self.taken.try_iter().collect();
+        let Some(watched) = Watched::find(owned, config, live.now())? else {
+            self.sample.take_more(0);
+            self.since = None;
             return Ok(None);
-        }
-        let (seen, before) = match &self.since {
-            Some((seen, before)) if *seen == epoch => (*seen, before),
-            // What was answered before belongs to another release.
-            _ => {
-                self.since = Some((epoch, answered()));
+        };
+        self.sample.take_more(if config.drift_max.is_some() { config.compared_per_second } else { 0 });
+        let since = match &mut self.since {
+            Some(since) if since.epoch == watched.switch.epoch => since,
+            since => {
+                *since = Some(Since { epoch: watched.switch.epoch, answered: answered(), compared: Compared::default() });
                 return Ok(None);
             }
         };
-        let Some((release, switch)) = OnlineStore::cut(&*owned.store).serving()? else { return Ok(None) };
-        if switch.epoch != seen || !is_watched(&switch, config, now) {
+        let Some(reason) = config.passed(&since.answered, &answered()).or_else(|| watched.drifted(owned, live, since, taken)) else {
+            return Ok(None);
+        };
+        take_back(owned, &watched.release, &reason)?;
+        Ok(Some(reason))
+    }
+}
+
+/// A release that is new enough to be watched.
+struct Watched {
+    release: Release,
+    switch: Switch,
+    /// The one to go back to.
+    before: Release,
+}
+
+impl Watched {
+    fn find(owned: &Owned, config: &WatchConfig, now: EventTime) -> Result<Option<Watched>> {
+        if !config.watches() || owned.store.serving_epoch() == 0 {
             return Ok(None);
         }
-        let Some(reason) = config.passed(before, &answered()) else { return Ok(None) };
-        take_back(owned, &release, &reason)?;
-        Ok(Some(reason))
+        let cut = OnlineStore::cut(&*owned.store);
+        let Some((release, switch)) = cut.serving()?.filter(|(_, switch)| is_watched(switch, config, now)) else { return Ok(None) };
+        let before = cut.releases()?.into_iter().find(|release| Some(release.release) == switch.from);
+        Ok(before.map(|before| Watched { release, switch, before }))
+    }
+
+    /// Why the release is to be taken back for what it answers beside the one before. Where that cannot be asked, nothing is said against this one.
+    fn drifted(&self, owned: &Owned, live: &Live, since: &mut Since, taken: Vec<Vectors>) -> Option<String> {
+        let config = &owned.project.config.releases.watch;
+        let limit = config.drift_max?;
+        match self.compare(owned, live, since, taken) {
+            Ok(moved) => moved.filter(|moved| moved.index > limit).map(|moved| moved.reason(self.before.release, limit)),
+            Err(error) => {
+                tracing::warn!(%error, "compare a release with the one before");
+                None
+            }
+        }
+    }
+
+    fn compare(&self, owned: &Owned, live: &Live, since: &mut Since, taken: Vec<Vectors>) -> Result<Option<Moved>> {
+        let config = &owned.project.config.releases;
+        let behind = rollback::behind(owned, &*OnlineStore::cut(&*owned.store), &self.release, &self.before)?;
+        // One that is fed no more answers otherwise for that alone.
+        if behind > config.validate.behind_max.micros() {
+            return Ok(None);
+        }
+        since.compared.take_in(live, &self.before, taken.into_iter(), since.epoch)?;
+        let values_min = usize::try_from(config.watch.values_min).unwrap_or(usize::MAX);
+        let moved = since.compared.most_moved(values_min)?;
+        if let Some(Moved { name, feature, values, index }) = &moved {
+            let before = self.before.release;
+            tracing::info!(before, values, "compared with the release before: `{name}` `{feature}` has moved most, by {index:.3}");
+        }
+        Ok(moved)
     }
 }
 
@@ -61,9 +138,18 @@ fn take_back(owned: &Owned, release: &Release, reason: &str) -> Result<()> {
     rollback::roll_back(owned, &question).map(|_| ())
 }
 
+impl Moved {
+    fn reason(&self, before: u32, limit: f64) -> String {
+        let Moved { name, feature, values, index } = self;
+        format!(
+            "`{feature}` of `{name}` has moved by {index:.3} from what release {before} answers, over {values} values, and at most {limit} it may"
+        )
+    }
+}
+
 impl WatchConfig {
     fn watches(&self) -> bool {
-        self.error_rate.is_some() || self.default_rate.is_some() || self.stale_rate.is_some()
+        self.error_rate.is_some() || self.default_rate.is_some() || self.stale_rate.is_some() || self.drift_max.is_some()
     }
 
     /// The first limit that was passed between two moments, in words.

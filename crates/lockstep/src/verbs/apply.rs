@@ -24,7 +24,7 @@ use crate::output::{Paint, Report};
 use crate::owned::Owned;
 use crate::project::{Project, compile, sources_of_texts};
 use crate::text::bytes;
-use crate::who::who;
+use crate::who::Signed;
 
 pub use list::{AppliedList, Question as ListQuestion};
 
@@ -36,17 +36,13 @@ pub use list::{AppliedList, Question as ListQuestion};
 /// Where others apply something else at the same time, one of them wins and the others are told so.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Why, for those who read it later
-    #[arg(long, value_name = "TEXT", conflicts_with = "list")]
-    pub reason: Option<String>,
-    /// Who applies them; the user at this machine by default
-    #[arg(long, value_name = "NAME", conflicts_with = "list")]
-    pub by: Option<String>,
+    #[command(flatten)]
+    pub signed: Signed,
     /// Only where the definitions applied last have this number, as `lockstep plan` told; 0 where there are none yet
     #[arg(long, value_name = "NUMBER", conflicts_with = "list")]
     pub expect: Option<u64>,
     /// List what was applied instead: when, by whom, why, and which serves
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["reason", "by"])]
     pub list: bool,
 }
 
@@ -135,7 +131,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     models::bind(&catalog, &models, Smoking::First).map_err(Wrong)?;
     models::check_size(&models)?;
     let expected = arguments.expect.map_or_else(|| newest(context, &project), Ok)?;
-    let (by, reason) = (who(arguments.by.as_deref()), arguments.reason.clone());
+    let (by, reason) = (arguments.signed.by(), arguments.signed.reason.clone());
     context.out.show(&context.ask(&Question { texts: project.texts(&files), expected, by, reason, models })?)?;
     Ok(Outcome::Fine)
 }

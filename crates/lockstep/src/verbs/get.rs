@@ -216,7 +216,7 @@ impl ask::Question for Question {
             }
             .answer(self, at, progress);
         };
-        let pinned = owned.pinned.get(&owned.store.snapshots(), snapshot)?;
+        let pinned = owned.pinned.get(&owned.store, snapshot)?;
         let (cut, at) = (pinned.cut(), self.at.unwrap_or(pinned.manifest().moment));
         let definitions = earlier(pinned.manifest().definitions.as_ref().map(|mark| mark.version), owned);
         Reading { served: pinned.served(), cut: &cut, pinned: Some(&pinned), definitions }.answer(self, at, progress)

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod get;
 pub mod ingest;
 pub mod init;
+pub mod migrate;
 pub mod model;
 pub mod plan;
 pub mod refusals;

@@ -1,5 +1,6 @@
 //! `plan`: what applying the definitions would change, and what it would cost.
 
+mod cost;
 mod markdown;
 mod scoring;
 mod values;
@@ -32,13 +33,15 @@ use crate::owned::Owned;
 use crate::project::{Project, compile, sources_of_texts};
 use crate::text::{bytes, counted, grouped};
 
+pub use cost::Cost;
+use cost::Known;
 pub use scoring::{PlannedDeployment, PlannedModel, Sides, deployments_of};
 pub use values::ViewValues;
 
 /// Show what applying the definitions would change
 ///
 /// Compares the definitions with those that were applied: which views are new, changed or gone and why, which services read them, and what a backfill
-/// would read. Changes nothing.
+/// would read, take and keep. Changes nothing.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Also compute the views that change, as they were and as they would be, for so many entities of their history, and tell how the values differ
@@ -117,6 +120,9 @@ pub struct PlannedView {
     pub version_after: Option<u32>,
     /// Whether a backfill is needed before it serves.
     pub backfill: bool,
+    /// What that would cost, where its history can be looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
     /// Features that come.
     pub features_new: Vec<String>,
     /// Features that mean something else.
@@ -179,7 +185,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let bound = models::bind(&after, &read, Smoking::Not).map_err(Wrong)?;
     let question = Question { texts: project.texts(&files), models: models::pins(&after, &bound, &read) };
     let Answer { mut planned, before } =
-        if context.has_store(&project) { context.ask(&question)? } else { question.plan(&project, None, None, &[])? };
+        if context.has_store(&project) { context.ask(&question)? } else { question.plan(&project, None, None, &[], &[])? };
     if let Some(sample) = arguments.values {
         let before = compile(&sources_of_texts(&before)).map_err(Wrong)?;
         planned.values = Some(values::compare(&project, &before, &after, &planned.views, sample)?);
@@ -202,7 +208,7 @@ impl ask::Question for Question {
         let catalog = applied.as_ref().map(|applied| owned.compiled(applied)).transpose()?;
         let after = compile(&sources_of_texts(&self.texts)).map_err(Wrong)?;
         let met = models::meeting_other_features(owned, &cut.definitions_history()?, &after, &self.models)?;
-        self.plan(&owned.project, applied.zip(catalog), Some(&*cut), &met)
+        self.plan(&owned.project, applied.zip(catalog), Some(&*cut), &met, &cost::known(&owned.store, &*cut)?)
     }
 }
 
@@ -214,14 +220,18 @@ impl Question {
         applied: Option<(Definitions, Arc<Catalog>)>,
         cut: Option<&dyn CutRead>,
         met: &[OtherFeatures],
+        known: &[Known],
     ) -> Result<Answer> {
         let after = compile(&sources_of_texts(&self.texts)).map_err(Wrong)?;
         let (definitions, texts, files, before) = match applied {
             Some((Definitions { version, applied, .. }, catalog)) => (version, applied.texts, applied.models, catalog),
             None => (0, Vec::new(), Vec::new(), Arc::new(nothing()?)),
         };
-        let (views, services) = changes(&before, &after, cut)?;
+        let (mut views, services) = changes(&before, &after, cut)?;
         let backfill = backfill(project, &after, &views);
+        for planned in views.iter_mut().filter(|view| view.backfill) {
+            planned.cost = after.views.get(&planned.view).and_then(|view| Cost::new(view, &backfill, known));
+        }
         let sides = Sides { before: &before, after: &after, files_before: &files, files_after: &self.models, met };
         let (models, deployments) = (sides.models(), sides.deployments());
         Ok(Answer { planned: Planned { definitions, views, services, models, deployments, backfill, values: None }, before: texts })
@@ -276,6 +286,7 @@ fn planned_view(before: &Catalog, after: &Catalog, generations: &[GenerationInfo
         version_before: old.and_then(version),
         version_after: Some(version_after),
         backfill: !same.is_some_and(GenerationInfo::published),
+        cost: None,
         features_new: Vec::new(),
         features_changed: Vec::new(),
         features_gone: Vec::new(),
@@ -334,6 +345,7 @@ fn gone(before: &Catalog, generations: &[GenerationInfo], view: &Transformation)
         version_before: version,
         version_after: None,
         backfill: false,
+        cost: None,
         features_new: Vec::new(),
         features_changed: Vec::new(),
         features_gone: view.features.fields().iter().map(|field| field.name().clone()).collect(),
@@ -419,6 +431,9 @@ pub fn service_text(service: &PlannedService, paint: Paint) -> String {
 /// What becomes of a view, as people read it.
 pub fn view_text(view: &PlannedView, paint: Paint) -> String {
     let mut text = format!("{} {}  {}\n", change_text(view.change, paint), paint.bold(&view.view), view.about());
+    if let Some(cost) = &view.cost {
+        let _ = writeln!(text, "  costs {}", cost.text());
+    }
     if view.change != Change::Changed {
         return text;
     }

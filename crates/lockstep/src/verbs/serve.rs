@@ -12,7 +12,7 @@ use clap::Args;
 use lockstep_ingest::push::PushLog;
 use lockstep_model::{Clock, Error, EventTime, SystemClock};
 use lockstep_serve::admin::{Admin, Answer, Description, Progress};
-use lockstep_serve::feature_log::FeatureLog;
+use lockstep_serve::feature_log::{FeatureLog, Taker};
 use lockstep_serve::live::Live;
 use lockstep_serve::metrics::Metrics;
 use lockstep_serve::server::{Running, ServerOptions, Service, start};
@@ -80,14 +80,16 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let log =
         owned.project.config.serve.feature_log.as_ref().map(|config| KeptLog::start(config, owned.project.feature_log_dir(), Arc::new(SystemClock)));
     let metrics = Arc::new(Metrics::new());
-    let running = listen(&owned, &live, push.as_ref(), log.clone(), &metrics)?;
+    let watch = Watch::default();
+    let seen_by = (log.clone(), watch.taker());
+    let running = listen(&owned, &live, push.as_ref(), seen_by, &metrics)?;
     let at = running.address();
     context.out.say(&format!("listening on {at}: gRPC, and JSON over HTTP"));
     warm(&live)?;
     running.ready();
     context.out.say(&format!("ready · {}", what_is_there(&live)));
     let ingester = followers.map(|followers| thread::spawn(move || followers.run()));
-    look_after(&owned, &live, &metrics, (&context.out, &stop));
+    look_after(&owned, &live, (&metrics, watch), (&context.out, &stop));
     context.out.say("ending: no more requests are taken");
     running.stop();
     live.finish();
@@ -109,10 +111,16 @@ fn followers(owned: &Arc<Owned>, push: &Arc<PushLog>, lags: &Arc<Lags>, out: Out
     Followers::new(Arc::clone(owned), how, stop)
 }
 
-fn listen(owned: &Arc<Owned>, live: &Arc<Live>, push: Option<&Arc<PushLog>>, log: Option<Arc<KeptLog>>, metrics: &Arc<Metrics>) -> Result<Running> {
+fn listen(
+    owned: &Arc<Owned>,
+    live: &Arc<Live>,
+    push: Option<&Arc<PushLog>>,
+    (log, watcher): (Option<Arc<KeptLog>>, Arc<dyn Taker>),
+    metrics: &Arc<Metrics>,
+) -> Result<Running> {
     let config = &owned.project.config;
     let service = Service::new(Arc::clone(live), push.cloned().map(pushes), config.serve.limits(), Arc::clone(metrics));
-    let service = Arc::new(service.logging(log.map(|log| log as Arc<dyn FeatureLog>)));
+    let service = Arc::new(service.logging(log.map(|log| log as Arc<dyn FeatureLog>)).watched(watcher));
     let asked = Arc::clone(owned);
     let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
         ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))
@@ -155,10 +163,9 @@ impl Pushes for Pushed {
 }
 
 /// Waits to be told to end. Meanwhile it takes up what is to serve, and takes a release back that answers worse than it may.
-fn look_after(owned: &Owned, live: &Live, metrics: &Metrics, (out, stop): (&Output, &AtomicBool)) {
+fn look_after(owned: &Owned, live: &Live, (metrics, mut watch): (&Metrics, Watch), (out, stop): (&Output, &AtomicBool)) {
     let mut looked = 0_u32;
     let mut failing = false;
-    let mut watch = Watch::default();
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(LOOK_EVERY);
         looked = looked.wrapping_add(1);
@@ -168,7 +175,7 @@ fn look_after(owned: &Owned, live: &Live, metrics: &Metrics, (out, stop): (&Outp
                 tracing::error!(%error, "take up what has changed");
             }
             failing = refreshed.is_err();
-            match watch.look(owned, live.now(), || metrics.answers()) {
+            match watch.look(owned, live, || metrics.answers()) {
                 Ok(None) => {}
                 Ok(Some(reason)) => out.say(&format!("went back to the release before: {reason}")),
                 Err(error) => tracing::error!(%error, "take a release back"),

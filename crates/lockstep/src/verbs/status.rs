@@ -1,6 +1,6 @@
 //! `status`: how far the store has come, and what it holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use lockstep_ingest::out::letters_queue;
 use lockstep_ingest::pipeline::history_path;
-use lockstep_model::{EventTime, Generation, PartitionId, Position};
+use lockstep_model::{EventTime, Generation, PartitionId, Position, position};
 use lockstep_serve::admin::Progress;
 use lockstep_store::{Counters, CutRead, GenerationInfo, OnlineStore};
 use lockstep_transform::catalog::Catalog;
@@ -24,6 +24,7 @@ use crate::feature_log::{LogDir, LogFile};
 use crate::feed::wanted::{self, Set, Why};
 use crate::output::{Paint, Report};
 use crate::owned::{Ends, Owned};
+use crate::row_counts::{RowCounts, told};
 use crate::table::{Align, Table};
 use crate::text::{bytes, counted, grouped};
 use crate::usage::{Usage, usage};
@@ -180,18 +181,9 @@ pub struct VersionStatus {
 pub struct SourceStatus {
     /// The source.
     pub source: String,
-    /// Rows that count.
-    pub applied: u64,
-    /// Rows that were known already.
-    pub duplicates: u64,
-    /// Rows with other content under a known key.
-    pub conflicts: u64,
-    /// Rows that came too late.
-    pub refused: u64,
-    /// Rows put aside.
-    pub dead_lettered: u64,
-    /// Row versions that gave way to a greater one.
-    pub superseded: u64,
+    /// What became of its rows.
+    #[serde(flatten)]
+    pub rows: RowCounts,
     /// Rows that belong to no entity.
     pub null_keys: u64,
     /// Expressions that failed on a row.
@@ -350,16 +342,9 @@ fn version(
 
 /// The least of the newest event times of all logs, where every source has one.
 fn watermark(positions: &[(PartitionId, Position)]) -> Option<EventTime> {
-    let mut by_source: BTreeMap<&str, Option<i64>> = BTreeMap::new();
-    for (PartitionId { source, partition }, position) in positions {
-        let least = by_source.entry(source).or_default();
-        if history_path(partition).is_none()
-            && let Some(newest) = position.event_time_max()
-        {
-            *least = Some(least.map_or(newest, |least: i64| least.min(newest)));
-        }
-    }
-    by_source.into_values().collect::<Option<Vec<i64>>>()?.into_iter().min().map(EventTime)
+    let sources: BTreeSet<&str> = positions.iter().map(|(id, _)| id.source.as_str()).collect();
+    let of_sources = sources.into_iter().map(|source| position::watermark(positions, source)).collect::<Option<Vec<i64>>>()?;
+    of_sources.into_iter().min().map(EventTime)
 }
 
 fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Position)>, ends: &Ends) -> Vec<SourceStatus> {
@@ -378,10 +363,9 @@ fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Po
         });
     }
     let status = |(source, partitions): (String, Vec<PartitionStatus>)| {
-        let Counters { applied, duplicates, conflicts, refused, dead_lettered, null_keys, superseded, row_errors } =
-            counters.get(&source).copied().unwrap_or_default();
-        let [null_keys, row_errors] = [null_keys, row_errors].map(|count| u64::try_from(count).unwrap_or_default());
-        SourceStatus { source, applied, duplicates, conflicts, refused, dead_lettered, superseded, null_keys, row_errors, partitions }
+        let counters = counters.get(&source).copied().unwrap_or_default();
+        let [null_keys, row_errors] = [counters.null_keys, counters.row_errors].map(|count| u64::try_from(count).unwrap_or_default());
+        SourceStatus { source, rows: RowCounts::from(&counters), null_keys, row_errors, partitions }
     };
     partitions.into_iter().map(status).collect()
 }
@@ -461,17 +445,8 @@ fn version_text(view: &VersionStatus, is_released: bool, paint: Paint) -> String
 }
 
 fn source_text(source: &SourceStatus, paint: Paint) -> String {
-    let counts = [
-        (source.duplicates, "duplicates"),
-        (source.conflicts, "conflicts"),
-        (source.refused, "too late"),
-        (source.dead_lettered, "dead letters"),
-        (source.superseded, "superseded"),
-        (source.null_keys, "without an entity"),
-        (source.row_errors, "failed expressions"),
-    ];
-    let others: String = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(" · {} {what}", grouped(*count))).collect();
-    let mut text = format!("  {} {} applied{others}\n", paint.cyan(&source.source), grouped(source.applied));
+    let others = source.rows.others() + &told([(source.null_keys, "without an entity"), (source.row_errors, "failed expressions")]);
+    let mut text = format!("  {} {} applied{others}\n", paint.cyan(&source.source), grouped(source.rows.applied));
     let mut table = Table::new(&[("", Align::Left), ("", Align::Right), ("", Align::Left)]).indented(4);
     for partition in &source.partitions {
         let what = if partition.history { "history " } else { "log " };

@@ -29,6 +29,8 @@ fn what_is_printed_is_what_the_schema_says() {
         ("snapshot", "snapshot show s0001"),
         ("snapshots_differ", "snapshot diff s0001 s0001 --values"),
         ("snapshot_export", "snapshot export s0001 --out exported"),
+        ("snapshot_validation", "snapshot validate s0001 --against serving"),
+        ("migrated", "migrate"),
         ("snapshot_dropped", "snapshot drop s0001"),
         ("models", "model list"),
         ("columns", "schema --view card_activity"),

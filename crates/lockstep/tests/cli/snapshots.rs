@@ -15,6 +15,9 @@ fn snapshots_are_made_read_compared_and_dropped() {
     place.say("snapshot create after --by ada --keep");
     place.say("snapshot show after");
     place.say("snapshot diff s0001 after --values");
+    place.say("snapshot validate s0001");
+    place.say("snapshot validate after --against s0001");
+    place.say("snapshot validate s0001 --against serving");
     place.say("snapshot export s0001 --out exported");
     place.say("snapshot export s0001 --out exported");
     place.say("snapshot drop s0001");
@@ -46,7 +49,7 @@ fn what_the_readme_tells_to_run() {
     let readme = include_str!("../../../../README.md");
     let section = readme.split("\n## ").find(|section| section.starts_with("Snapshots\n")).expect("a section on snapshots");
     let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    lockstep ")).collect();
-    assert_eq!(commands.len(), 5, "{commands:?}");
+    assert_eq!(commands.len(), 6, "{commands:?}");
     for command in commands {
         if command.starts_with("snapshot diff") {
             assert_eq!(place.run(&["snapshot", "create"]).status, 0);

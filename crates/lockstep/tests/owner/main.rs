@@ -1,6 +1,7 @@
 //! One process owns a store, and every verb works beside it: the binary itself, against an `ingest` whose standard input is held open.
 
 mod applies;
+mod crash;
 mod same;
 mod snapshots;
 mod support;

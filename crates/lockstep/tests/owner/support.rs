@@ -103,6 +103,14 @@ impl Project {
         project.run_all(&["apply", "backfill"])
     }
 
+    /// A copy of it, with its store, which nobody owns.
+    pub fn copy(&self) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("copy");
+        assert!(Command::new("cp").arg("-a").args([&self.dir, &dir]).status().unwrap().success());
+        Project { dir, _root: root }
+    }
+
     fn run_all(self, verbs: &[&str]) -> Self {
         verbs.iter().for_each(|verb| drop(self.run(&[verb]).fine()));
         self

@@ -234,8 +234,8 @@ fn rows_of_other_definitions_are_refused_or_left_out() {
     let args = ["--outcomes", "outcomes.csv", "--out", "set"];
     let refused = project.run(&[&["train", "fraud_v1", "--from-log"], &args[..]].concat()).error();
     assert!(refused.contains("do not all mean the same") && refused.contains("(24 rows)"), "{refused}");
-    let newest = refused.split("--answered-by ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-    let report = train(&project, &[&args[..], &["--answered-by", &newest]].concat());
+    let newest = refused.split("--set ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let report = train(&project, &[&args[..], &["--set", &newest]].concat());
     let served = &report["served"];
     assert_eq!((&report["rows"], &served["logged"], &served["other_definitions"]), (&json!(24), &json!(48), &json!(24)), "{report}");
     let used: Vec<&Value> = served["definitions"].as_array().unwrap().iter().map(|of| &of["used"]).collect();

@@ -197,6 +197,50 @@ fn a_release_that_answers_with_errors_is_taken_back() {
     assert!(list.contains("by itself") && list.contains("are errors, and at most 5.00 % may be"), "{list}");
 }
 
+/// A server of a project whose second version is promoted, and watched for drift; how many cards are asked for at once is what is compared of a request.
+fn promoted_with(average: &str) -> (Project, Server) {
+    let project = Project::with_much_history();
+    let settings = project.dir.join("lockstep.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    let limits = "[releases.validate]\ndrift_max = 1000\n[releases.watch]\nvalues_min = 600\ndrift_max = 0.25\n";
+    fs::write(&settings, format!("{text}\n{limits}")).unwrap();
+    project.run(&["release", "promote"]).fine();
+    edit(&project, "card_activity", "avg(amount)                            OVER d7", average);
+    for verb in ["apply", "backfill"] {
+        project.run(&[verb]).fine();
+    }
+    let server = Server::start_with(&project, &["--verbose"]);
+    project.run(&["--server", &server.url(), "release", "promote"]).fine();
+    (project, server)
+}
+
+fn cards_of_history() -> Request {
+    Request::new("card_activity").column("card", (0..30).map(|n| format!("c{n}")).collect::<Vec<_>>()).as_of(AT_MICROS)
+}
+
+#[test]
+fn a_release_that_doubles_a_feature_is_taken_back() {
+    let (project, server) = promoted_with("2 * avg(amount) OVER d7");
+    let caller = Caller::new(&server);
+    assert_eq!(caller.ask(cards_of_history()).unwrap().0.release, 2);
+    wait_for("the release is taken back", || (caller.ask(cards_of_history()).unwrap().0.release == 1).then_some(()));
+    let list = project.run(&["--server", &server.url(), "release", "list"]).fine();
+    assert!(list.contains("by itself") && list.contains("of `card_activity` has moved by") && list.contains("from what release 1 answers"), "{list}");
+}
+
+#[test]
+fn a_release_that_answers_the_same_stays() {
+    let (_project, server) = promoted_with("avg(amount + 0) OVER d7");
+    let caller = Caller::new(&server);
+    for _ in 0..400 {
+        assert_eq!(caller.ask(cards_of_history()).unwrap().0.release, 2);
+        thread::sleep(Duration::from_millis(10));
+    }
+    drop(caller);
+    let said = server.terminate().err;
+    assert!(said.contains("compared with the release before") && said.contains("has moved most, by 0.000"), "{said}");
+}
+
 #[test]
 fn a_snapshot_answers_the_same_whatever_comes_later() {
     let project = Project::new();

@@ -220,6 +220,60 @@ fn who_asked_for_a_backfill_may_go_and_ask_again() {
     assert!(ended.clone().fine().starts_with("published: card_activity"), "{ended:?}");
 }
 
+/// A payment of an hour of many cards, one a second; some come late, a few too late.
+fn payment_of_an_hour(number: i64) -> Value {
+    let back = match number % 50 {
+        7 => 600,
+        9 => 6 * 3600,
+        _ => 0,
+    };
+    let second = 12 * 3600 + number - back;
+    let at = format!("2024-03-09T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60);
+    let (card, amount) = (format!("c{}", number % 60), (number * 37 % 1000) as f64 / 8.0);
+    json!({"payment_id": FIRST + number, "card": card, "merchant": "shoes", "country": "DE", "amount": amount, "paid_at": at})
+}
+
+#[test]
+fn what_serves_again_after_an_hour_answers_as_if_it_had_never_been_away() {
+    const HOUR: i64 = 3600;
+    let projects = [(); 2].map(|()| Project::with_much_history());
+    projects.iter().for_each(|project| drop(project.run(&["release", "promote"]).fine()));
+    let [moved, stayed] = &projects;
+    let servers = [Server::start(moved), Server::start(stayed)];
+    moved.change_a_view();
+    moved.run(&["apply"]).fine();
+    moved.run(&["backfill"]).fine();
+    moved.run(&["release", "promote", "--force"]).fine();
+    assert_eq!(serving(&servers[0]), 2);
+    for first in (0..HOUR).step_by(100) {
+        let rows: Vec<Value> = (first..first + 100).map(payment_of_an_hour).collect();
+        let body = json!({"rows": rows}).to_string();
+        servers.iter().for_each(|server| assert_eq!(server.post("/v1/events/payments", &body).0, 200));
+    }
+    let counts = |project: &Project| {
+        let view = &status(project)["views"][0];
+        ["applied", "refused"].map(|count| view["sources"][0][count].as_u64().unwrap())
+    };
+    let all = |project: &Project| counts(project).iter().sum::<u64>() == 30_000 + HOUR as u64;
+    wait_for("all is applied", || projects.iter().all(all).then_some(()));
+    moved.run(&["release", "rollback"]).fine();
+    assert_eq!(serving(&servers[0]), 1);
+    assert_eq!(counts(moved), counts(stayed));
+    assert!(counts(moved)[1] > 0, "some came too late: {:?}", counts(moved));
+    let cards: Vec<String> = (0..60).map(|card| format!("c{card}")).collect();
+    // Before the hour, within it, at its end and a day later.
+    let hour = 1_709_985_600_000_000;
+    for moment in [hour - 1, hour + 1_800_000_000, hour + 3_599_000_000, hour + 86_400_000_000] {
+        let [moved, stayed] = servers.each_ref().map(|server| {
+            let answered = Caller::new(server).ask(Request::new("card_activity").column("card", cards.clone()).as_of(moment)).unwrap();
+            assert_eq!(answered.0.release, 1);
+            timeless(answered).features
+        });
+        assert_eq!(moved, stayed, "{moment}");
+    }
+    projects.iter().for_each(|project| drop(project.run(&["verify", "--values", "200"]).fine()));
+}
+
 #[test]
 fn the_release_that_served_before_is_fed_on_and_so_is_the_next() {
     let project = Project::new();

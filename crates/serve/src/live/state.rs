@@ -38,8 +38,6 @@ pub struct PinnedAt {
     pub name: String,
     /// The moment up to which it answers.
     pub moment: EventTime,
-    /// Which directory it is: another snapshot may come to have the name.
-    pub(super) made: (u64, Option<std::time::SystemTime>),
 }
 
 impl PinnedAt {

@@ -14,9 +14,8 @@ use super::failure::Failure;
 use super::features::{Grpc, ended, metadata, taken, time_mode};
 use super::reply::wire_field;
 use super::scored;
-use super::service::{Asked, Head, How, Origin, Service};
+use super::service::{Asked, Head, How, Origin, Picked, Service};
 use crate::desk::{self, Wanted};
-use crate::feature_log::Vectors;
 use crate::live::State;
 use crate::metrics::{Counts, Protocol};
 use crate::scoring::{Deployed, Loaded, Looked, Lookups, Stage, score, shadowed};
@@ -145,7 +144,7 @@ struct ByService<'a> {
 struct Given {
     asked: Asked,
     counts: Counts,
-    vectors: Vec<Vectors>,
+    vectors: Picked,
 }
 
 impl Lookups for ByService<'_> {

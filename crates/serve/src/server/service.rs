@@ -18,7 +18,7 @@ use super::failure::{About, Failure};
 use super::limits::Limits;
 use crate::Pushes;
 use crate::desk::{self, Answered, Question, Wanted};
-use crate::feature_log::{self, FeatureLog, Figures, Vectors};
+use crate::feature_log::{self, FeatureLog, Figures, Taker, Vectors};
 use crate::last_known_good::{Kept, LastKnownGood};
 use crate::live::{Live, Reach, State};
 use crate::metrics::{Counts, Metrics, Protocol};
@@ -58,6 +58,7 @@ pub struct Service {
     log: RequestLog,
     known: Option<LastKnownGood>,
     features: Option<Arc<dyn FeatureLog>>,
+    watcher: Option<Arc<dyn Taker>>,
     reads: Arc<Breaker>,
     writes: Arc<Breaker>,
     small: Queue,
@@ -118,6 +119,13 @@ pub struct Asked {
     pub time: Option<TimeMode>,
     /// Whether the definitions are those that were asked for.
     pinned: bool,
+}
+
+/// What of an answer is handed on once it was given.
+#[derive(Debug, Default)]
+pub struct Picked {
+    logged: Vec<Vectors>,
+    watched: Vec<Vectors>,
 }
 
 /// What a request says beside its columns.
@@ -202,6 +210,7 @@ impl Service {
             log: RequestLog::new(limits.slow),
             known: limits.last_known_good.map(|fallback| LastKnownGood::new(fallback.keep)),
             features: None,
+            watcher: None,
             reads: breaker(),
             writes: breaker(),
             small: Queue::new(READING_MAX[0], READING_MAX[1], "requests that read the disk"),
@@ -222,26 +231,34 @@ impl Service {
         Service { features, ..self }
     }
 
-    /// What of an answer to some rows of a request is to be logged, once it is given.
+    /// With someone who looks at some of what is served now.
+    #[must_use]
+    pub fn watched(self, watcher: Arc<dyn Taker>) -> Service {
+        Service { watcher: Some(watcher), ..self }
+    }
+
+    /// What of an answer to some rows of a request is to be logged or looked at, once it is given.
     ///
     /// # Errors
     /// Internal where the columns are not those that are declared.
-    pub fn picked(
-        &self,
-        asked: &Asked,
-        (rows, moments): (&RecordBatch, &[i64]),
-        answered: &Answered,
-        request_id: &str,
-    ) -> Result<Vec<Vectors>, Error> {
-        let Some(log) = &self.features else { return Ok(Vec::new()) };
+    pub fn picked(&self, asked: &Asked, (rows, moments): (&RecordBatch, &[i64]), answered: &Answered, request_id: &str) -> Result<Picked, Error> {
         let is_recalled = asked.origin == Origin::LastKnown;
-        feature_log::picked(&**log, (&asked.state, is_recalled), (&asked.wanted, rows, moments), answered, request_id)
+        let of = |taker: &dyn Taker| feature_log::picked(taker, (&asked.state, is_recalled), (&asked.wanted, rows, moments), answered, request_id);
+        let logged = self.features.as_ref().map_or(Ok(Vec::new()), |log| of(&**log))?;
+        // What was pinned, or read earlier, says nothing of what serves now.
+        let watcher = self.watcher.as_ref().filter(|_| !asked.pinned && !is_recalled);
+        let watched = watcher.map_or(Ok(Vec::new()), |watcher| of(&**watcher))?;
+        Ok(Picked { logged, watched })
     }
 
-    /// Logs an answer that was given.
-    pub fn given(&self, vectors: Vec<Vectors>) {
+    /// Hands on what was picked of an answer that was given.
+    pub fn given(&self, picked: Picked) {
+        let Picked { logged, watched } = picked;
         if let Some(log) = &self.features {
-            vectors.into_iter().for_each(|vectors| log.take(vectors));
+            logged.into_iter().for_each(|vectors| log.take(vectors));
+        }
+        if let Some(watcher) = &self.watcher {
+            watched.into_iter().for_each(|vectors| watcher.take(vectors));
         }
     }
 

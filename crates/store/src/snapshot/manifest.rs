@@ -43,6 +43,9 @@ pub struct Manifest {
     pub reason: Option<String>,
     /// Whether it is kept until it is dropped by hand.
     pub keep: bool,
+    /// Whether it was made to validate a candidate on it.
+    #[serde(default)]
+    pub trial: bool,
     /// Every other file of it, by name.
     pub files: Vec<SnapshotFile>,
 }
@@ -102,9 +105,9 @@ impl Manifest {
         let release = cut.serving()?.map(|(release, _)| release.release);
         let generations = described.generations.iter().map(|&(generation, watermark)| of_generation(cut, generation, watermark));
         let generations = generations.collect::<Result<Vec<_>, Error>>()?;
-        let NewSnapshot { by, reason, keep, .. } = new;
+        let NewSnapshot { by, reason, keep, trial, .. } = new;
         let moment = described.moment;
-        Ok(Manifest { name, format: SNAPSHOT_FORMAT, created_at, moment, definitions, release, generations, by, reason, keep, files })
+        Ok(Manifest { name, format: SNAPSHOT_FORMAT, created_at, moment, definitions, release, generations, by, reason, keep, trial, files })
     }
 
     /// Bytes of all files.

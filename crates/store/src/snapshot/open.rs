@@ -37,7 +37,7 @@ impl Snapshot {
         let manifest = Manifest::read(&dir)?;
         files::check(&dir, &manifest.files, look)?;
         // One that this release does not read is refused.
-        format::read(&dir)?;
+        format::format_of(&dir)?;
         Ok(Snapshot { database: Database::open_to_read(&dir, options)?, manifest })
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lockstep_model::{ErrorKind, Generation};
-use lockstep_store::{Commit, CrashPlan, CutRead, OnlineStore, Store, StoreOptions, SwitchKind};
+use lockstep_store::{Commit, CrashPlan, CutRead, FORMAT_VERSION, OnlineStore, Store, StoreOptions, SwitchKind, format_of};
 
 use crate::support::{self, all_state, numbered, numbered_up_to};
 use crate::{bulk, releases, snapshots};
@@ -44,6 +44,10 @@ fn child() {
             releases::promote(&store, 2);
             releases::promote(&store, 3);
             store.roll_back(2, 1, releases::by_hand(SwitchKind::RollBack)).unwrap();
+        }
+        "migrate" => {
+            commits(&store);
+            store.migrate().unwrap();
         }
         "snapshot" => {
             commits(&store);
@@ -149,6 +153,41 @@ fn the_pointer_has_moved_or_it_has_not() {
         assert_eq!((store.serving_epoch(), serving), left, "{plan}");
         releases::promote(&store, 4);
         assert_eq!(store.serving_epoch(), left.0 + 1, "{plan}: and goes on from there");
+    }
+}
+
+#[test]
+fn a_format_is_the_one_or_the_other() {
+    let written = [("format.before:2", 2), ("format.written:2", 2), ("format.after:2", 3)];
+    for (scenario, (plan, left)) in ["migrate", "promote"].into_iter().flat_map(|scenario| written.map(|plan| (scenario, plan))) {
+        let dir = tempfile::tempdir().unwrap();
+        // The first mark is that of a store that is made.
+        crash(dir.path(), scenario, plan);
+        assert_eq!(format_of(dir.path()).unwrap(), Some(left), "{scenario} at {plan}");
+        let store = support::open(dir.path());
+        assert!(!dir.path().join("FORMAT.partial").exists(), "{scenario} at {plan}: nothing else is left");
+        assert_eq!(numbered_up_to(&store.cut(), GENERATION), if scenario == "migrate" { 10 } else { 0 }, "{scenario} at {plan}");
+        assert_eq!(store.serving_epoch(), 0, "{scenario} at {plan}: no pointer before the format that has it");
+        assert_eq!(store.migrate().unwrap().len(), usize::from(left == 2), "{scenario} at {plan}");
+        assert_eq!(format_of(dir.path()).unwrap(), Some(FORMAT_VERSION), "{scenario} at {plan}");
+    }
+}
+
+#[test]
+fn an_earlier_store_is_the_same_wherever_opening_it_is_cut_short() {
+    for (plan, left) in [("format.before", 1), ("format.written", 1), ("format.after", 2)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, generation) = (support::open(dir.path()), GENERATION);
+        assert_eq!(support::new_generation(&store), generation);
+        commits(&store);
+        let state = all_state(&store.cut(), generation);
+        drop(store);
+        support::make_format_1(dir.path());
+        crash(dir.path(), "commits", plan);
+        assert_eq!(format_of(dir.path()).unwrap(), Some(left), "{plan}");
+        let store = support::open(dir.path());
+        assert_eq!((numbered_up_to(&store.cut(), generation), all_state(&store.cut(), generation)), (10, state), "{plan}");
+        assert_eq!(format_of(dir.path()).unwrap(), Some(2), "{plan}");
     }
 }
 

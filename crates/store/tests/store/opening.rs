@@ -3,7 +3,7 @@
 use std::fs;
 
 use lockstep_model::ErrorKind;
-use lockstep_store::{FORMAT_VERSION, OnlineStore, Store, StoreOptions, read_owner};
+use lockstep_store::{CutRead, FORMAT_VERSION, OnlineStore, Store, StoreOptions, format_of, read_owner, steps_from};
 
 use crate::support::{self, assert_says, new_generation, numbered, numbered_up_to};
 
@@ -36,6 +36,37 @@ fn an_older_format_becomes_the_one_of_today() {
     fs::write(dir.path().join("FORMAT"), "lockstep-store 1\n").unwrap();
     drop(support::open(dir.path()));
     assert_eq!(fs::read_to_string(dir.path().join("FORMAT")).unwrap(), "lockstep-store 2\n");
+}
+
+#[test]
+fn a_store_is_given_the_newest_format_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = support::open(dir.path());
+    let generation = new_generation(&store);
+    (1..=5).for_each(|n| store.commit(numbered(generation, store.epoch(), n)).unwrap());
+    let state = support::all_state(&store.cut(), generation);
+    store.snapshot(crate::snapshots::named("s"), crate::snapshots::all).unwrap();
+    drop(store);
+    support::make_format_1(dir.path());
+    assert_eq!(steps_from(1).map(|step| step.to).collect::<Vec<_>>(), [2, 3]);
+    let store = support::open(dir.path());
+    let steps = store.migrate().unwrap();
+    assert_eq!(steps.iter().map(|step| step.to).collect::<Vec<_>>(), [3], "opening it was the first step");
+    assert_eq!((format_of(dir.path()).unwrap(), store.migrate().unwrap()), (Some(FORMAT_VERSION), vec![]));
+    drop(store);
+    let store = support::open(dir.path());
+    assert_eq!((numbered_up_to(&store.cut(), generation), support::all_state(&store.cut(), generation)), (5, state.clone()));
+    // The snapshot is what it was.
+    let snapshot = crate::snapshots::open(dir.path(), "s").unwrap();
+    assert_eq!((format_of(snapshot.dir()).unwrap(), support::all_state(&snapshot.cut(), generation)), (Some(2), state));
+}
+
+/// Makes the store in `STORE_DIR` one of format 1: for the fixture that the command line's tests open.
+#[test]
+#[ignore = "changes a store"]
+fn make_a_store_of_format_1() {
+    let dir = std::env::var("STORE_DIR").expect("STORE_DIR says which store");
+    support::make_format_1(dir.as_ref());
 }
 
 #[test]

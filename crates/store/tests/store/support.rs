@@ -159,3 +159,13 @@ pub fn assert_says<T: std::fmt::Debug>(outcome: Result<T, Error>, kind: lockstep
         assert!(error.to_string().contains(part), "`{part}` is missing in: {error}");
     }
 }
+
+/// Makes a store what the first format was: one without the outbox.
+pub fn make_format_1(dir: &Path) {
+    let (options, path) = (rocksdb::Options::default(), dir.join("db"));
+    let families = rocksdb::DB::list_cf(&options, &path).unwrap();
+    let mut db = rocksdb::DB::open_cf(&options, &path, families).unwrap();
+    db.drop_cf("outbox").unwrap();
+    drop(db);
+    std::fs::write(dir.join("FORMAT"), "lockstep-store 1\n").unwrap();
+}

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastrand::Rng;
-use lockstep_ingest::admission::Kind;
-use lockstep_ingest::out::Outlets;
 use lockstep_ingest::pipeline::{BackfillOptions, Logs, Progress, StreamOptions, Target, backfill, follow, ingest};
 use lockstep_ingest::push::{Push, PushLog, PushOptions};
 use lockstep_ingest::source::{Format, Stores, locate};
@@ -311,18 +309,7 @@ impl Project<'_> {
     }
 
     fn stream_options(&self, stop: Arc<AtomicBool>) -> StreamOptions {
-        StreamOptions {
-            format: Format::Ndjson,
-            sources: Vec::new(),
-            kind: Kind::Stream,
-            beside: Vec::new(),
-            until: None,
-            batch_rows: self.course.batch_rows,
-            shape: self.course.shape,
-            stop,
-            clock: Arc::new(FixedClock),
-            outlets: Outlets::default(),
-        }
+        StreamOptions { shape: self.course.shape, stop, ..StreamOptions::new(Format::Ndjson, self.course.batch_rows, Arc::new(FixedClock)) }
     }
 }
 

@@ -265,7 +265,7 @@ impl Scan {
             [.., (_, newest)] => {
                 let number = newest.definitions.last().map_or_else(|| "N".to_owned(), u64::to_string);
                 Err(Error::invalid(format!(
-                    "rows of `{name}` do not all mean the same · by meaning, they are of definitions {all} · --answered-by {number} takes those that mean what definitions {number} do, \
+                    "rows of `{name}` do not all mean the same · by meaning, they are of definitions {all} · --set {number} takes those that mean what definitions {number} do, \
                      and leaves the others out"
                 )))
             }

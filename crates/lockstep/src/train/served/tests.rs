@@ -188,7 +188,7 @@ fn rows_of_another_meaning_are_refused_unless_somebody_says_which_count() {
     let other = Group { meaning: Some(Fingerprint([2; 32])), definitions: BTreeSet::from([2, 3]), rows: 5, ..group() };
     let both = Scan { groups: vec![Group { rows: 7, ..group() }, other], ..Scan::default() };
     let said = both.choose("fraud_v1", None).unwrap_err().to_string();
-    assert!(said.contains("definitions 1 (7 rows), 2 to 3 (5 rows)") && said.contains("--answered-by 3"), "{said}");
+    assert!(said.contains("definitions 1 (7 rows), 2 to 3 (5 rows)") && said.contains("--set 3"), "{said}");
     assert_eq!((both.choose("fraud_v1", Some(1)).unwrap(), both.choose("fraud_v1", Some(2)).unwrap()), (0, 1));
     assert!(both.choose("fraud_v1", Some(9)).unwrap_err().to_string().contains("by definitions 9"));
     assert_eq!(scan(Vec::new()).choose("fraud_v1", None).unwrap(), 0);

@@ -50,6 +50,9 @@ fn word(change: Change) -> &'static str {
 
 fn view_markdown(view: &PlannedView, room: &mut usize) -> String {
     let mut text = format!("- **{}** `{}` {}\n", word(view.change), view.view, view.about());
+    if let Some(cost) = &view.cost {
+        let _ = writeln!(text, "  - costs {}", cost.text());
+    }
     if view.rows_changed {
         text += "  - its rows change, and with them every feature\n";
     }

@@ -2,7 +2,6 @@
 //!
 //! Both definitions are computed where the question is asked, as training sets are: by the definitions' files and the history beside them. The store's owner only says what was applied.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -21,13 +20,13 @@ use lockstep_transform::tiles::{Request, Shape};
 use lockstep_transform::transformation::Transformation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Change, PlannedView};
 use crate::feed::stop_on_signals;
 use crate::output::Paint;
 use crate::progress::Display;
 use crate::project::Project;
+use crate::release::measure::Smallest;
 use crate::table::{Align, Cell, Table};
 use crate::text::{counted, grouped};
 use crate::verify::same_at;
@@ -151,7 +150,7 @@ fn compare_view(name: &str, before: &Side<'_>, after: &Side<'_>, sample: usize) 
         values.incomparable = Some(format!("its entity was {key_old}, and is {key_new}"));
         return Ok(values);
     }
-    let entities = choose(entities_old, entities_new, sample);
+    let entities = choose(&entities_old, &entities_new, sample);
     let Some(moment) = moment.filter(|_| !entities.is_empty()) else {
         values.incomparable = Some("there is no history of it".to_owned());
         return Ok(values);
@@ -173,12 +172,10 @@ fn key_text(view: &Transformation) -> String {
 }
 
 /// The entities of either side with the smallest hashes: the same ones whenever they are asked for.
-fn choose(before: Vec<Vec<u8>>, after: Vec<Vec<u8>>, most: usize) -> Vec<Vec<u8>> {
-    let all: BTreeSet<Vec<u8>> = before.into_iter().chain(after).collect();
-    let mut chosen: Vec<Vec<u8>> = all.into_iter().collect();
-    chosen.sort_by_cached_key(|entity| xxh3_64(entity));
-    chosen.truncate(most);
-    chosen
+fn choose(before: &[Vec<u8>], after: &[Vec<u8>], most: usize) -> Vec<Vec<u8>> {
+    let mut smallest = Smallest::new(most);
+    before.iter().chain(after).for_each(|entity| smallest.add(entity));
+    smallest.sorted()
 }
 
 impl FeatureValues {
@@ -277,9 +274,9 @@ mod tests {
     #[test]
     fn the_same_entities_are_chosen_whichever_side_has_them() {
         let entities = |from: u8, to: u8| (from..to).map(|n| vec![n]).collect::<Vec<_>>();
-        let chosen = choose(entities(0, 100), entities(50, 200), 20);
-        assert_eq!(chosen, choose(entities(50, 200), entities(0, 100), 20));
-        assert_eq!(chosen.len(), 20);
-        assert_eq!(choose(entities(0, 3), entities(2, 5), 20).len(), 5);
+        let chosen = choose(&entities(0, 100), &entities(50, 200), 20);
+        assert_eq!(chosen, choose(&entities(50, 200), &entities(0, 100), 20));
+        assert_eq!((chosen.len(), choose(&entities(0, 200), &[], 20)), (20, chosen));
+        assert_eq!(choose(&entities(0, 3), &entities(2, 5), 20).len(), 5);
     }
 }

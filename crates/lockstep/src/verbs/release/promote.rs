@@ -5,7 +5,9 @@ use clap::Args;
 use lockstep_model::position::come_to;
 use lockstep_model::{Error, EventTime, Generation};
 use lockstep_serve::admin::Progress;
-use lockstep_store::{CutRead, Described, GenerationInfo, NewRelease, NewSnapshot, NewSwitch, OnlineStore, Release, Snapshot, Switch, SwitchKind};
+use lockstep_store::{
+    CrashPoint, CutRead, Described, GenerationInfo, NewRelease, NewSnapshot, NewSwitch, OnlineStore, Release, Snapshot, Switch, SwitchKind,
+};
 use lockstep_transform::catalog::Catalog;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ use crate::failure::Outcome;
 use crate::output::{Paint, Report};
 use crate::owned::Owned;
 use crate::release::validate::{Side, Validation, validate};
-use crate::who::who;
+use crate::who::Signed;
 
 /// Validate a candidate, and let it serve
 ///
@@ -32,12 +34,8 @@ pub struct Arguments {
     /// Promote it whatever validation finds
     #[arg(long)]
     pub force: bool,
-    /// Why, for those who read it later
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// Who promotes it; the user at this machine by default
-    #[arg(long, value_name = "NAME")]
-    pub by: Option<String>,
+    #[command(flatten)]
+    pub signed: Signed,
 }
 
 /// Only look whether a candidate may serve
@@ -55,8 +53,8 @@ pub struct ValidateArguments {
 /// # Errors
 /// Unavailable where a view is not filled, or something else was promoted meanwhile; Invalid where the candidate serves already.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let Arguments { set, force, reason, by } = arguments;
-    let question = Question { definitions: *set, force: *force, reason: reason.clone(), by: who(by.as_deref()) };
+    let Arguments { set, force, signed } = arguments;
+    let question = Question { definitions: *set, force: *force, reason: signed.reason.clone(), by: signed.by() };
     let promoted = context.ask(&question)?;
     let outcome = Outcome::of(promoted.switched.is_some());
     context.out.show(&promoted)?;
@@ -136,18 +134,9 @@ impl ask::Question for Question {
     fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Promoted> {
         let candidate = Candidate::find(owned, &*OnlineStore::cut(&*owned.store), self.definitions)?;
         candidate.refuse_serving()?;
-        let new = NewSnapshot {
-            by: self.by.clone(),
-            reason: Some(format!("to validate definitions number {}", candidate.definitions)),
-            ..NewSnapshot::default()
-        };
         progress("making a snapshot of the candidate")?;
-        let manifest = owned.store.snapshot(new, |cut| candidate.described(cut))?;
-        // Made a moment ago: its bytes were read for their hashes.
-        let snapshot =
-            Snapshot::open_trusting(owned.store.snapshots().find(&manifest.name)?, &owned.project.config.store_options("release promote"))?;
-        let validation = candidate.validate(owned, &snapshot.cut(), progress)?;
-        drop(snapshot);
+        let trial = Trial::new(owned, &candidate, self.by.clone())?;
+        let validation = trial.validate(&candidate, progress)?;
         if !validation.passed && !self.force {
             return Ok(Promoted { switched: None, validation });
         }
@@ -158,16 +147,61 @@ impl ask::Question for Question {
         let release = NewRelease {
             definitions: candidate.definitions,
             generations: candidate.generations.iter().map(|info| info.generation).collect(),
-            snapshot: Some(manifest.name),
+            snapshot: Some(trial.name.clone()),
             validation: Some(serde_json::to_value(&validation)?),
         };
         let (release, switch) = owned.store.promote(expected, release, new)?;
+        trial.keep();
         owned.switched();
         // What is served has moved, whatever becomes of snapshots that nothing keeps.
         if let Err(error) = owned.store.collect_snapshots(owned.project.config.snapshots.keep_last) {
             tracing::warn!(%error, "drop snapshots that nothing keeps");
         }
         Ok(Promoted { switched: Some(Switched::new(&switch, &release)), validation })
+    }
+}
+
+/// The snapshot that a candidate is validated on. It goes unless that is promoted.
+struct Trial<'a> {
+    owned: &'a Owned,
+    name: String,
+    kept: bool,
+}
+
+impl<'a> Trial<'a> {
+    fn new(owned: &'a Owned, candidate: &Candidate, by: Option<String>) -> Result<Trial<'a>> {
+        let reason = Some(format!("to validate definitions number {}", candidate.definitions));
+        let new = NewSnapshot { by, reason, trial: true, ..NewSnapshot::default() };
+        let manifest = owned.store.snapshot(new, |cut| candidate.described(cut))?;
+        Ok(Trial { owned, name: manifest.name, kept: false })
+    }
+
+    fn validate(&self, candidate: &Candidate, progress: &Progress<'_>) -> Result<Validation> {
+        let store = &self.owned.store;
+        store.crash().hit(CrashPoint::ValidateBefore);
+        // Made a moment ago: its bytes were read for their hashes.
+        let snapshot = Snapshot::open_trusting(store.snapshots().find(&self.name)?, &self.owned.project.config.store_options("release promote"))?;
+        let validation = candidate.validate(self.owned, &snapshot.cut(), &|text| {
+            store.crash().hit(CrashPoint::ValidateInside);
+            progress(text)
+        })?;
+        store.crash().hit(CrashPoint::ValidateAfter);
+        Ok(validation)
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        if let Err(error) = self.owned.store.drop_snapshot(&self.name, false) {
+            tracing::warn!(%error, "drop the snapshot of a candidate that was not promoted");
+        }
     }
 }
 
@@ -201,10 +235,10 @@ impl Candidate {
     }
 
     fn validate(&self, owned: &Owned, cut: &dyn CutRead, progress: &Progress<'_>) -> Result<Validation> {
-        let side = Side { catalog: &self.catalog, generations: &self.generations };
-        let serving = self.serving.as_ref().map(|serving| Side { catalog: &serving.catalog, generations: &serving.generations });
+        let side = Side { cut, catalog: &self.catalog, generations: &self.generations };
+        let serving = self.serving.as_ref().map(|serving| Side { cut, catalog: &serving.catalog, generations: &serving.generations });
         let moment = self.moment(cut)?;
-        validate(cut, side, serving, (moment, &owned.project.config.releases.validate), &|text| Ok(progress(text)?))
+        validate(side, serving, (moment, &owned.project.config.releases.validate), &|text| Ok(progress(text)?))
     }
 
     /// What a snapshot of it is of.

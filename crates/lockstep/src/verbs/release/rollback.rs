@@ -16,7 +16,7 @@ use crate::output::{Paint, Report};
 use crate::owned::Owned;
 use crate::release::validate::watermark_of;
 use crate::text::age;
-use crate::who::who;
+use crate::who::Signed;
 
 /// Go back to a release that has served before
 ///
@@ -30,12 +30,8 @@ pub struct Arguments {
     /// Go back though its state is behind
     #[arg(long)]
     pub force: bool,
-    /// Why, for those who read it later
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// Who goes back; the user at this machine by default
-    #[arg(long, value_name = "NAME")]
-    pub by: Option<String>,
+    #[command(flatten)]
+    pub signed: Signed,
 }
 
 /// Rolls back.
@@ -43,8 +39,8 @@ pub struct Arguments {
 /// # Errors
 /// NotFound where there is nothing to go back to; Invalid where it serves already or is too far behind; Unavailable where something else was promoted meanwhile.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let Arguments { to, force, reason, by } = arguments;
-    let question = Question { to: *to, force: *force, by: who(by.as_deref()), reason: reason.clone(), automatic_of: None };
+    let Arguments { to, force, signed } = arguments;
+    let question = Question { to: *to, force: *force, by: signed.by(), reason: signed.reason.clone(), automatic_of: None };
     context.out.show(&context.ask(&question)?)?;
     Ok(Outcome::Fine)
 }
@@ -125,7 +121,10 @@ fn before(switches: &[Switch], serving: &Release) -> Result<u32> {
 }
 
 /// How far the state of a release is behind that of what serves, by watermark, µs.
-fn behind(owned: &Owned, cut: &dyn CutRead, serving: &Release, to: &Release) -> Result<i64> {
+///
+/// # Errors
+/// Where the store cannot be read.
+pub fn behind(owned: &Owned, cut: &dyn CutRead, serving: &Release, to: &Release) -> Result<i64> {
     let ends = |release: &Release| -> Result<Vec<(String, Option<i64>)>> {
         let catalog = owned.definitions(release.new.definitions)?;
         let mut ends = Vec::new();

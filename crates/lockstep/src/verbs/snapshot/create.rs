@@ -20,7 +20,7 @@ use crate::failure::Outcome;
 use crate::output::{Paint, Report};
 use crate::owned::Owned;
 use crate::text::{bytes, counted};
-use crate::who::who;
+use crate::who::Signed;
 
 /// Make a snapshot
 ///
@@ -35,12 +35,8 @@ pub struct Arguments {
     /// Take a moment that the logs have not come to, or before which state may be gone: what it answers then may lack events
     #[arg(long, requires = "moment")]
     pub force: bool,
-    /// Why it is made, for whoever finds it
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// Who makes it; the user at this machine by default
-    #[arg(long, value_name = "NAME")]
-    pub by: Option<String>,
+    #[command(flatten)]
+    pub signed: Signed,
     /// The set of definitions that reads it, by its number; by default that which serves, or the newest where no release was promoted
     #[arg(long, value_name = "NUMBER")]
     pub set: Option<u64>,
@@ -82,8 +78,8 @@ pub struct SnapshotMade {
 /// # Errors
 /// Invalid for a name that is taken, or a moment that cannot be answered for; Unavailable where nothing is published.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let Arguments { name, moment, force, reason, by, set, keep } = arguments;
-    let (name, reason, by) = (name.clone(), reason.clone(), who(by.as_deref()));
+    let Arguments { name, moment, force, signed, set, keep } = arguments;
+    let (name, reason, by) = (name.clone(), signed.reason.clone(), signed.by());
     context.out.show(&context.ask(&Question { name, moment: *moment, force: *force, reason, by, definitions: *set, keep: *keep })?)?;
     Ok(Outcome::Fine)
 }
@@ -99,7 +95,7 @@ impl ask::Question for Question {
         let definitions = self.definitions.or(serving).unwrap_or_else(|| owned.store.definitions_version());
         let catalog = owned.definitions(definitions)?;
         let Question { name, reason, by, keep, .. } = self;
-        let new = NewSnapshot { name: name.clone(), by: by.clone(), reason: reason.clone(), keep: *keep };
+        let new = NewSnapshot { name: name.clone(), by: by.clone(), reason: reason.clone(), keep: *keep, trial: false };
         let manifest = owned.store.snapshot(new, |cut| self.describe(cut, definitions, &catalog))?;
         let collected = owned.store.collect_snapshots(owned.project.config.snapshots.keep_last)?;
         owned.pinned.forget(&owned.store.snapshots());

@@ -159,7 +159,7 @@ impl ask::Question for Question {
         let [a, b] = [&self.a, &self.b].map(|name| Manifest::read(&snapshots.find(name)?));
         let mut differ = SnapshotsDiffer::of_manifests(&a?, &b?);
         if self.values {
-            let (a, b) = (owned.pinned.get(&snapshots, &self.a)?, owned.pinned.get(&snapshots, &self.b)?);
+            let (a, b) = (owned.pinned.get(&owned.store, &self.a)?, owned.pinned.get(&owned.store, &self.b)?);
             for view in a.served().catalog().views.keys() {
                 // One that is not published in both, or is about other entities, has nothing to compare: that is told as a version which only one has.
                 if let (Ok(of_a), Ok(of_b)) = (Side::new(&a, view), Side::new(&b, view))

@@ -207,7 +207,7 @@ impl ask::Question for Question {
     type Answer = Page;
 
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Page> {
-        page(&*owned.pinned.get(&owned.store.snapshots(), &self.snapshot)?, self)
+        page(&*owned.pinned.get(&owned.store, &self.snapshot)?, self)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod drop;
 pub mod export;
 pub mod list;
 pub mod show;
+pub mod validate;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -19,7 +20,8 @@ Examples:
   lockstep snapshot list
   lockstep get airport_load airport=EWR --snapshot s0001
   lockstep snapshot export s0001 --out scores/   every entity of every view, as Parquet
-  lockstep snapshot diff s0001 s0002 --values    what changed between the two?";
+  lockstep snapshot diff s0001 s0002 --values    what changed between the two?
+  lockstep snapshot validate s0002 --against s0001";
 
 /// Keep the store as it is, under a name, to be read at any time
 ///
@@ -40,6 +42,7 @@ enum Action {
     Show(show::Arguments),
     Diff(diff::Arguments),
     Export(export::Arguments),
+    Validate(validate::Arguments),
     Drop(drop::Arguments),
 }
 
@@ -54,6 +57,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         Action::Show(arguments) => show::run(context, arguments),
         Action::Diff(arguments) => diff::run(context, arguments),
         Action::Export(arguments) => export::run(context, arguments),
+        Action::Validate(arguments) => validate::run(context, arguments),
         Action::Drop(arguments) => drop::run(context, arguments),
     }
 }

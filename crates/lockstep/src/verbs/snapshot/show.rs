@@ -137,7 +137,7 @@ impl ask::Question for Question {
 impl Shown {
     /// A manifest, as it is shown.
     pub fn new(manifest: &Manifest, own_bytes: Option<u64>) -> Shown {
-        let Manifest { name, format, created_at, moment, definitions, release, generations, by, reason, keep, files } = manifest;
+        let Manifest { name, format, created_at, moment, definitions, release, generations, by, reason, keep, files, .. } = manifest;
         let file = |file: &lockstep_store::SnapshotFile| ShownFile { path: file.path.clone(), bytes: file.bytes, xxh3: file.xxh3.clone() };
         Shown {
             name: name.clone(),

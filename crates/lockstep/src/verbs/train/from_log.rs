@@ -65,7 +65,7 @@ pub struct LogArguments {
     #[arg(long, value_name = "WEIGHT", value_parser = weight_max, requires = "propensity")]
     pub weight_max: Option<f64>,
     /// Only rows that mean what these definitions do, where the log has others too
-    #[arg(long, value_name = "N", requires = "from_log")]
+    #[arg(long = "set", alias = "answered-by", value_name = "NUMBER", requires = "from_log")]
     pub answered_by: Option<u64>,
     /// The directory of the log, instead of the store's own
     #[arg(long, value_name = "DIR", requires = "from_log")]
