@@ -9,6 +9,7 @@ mod support;
 mod floor;
 mod load;
 mod peer;
+mod score;
 mod start;
 mod switch;
 
@@ -35,6 +36,7 @@ fn main() {
         Some("floor") => floor::run(&arguments[2..]),
         Some("peer") => peer::run(),
         Some("views") => start::by_views(),
+        Some("score") => score::compare(),
         _ => compare(),
     }
 }
@@ -90,6 +92,7 @@ fn compare() {
         );
     }
     switch::seen(&project, &server);
+    score::compare();
     if long() {
         soak(&server, measured[0].1.per_second * 0.8);
         drop(pushing);

@@ -41,6 +41,7 @@ pub fn all() -> Vec<Named> {
         Named { name: "backfill", about: "lockstep backfill --json", schema: schema_for!(crate::feed::Backfilled) },
         Named { name: "ingest", about: "lockstep ingest --json", schema: schema_for!(crate::feed::Ingested) },
         Named { name: "get", about: "lockstep get --json", schema: schema_for!(verbs::get::Got) },
+        Named { name: "score", about: "lockstep score --json", schema: schema_for!(verbs::score::ScoredRow) },
         Named { name: "plan", about: "lockstep plan --json", schema: schema_for!(verbs::plan::Planned) },
         Named { name: "explain", about: "lockstep explain --json", schema: schema_for!(crate::explain::Explained) },
         Named { name: "status", about: "lockstep status --json", schema: schema_for!(verbs::status::StoreStatus) },

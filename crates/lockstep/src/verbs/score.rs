@@ -54,7 +54,7 @@ pub struct Arguments {
 
 /// The predictions for one row.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Answer {
+pub struct ScoredRow {
     /// The deployment.
     pub deployment: String,
     /// The moment.
@@ -142,9 +142,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
 
 impl ask::Question for Question {
     const VERB: &'static str = "score";
-    type Answer = Answer;
+    type Answer = ScoredRow;
 
-    fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<Answer> {
+    fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<ScoredRow> {
         let live = match owned.serving() {
             Some(live) => live,
             None => Arc::new(Live::new(Arc::clone(&owned.store), Arc::new(SystemClock), Arc::new(Lags::default()), next_event())?),
@@ -161,12 +161,12 @@ impl ask::Question for Question {
         let fields = deployed.asked.fields();
         let rows = requests::of_columns(&self.deployment, fields, &self.columns)?;
         let scored = score_at(&deployed, FromState { state: &state, lags: live.lags(), time: self.time }, &rows, &[self.at.0])?;
-        Answer::new(&deployed, &scored, self.at, (state.version, state.release.map(|at| at.release)))
+        ScoredRow::new(&deployed, &scored, self.at, (state.version, state.release.map(|at| at.release)))
     }
 }
 
-impl Answer {
-    fn new(deployed: &Deployed, scored: &Scored, at: EventTime, (definitions, release): (u64, Option<u32>)) -> Result<Answer> {
+impl ScoredRow {
+    fn new(deployed: &Deployed, scored: &Scored, at: EventTime, (definitions, release): (u64, Option<u32>)) -> Result<ScoredRow> {
         let names = deployed.schema.fields().iter().map(|field| field.name());
         let predicted = |(name, values): (&String, &ArrayRef)| Ok(Predicted { name: name.clone(), value: shown(values)? });
         let ran = scored.ran.iter().map(|ran| {
@@ -180,7 +180,7 @@ impl Answer {
             };
             step.looked.answered.features.iter().map(feature).collect::<Vec<Result<Feature>>>()
         });
-        Ok(Answer {
+        Ok(ScoredRow {
             deployment: deployed.name.clone(),
             at: at.to_string(),
             way: scored.ways.first().map_or("NONE", |way| word(*way)).to_owned(),
@@ -210,7 +210,7 @@ fn shown(values: &ArrayRef) -> Result<Option<String>> {
     Ok((!values.is_empty() && values.is_valid(0)).then(|| formatter.value(0).to_string()))
 }
 
-impl Report for Answer {
+impl Report for ScoredRow {
     fn text(&self, paint: Paint) -> String {
         let mut table = Table::new(&[("prediction", Align::Left), ("value", Align::Right)]);
         for Predicted { name, value } in &self.predictions {

@@ -28,6 +28,8 @@ const CASES: &[&[&str]] = &[
     &["get", "fraud_v2", "--from", "requests.ndjson"],
     &["get", "card_activity", "--from", "requests.csv"],
     &["get", "card_activity", "--from", "bad.ndjson"],
+    &["score", "fraud", "card=c1"],
+    &["score", "fraud", "card=c1", "--json"],
     &["verify"],
     &["verify", "--values", "100", "--seed", "7", "--json"],
     &["verify", "--served", "kept"],

@@ -1,4 +1,4 @@
-//! The commands of the README's section on serving do what it says, where this machine has what they need.
+//! The commands of the README's sections on serving and scoring do what they say, where this machine has what they need.
 
 use std::process::{Command, Stdio};
 
@@ -11,15 +11,15 @@ const README: &str = include_str!("../../../../README.md");
 /// The address in its commands.
 const ADDRESS: &str = "localhost:7474";
 
-fn section() -> &'static str {
-    let from = README.find("\n## Serving\n").expect("a section on serving");
+fn section(title: &str) -> &'static str {
+    let from = README.find(&format!("\n## {title}\n")).expect("a section of the title");
     let length = README[from + 1..].find("\n## ").expect("a section after it");
     &README[from..from + 1 + length]
 }
 
 /// Indented lines that begin with `tool`, as they are asked of a server.
-fn commands(tool: &str, server: &Server) -> Vec<String> {
-    let lines = section().lines().filter_map(|line| line.strip_prefix("    ")).filter(|line| line.starts_with(&format!("{tool} ")));
+fn commands(title: &str, tool: &str, server: &Server) -> Vec<String> {
+    let lines = section(title).lines().filter_map(|line| line.strip_prefix("    ")).filter(|line| line.starts_with(&format!("{tool} ")));
     let commands: Vec<String> = lines.map(|line| line.replace(ADDRESS, &server.address)).collect();
     assert!(!commands.is_empty() && commands.iter().all(|command| command.contains(&server.address)), "{commands:?}");
     commands
@@ -47,7 +47,7 @@ fn curl() {
     }
     let project = Project::new();
     let server = Server::start(&project);
-    let answers: Vec<Value> = commands("curl", &server)
+    let answers: Vec<Value> = commands("Serving", "curl", &server)
         .iter()
         .map(|command| serde_json::from_str(&run(&project, &command.replacen("curl", "curl --silent --show-error --fail", 1))).unwrap())
         .collect();
@@ -62,7 +62,7 @@ fn grpcurl() {
     }
     let project = Project::new();
     let server = Server::start(&project);
-    for command in commands("grpcurl", &server) {
+    for command in commands("Serving", "grpcurl", &server) {
         let answer: Value = serde_json::from_str(&run(&project, &command)).unwrap();
         assert_eq!((&answer["rows"], &answer["reads"][0]["view"]), (&1.into(), &"card_activity".into()), "{answer}");
     }
@@ -75,11 +75,35 @@ fn python() {
     }
     let project = Project::new();
     let server = Server::start(&project);
-    let generate = section().split('`').find(|code| code.starts_with("python -m grpc_tools.protoc")).expect("how stubs are made");
+    let generate = section("Serving").split('`').find(|code| code.starts_with("python -m grpc_tools.protoc")).expect("how stubs are made");
     let generate = generate.replacen("python ", "python3 ", 1).replace("-Iproto", concat!("-I", env!("CARGO_MANIFEST_DIR"), "/../../proto"));
     run(&project, &generate);
-    let code: Vec<&str> = section().lines().skip_while(|line| *line != "    import grpc").map_while(|line| line.strip_prefix("    ")).collect();
+    let code: Vec<&str> =
+        section("Serving").lines().skip_while(|line| *line != "    import grpc").map_while(|line| line.strip_prefix("    ")).collect();
     let program = format!("{}\nprint(answer.rows, answer.features[0].name)\n", code.join("\n").replace(ADDRESS, &server.address));
     std::fs::write(project.dir.join("ask.py"), program).unwrap();
     assert_eq!(run(&project, "python3 ask.py"), "2 payments_1h\n");
+}
+
+#[test]
+fn scoring() {
+    let project = crate::scoring::project();
+    let server = Server::start(&project);
+    for line in section("Scoring").lines().filter_map(|line| line.strip_prefix("    lockstep score ")) {
+        let said = project.run(&["score"].into_iter().chain(line.split_whitespace()).collect::<Vec<_>>()).fine();
+        assert!(said.contains("risk") && said.contains("by MODEL"), "{said}");
+    }
+    if is_there("curl", &["--version"]) {
+        let answers: Vec<Value> = commands("Scoring", "curl", &server)
+            .iter()
+            .map(|command| serde_json::from_str(&run(&project, &command.replacen("curl", "curl --silent --show-error --fail", 1))).unwrap())
+            .collect();
+        assert_eq!((&answers[0]["rows"], &answers[0]["ways"][0], &answers[1]["name"]), (&2.into(), &"MODEL".into(), &"fraud".into()), "{answers:?}");
+    }
+    if is_there("grpcurl", &["-version"]) {
+        for command in commands("Scoring", "grpcurl", &server) {
+            let answer: Value = serde_json::from_str(&run(&project, &command)).unwrap();
+            assert_eq!((&answer["rows"], &answer["ways"][0]), (&1.into(), &"WAY_MODEL".into()), "{answer}");
+        }
+    }
 }

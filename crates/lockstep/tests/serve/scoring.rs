@@ -1,8 +1,16 @@
 //! Scores by the binary itself: what features and a model give by themselves, whichever way it is asked for.
 
+#[path = "../../../../examples/embed/main.rs"]
+#[allow(dead_code, reason = "a program by itself")]
+mod embed;
+
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Float32Type;
 
 use lockstep_client::proto::{FilledBy, Status, Way};
 use lockstep_client::{Answer, Request, Rows, Scores};
@@ -12,7 +20,11 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::project::{Project, wait_for};
-use crate::support::{AT, AT_MICROS, Caller, Server};
+use crate::support::{Caller, Server, timeless};
+
+/// When some cards have payments of the hour before, and some have none.
+const AT: &str = "2024-03-07T14:40:00Z";
+const AT_MICROS: i64 = 1_709_822_400_000_000;
 
 const CARDS: [Option<&str>; 6] = [Some("c1"), Some("c2"), Some("nobody"), Some("c3"), None, Some("c4")];
 /// The features that go into the model, in its order.
@@ -39,7 +51,7 @@ fn simple() -> Vec<u8> {
 }
 
 /// The project of `init`, with models.
-fn project() -> Project {
+pub fn project() -> Project {
     let project = Project::unapplied();
     fs::create_dir(project.dir.join("models")).unwrap();
     for (name, file) in [("fraud", fraud(1.0)), ("simple", simple()), ("next", fraud(2.0))] {
@@ -114,10 +126,12 @@ fn a_score_is_the_features_and_the_model_bit_for_bit() {
     assert_eq!(by.sha256, lockstep_store::sha256(&fraud(1.0)));
     assert_eq!((scores.0.reads.len(), scores.0.positions.len()), (1, 1));
     assert_eq!(scores.prediction("risk").unwrap().statuses(), [Status::Present; 6]);
-    // The features are those of `GetFeatures`, in all that is said of them.
-    let features = caller
-        .ask(Request::new("fraud_v1").column("card", CARDS.to_vec()).column("amount", amounts(6)).column("country", ["FR"; 6]).as_of(AT_MICROS));
-    assert_eq!(scores.0.features[0].features, features.unwrap().0.features);
+    // The features are those of `GetFeatures`, in all that is said of them, but for what depends on when it was asked.
+    let features = Request::new("fraud_v1").column("card", CARDS.to_vec()).column("amount", amounts(6)).column("country", ["FR"; 6]);
+    let features = timeless(caller.ask(features.as_of(AT_MICROS)).unwrap()).features;
+    let mut scored = scores.0.features[0].features.clone();
+    scored.iter_mut().for_each(|feature| feature.stale.clear());
+    assert_eq!(scored, features);
     // Alone as in a batch, of any size.
     for (row, card) in CARDS.iter().enumerate() {
         let alone = caller.score(rows("fraud", &[*card], vec![amounts(6)[row]])).unwrap();
@@ -187,10 +201,6 @@ fn rows_without_features_go_the_declared_way() {
     assert_eq!(steps, [("fraud_trees", 6 - missing), ("fallback", missing)]);
     let filled: Vec<FilledBy> = plain.prediction("risk").unwrap().0.filled_by().collect();
     assert_eq!(filled.iter().filter(|filled| **filled == FilledBy::Default).count() as u32, missing);
-    let metric = |name: &str, text: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {text}"));
-        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
-    };
     let (_, text) = server.get("/metrics");
     assert_eq!(metric("lockstep_score_rows_total{deployment=\"plain\",way=\"default\"}", &text), f64::from(missing));
     assert_eq!(metric("lockstep_score_rows_fallen_total{deployment=\"careful\",why=\"missing\"}", &text), f64::from(missing));
@@ -303,4 +313,70 @@ fn a_damaged_model_is_named_and_nothing_else_is_taken_for_it() {
     assert!(failed.contains(&format!("the model {} is damaged", &sha256[..12])), "{failed}");
     let failed = project.run(&["score", "fraud", "card=c1", "--as-of", AT]).error();
     assert!(failed.contains("is damaged"), "{failed}");
+}
+
+/// What is read off the server's metrics.
+fn metric(name: &str, text: &str) -> f64 {
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_service_that_embeds_it_gets_the_same() {
+    let project = project();
+    let columns = [("card", "c1"), ("amount", "60.5"), ("country", "FR")];
+    let scorer = embed::open(&project.store()).unwrap();
+    assert_eq!(scorer.deployments(), ["fraud", "careful", "plain"]);
+    let scored = embed::score(&scorer, "careful", &columns).unwrap();
+    // By now the card has had no payment in the hour before.
+    assert_eq!(scored.ways, [lockstep_serve::scoring::Way::Fallback]);
+    let embedded = scored.predictions[0].as_primitive::<Float32Type>().value(0);
+    let refused = scorer.score("fraud", &arrow::array::RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty())), &[]).unwrap_err();
+    assert!(refused.to_string().starts_with("column `card` is missing"), "{refused}");
+    drop(scorer);
+    let said = project.run(&["score", "careful", "card=c1", "amount=60.5", "country=FR", "--json"]).fine();
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["predictions"][0]["value"].as_str().unwrap().parse::<f32>().unwrap().to_bits(), embedded.to_bits());
+}
+
+#[test]
+fn a_release_whose_rows_have_no_predictions_is_taken_back() {
+    let project = project();
+    let settings = fs::read_to_string(project.dir.join("lockstep.toml")).unwrap();
+    fs::write(project.dir.join("lockstep.toml"), settings + "\n[releases.watch]\nvalues_min = 10\ndefault_rate = 0.2\n").unwrap();
+    project.run(&["release", "promote"]).fine();
+    // With a default for what the card has not: nothing is scored any more.
+    let definitions = project.dir.join("feature_defs/models.sql");
+    let text = fs::read_to_string(&definitions).unwrap();
+    fs::write(
+        &definitions,
+        text.replace("fraud AS fraud_trees WITH (timeout = '5 s')", "fraud AS fraud_trees WITH (when_missing = 'default', 'default.risk' = 0)"),
+    )
+    .unwrap();
+    project.run(&["apply"]).fine();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    project.run(&["--server", &server.url(), "release", "promote", "--force"]).fine();
+    let nobody = vec![Some("nobody"); 20];
+    let back = wait_for("the former release", || {
+        let scores = caller.score(rows("fraud", &nobody, amounts(20))).unwrap();
+        (scores.0.epoch == 3).then_some(scores)
+    });
+    assert_eq!((back.0.release, back.0.definitions), (1, 1));
+    assert_eq!(back.ways(), [Way::Model; 20]);
+    let listed = project.run(&["--server", &server.url(), "release", "list"]).fine();
+    assert!(listed.contains("values of `fraud` are defaults"), "{listed}");
+}
+
+#[test]
+fn a_deadline_that_has_passed_is_told_and_nothing_is_run() {
+    let project = project();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    let runs = || metric("lockstep_model_runs{deployment=\"fraud\",step=\"fraud_trees\",model=\"fraud_trees\"}", &server.get("/metrics").1);
+    caller.score(rows("fraud", &CARDS, amounts(6))).unwrap();
+    let before = runs();
+    let late = caller.score(rows("fraud", &CARDS, amounts(6)).deadline(std::time::Duration::from_nanos(1))).unwrap_err();
+    assert_eq!(late.code(), Code::DeadlineExceeded);
+    assert_eq!((before, runs()), (1.0, 1.0));
 }
