@@ -1,5 +1,7 @@
 //! An ensemble that runs: rows go down its trees, and what the leaves give is summed in the order of the trees, in the precision in which ONNX Runtime does it.
 
+use std::collections::HashSet;
+
 use super::described::{Aggregate, Described, Labels, Node};
 use super::finish::{Finish, Score};
 use super::layout::{LANES, Layout};
@@ -20,8 +22,8 @@ pub(super) struct Ensemble<T> {
 /// What leaves give.
 #[derive(Debug)]
 enum Sums<T> {
-    /// One weight each, all for one target.
-    One { target: usize, layout: Layout<T, T> },
+    /// One weight each, all of a tree for one target.
+    Single { targets: Vec<usize>, known: Vec<usize>, layout: Layout<T, T> },
     /// A run of weights.
     Many { layout: Layout<T, u32>, runs: Vec<(u32, u32)>, weights: Vec<(u32, T)> },
 }
@@ -30,8 +32,14 @@ impl<T: Number> Ensemble<T> {
     pub(super) fn new(described: Described<T>) -> Result<Ensemble<T>, String> {
         let trees = lower(&described);
         let leaf = |at: usize| if let Node::Leaf(weights) = &described.nodes[at] { weights.as_slice() } else { &[] };
-        let sums = match sole_target(&described) {
-            Some(target) => Sums::One { target, layout: Layout::new(&trees, |at| leaf(at).first().map_or(T::default(), |(_, weight)| *weight))? },
+        let sums = match single_targets(&described) {
+            Some(targets) => {
+                let mut known = targets.clone();
+                known.sort_unstable();
+                known.dedup();
+                let layout = Layout::new(&trees, |at| leaf(at).first().map_or(T::default(), |(_, weight)| *weight))?;
+                Sums::Single { targets, known, layout }
+            }
             None => {
                 let (mut runs, mut weights) = (vec![(0, 0); described.nodes.len()], Vec::new());
                 for (at, run) in runs.iter_mut().enumerate() {
@@ -48,7 +56,7 @@ impl<T: Number> Ensemble<T> {
     /// How many values of a row are looked at.
     pub(super) fn features(&self) -> usize {
         match &self.sums {
-            Sums::One { layout, .. } => layout.features,
+            Sums::Single { layout, .. } => layout.features,
             Sums::Many { layout, .. } => layout.features,
         }
     }
@@ -75,20 +83,24 @@ impl<T: Number> Ensemble<T> {
     fn sum(&self, values: &[T], width: usize, rows: usize, scores: &mut [Score<T>]) {
         let targets = self.targets;
         match &self.sums {
-            Sums::One { target, layout } => {
-                // A target's sums side by side: nothing else is touched for a leaf.
-                let mut sums = [T::default(); BLOCK];
-                let add = |row: usize, weight: T, first: bool| sums[row] = self.aggregate.add(sums[row], weight, first);
-                visit(layout, values, width, rows, add);
-                for (row, sum) in sums[..rows].iter().enumerate() {
-                    scores[row * targets + target] = Score { value: *sum, known: true };
+            Sums::Single { targets: of_trees, known, layout } => {
+                // A target's sums beside each other, row by row.
+                let mut sums = vec![T::default(); targets * BLOCK];
+                visit(layout, values, width, rows, |row, tree, weights| {
+                    let at = of_trees[tree] * BLOCK + row;
+                    self.aggregate.add_all(&mut sums[at..at + weights.len()], weights, tree == 0);
+                });
+                for (row, scores) in scores.chunks_exact_mut(targets).enumerate() {
+                    known.iter().for_each(|target| scores[*target] = Score { value: sums[target * BLOCK + row], known: true });
                 }
             }
-            Sums::Many { layout, runs, weights } => visit(layout, values, width, rows, |row, leaf: u32, _| {
-                let (start, end) = runs[leaf as usize];
-                for (target, weight) in &weights[start as usize..end as usize] {
-                    let score = &mut scores[row * targets + *target as usize];
-                    *score = Score { value: self.aggregate.add(score.value, *weight, !score.known), known: true };
+            Sums::Many { layout, runs, weights } => visit(layout, values, width, rows, |row, _, leaves: &[u32]| {
+                for (row, leaf) in scores[row * targets..].chunks_exact_mut(targets).zip(leaves) {
+                    let (start, end) = runs[*leaf as usize];
+                    for (target, weight) in &weights[start as usize..end as usize] {
+                        let score = &mut row[*target as usize];
+                        *score = Score { value: self.aggregate.add(score.value, *weight, !score.known), known: true };
+                    }
                 }
             }),
         }
@@ -96,7 +108,15 @@ impl<T: Number> Ensemble<T> {
 }
 
 impl Aggregate {
-    /// A target's sum, or what stands for it, with one more weight; `first` where there is none yet.
+    /// Rows' sums, or what stands for them, each with one more weight; `first` where there is none yet.
+    #[inline(always)]
+    fn add_all<T: Number>(self, sums: &mut [T], weights: &[T], first: bool) {
+        match self {
+            Aggregate::Sum | Aggregate::Average => sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum = *sum + *weight),
+            Aggregate::Min | Aggregate::Max => sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum = self.add(*sum, *weight, first)),
+        }
+    }
+
     #[inline(always)]
     fn add<T: Number>(self, sum: T, weight: T, first: bool) -> T {
         match self {
@@ -119,44 +139,48 @@ impl Aggregate {
     }
 }
 
-/// The target that all leaves add to, each with one weight.
-fn sole_target<T: Number>(described: &Described<T>) -> Option<usize> {
-    let mut sole = None;
-    for node in &described.nodes {
-        if let Node::Leaf(weights) = node {
-            // Of several weights for the only target of a regressor, the first counts.
-            let own = match weights.as_slice() {
-                [(target, _)] => *target,
-                [(target, _), ..] if described.targets == 1 => *target,
-                _ => return None,
-            };
-            if *sole.get_or_insert(own) != own {
-                return None;
+/// The target that a tree's leaves add to, for each tree, if they add one weight to one target. Where there are several targets, only sums can be told apart so.
+fn single_targets<T: Number>(described: &Described<T>) -> Option<Vec<usize>> {
+    let targets: Vec<usize> = described.roots.iter().map(|root| single_target(described, *root)).collect::<Option<_>>()?;
+    let one = targets.iter().all(|target| *target == targets[0]);
+    (one || matches!(described.aggregate, Aggregate::Sum | Aggregate::Average)).then_some(targets)
+}
+
+fn single_target<T: Number>(described: &Described<T>, root: usize) -> Option<usize> {
+    let (mut open, mut seen, mut sole) = (vec![root], HashSet::new(), None);
+    while let Some(at) = open.pop() {
+        match &described.nodes[at] {
+            Node::Branch { yes, no, .. } => open.extend([*yes, *no].into_iter().filter(|child| seen.insert(*child))),
+            Node::Leaf(weights) => {
+                // Of several weights for the only target of a regressor, the first counts.
+                let own = match weights.as_slice() {
+                    [(target, _)] => *target,
+                    [(target, _), ..] if described.targets == 1 => *target,
+                    _ => return None,
+                };
+                if *sole.get_or_insert(own) != own {
+                    return None;
+                }
             }
         }
     }
     sole.map(|target| target as usize)
 }
 
-/// Gives each tree's leaf for each of some rows, at most [`BLOCK`]; for a row they come in the order of the trees, the first told apart.
-fn visit<T: Number, L: Copy + Default>(layout: &Layout<T, L>, values: &[T], width: usize, rows: usize, mut each: impl FnMut(usize, L, bool)) {
+/// Gives each tree's leaves for some rows, at most [`BLOCK`]: the first of the rows, the tree, and a leaf for each row. A row's come in the order of the trees.
+fn visit<T: Number, L: Copy + Default>(layout: &Layout<T, L>, values: &[T], width: usize, rows: usize, mut each: impl FnMut(usize, usize, &[L])) {
     let whole = rows - rows % LANES;
     if whole > 0 {
         let columns = columns(layout, values, width, whole);
-        let mut first = [true; BLOCK / LANES];
-        layout.rows(&columns, |chunk, leaves| {
-            let begins = std::mem::replace(&mut first[chunk], false);
-            for (lane, leaf) in leaves.into_iter().enumerate() {
-                each(chunk * LANES + lane, leaf, begins);
-            }
-        });
+        layout.rows(&columns, whole / LANES, |chunk, tree, leaves| each(chunk * LANES, tree, &leaves));
     }
-    // The rest one by one, eight trees at a time.
-    let mut row = vec![T::default(); layout.width()];
-    for at in whole..rows {
-        fill(layout, &values[at * width..], &mut row);
-        let mut first = true;
-        layout.row(&row, |leaf| each(at, leaf, std::mem::replace(&mut first, false)));
+    if whole < rows {
+        // The rest one by one, eight trees at a time.
+        let mut row = vec![T::default(); layout.room()];
+        for at in whole..rows {
+            fill(layout, &values[at * width..], &mut row);
+            layout.row(&row, |tree, leaf| each(at, tree, &[leaf]));
+        }
     }
 }
 
@@ -169,10 +193,10 @@ fn fill<T: Number, L: Copy + Default>(layout: &Layout<T, L>, values: &[T], row: 
     }
 }
 
-/// Rows beside each other, value by value, in chunks of eight.
+/// Rows beside each other, value by value, in chunks of eight, with room behind them.
 fn columns<T: Number, L: Copy + Default>(layout: &Layout<T, L>, values: &[T], width: usize, rows: usize) -> Vec<[T; LANES]> {
-    let mut columns = vec![[T::default(); LANES]; layout.width() * rows / LANES];
-    for (chunk, columns) in columns.chunks_exact_mut(layout.width()).enumerate() {
+    let mut columns = vec![[T::default(); LANES]; layout.width() * rows / LANES + layout.room()];
+    for (chunk, columns) in columns.chunks_exact_mut(layout.width()).take(rows / LANES).enumerate() {
         for lane in 0..LANES {
             let row = &values[(chunk * LANES + lane) * width..][..layout.features];
             for (column, value) in columns.iter_mut().zip(row) {
