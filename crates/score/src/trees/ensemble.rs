@@ -84,39 +84,92 @@ impl<T: Number> Ensemble<T> {
         let targets = self.targets;
         match &self.sums {
             Sums::Single { targets: of_trees, known, layout } => {
-                // A target's sums beside each other, row by row.
-                let mut sums = vec![T::default(); targets * BLOCK];
-                visit(layout, values, width, rows, |row, tree, weights| {
-                    let at = of_trees[tree] * BLOCK + row;
-                    self.aggregate.add_all(&mut sums[at..at + weights.len()], weights, tree == 0);
-                });
+                let mut single = Single { aggregate: self.aggregate, of_trees, sums: vec![T::default(); targets * BLOCK], one: known.len() == 1 };
+                visit(layout, values, width, rows, &mut single);
                 for (row, scores) in scores.chunks_exact_mut(targets).enumerate() {
-                    known.iter().for_each(|target| scores[*target] = Score { value: sums[target * BLOCK + row], known: true });
+                    known.iter().for_each(|target| scores[*target] = Score { value: single.sums[target * BLOCK + row], known: true });
                 }
             }
-            Sums::Many { layout, runs, weights } => visit(layout, values, width, rows, |row, _, leaves: &[u32]| {
-                for (row, leaf) in scores[row * targets..].chunks_exact_mut(targets).zip(leaves) {
-                    let (start, end) = runs[*leaf as usize];
-                    for (target, weight) in &weights[start as usize..end as usize] {
-                        let score = &mut row[*target as usize];
-                        *score = Score { value: self.aggregate.add(score.value, *weight, !score.known), known: true };
-                    }
-                }
-            }),
+            Sums::Many { layout, runs, weights } => {
+                visit(layout, values, width, rows, &mut Many { aggregate: self.aggregate, runs, weights, scores, targets })
+            }
         }
     }
 }
 
-impl Aggregate {
-    /// Rows' sums, or what stands for them, each with one more weight; `first` where there is none yet.
-    #[inline(always)]
-    fn add_all<T: Number>(self, sums: &mut [T], weights: &[T], first: bool) {
-        match self {
-            Aggregate::Sum | Aggregate::Average => sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum = *sum + *weight),
-            Aggregate::Min | Aggregate::Max => sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum = self.add(*sum, *weight, first)),
+/// Takes what leaves give, for each row in the order of the trees.
+trait Take<L> {
+    /// The leaves of a row, in as many trees from one on.
+    fn trees(&mut self, row: usize, tree: usize, leaves: &[L]);
+
+    /// The leaves of as many rows, from one on, in a tree.
+    fn rows(&mut self, row: usize, tree: usize, leaves: &[L]);
+}
+
+/// Sums of trees that are each for one target.
+struct Single<'a, T> {
+    aggregate: Aggregate,
+    of_trees: &'a [usize],
+    /// A target's beside each other, row by row.
+    sums: Vec<T>,
+    /// Whether all trees are for the same target.
+    one: bool,
+}
+
+impl<T: Number> Take<T> for Single<'_, T> {
+    fn trees(&mut self, row: usize, tree: usize, leaves: &[T]) {
+        if self.one {
+            let sum = &mut self.sums[self.of_trees[0] * BLOCK + row];
+            *sum = leaves.iter().enumerate().fold(*sum, |sum, (lane, weight)| self.aggregate.add(sum, *weight, tree + lane == 0));
+            return;
+        }
+        for (weight, target) in leaves.iter().zip(&self.of_trees[tree..]) {
+            let sum = &mut self.sums[target * BLOCK + row];
+            *sum = *sum + *weight;
         }
     }
 
+    fn rows(&mut self, row: usize, tree: usize, leaves: &[T]) {
+        let sums = self.sums[self.of_trees[tree] * BLOCK + row..].iter_mut().zip(leaves);
+        match self.aggregate {
+            Aggregate::Sum | Aggregate::Average => sums.for_each(|(sum, weight)| *sum = *sum + *weight),
+            Aggregate::Min | Aggregate::Max => sums.for_each(|(sum, weight)| *sum = self.aggregate.add(*sum, *weight, tree == 0)),
+        }
+    }
+}
+
+/// Sums of leaves that each add to several targets.
+struct Many<'a, T> {
+    aggregate: Aggregate,
+    runs: &'a [(u32, u32)],
+    weights: &'a [(u32, T)],
+    scores: &'a mut [Score<T>],
+    targets: usize,
+}
+
+impl<T: Number> Many<'_, T> {
+    fn add(&mut self, row: usize, leaf: u32) {
+        let (start, end) = self.runs[leaf as usize];
+        let scores = &mut self.scores[row * self.targets..(row + 1) * self.targets];
+        for (target, weight) in &self.weights[start as usize..end as usize] {
+            let score = &mut scores[*target as usize];
+            *score = Score { value: self.aggregate.add(score.value, *weight, !score.known), known: true };
+        }
+    }
+}
+
+impl<T: Number> Take<u32> for Many<'_, T> {
+    fn trees(&mut self, row: usize, _: usize, leaves: &[u32]) {
+        leaves.iter().for_each(|leaf| self.add(row, *leaf));
+    }
+
+    fn rows(&mut self, row: usize, _: usize, leaves: &[u32]) {
+        leaves.iter().enumerate().for_each(|(lane, leaf)| self.add(row + lane, *leaf));
+    }
+}
+
+impl Aggregate {
+    /// A target's sum, or what stands for it, with one more weight; `first` where there is none yet.
     #[inline(always)]
     fn add<T: Number>(self, sum: T, weight: T, first: bool) -> T {
         match self {
@@ -167,19 +220,19 @@ fn single_target<T: Number>(described: &Described<T>, root: usize) -> Option<usi
     sole.map(|target| target as usize)
 }
 
-/// Gives each tree's leaves for some rows, at most [`BLOCK`]: the first of the rows, the tree, and a leaf for each row. A row's come in the order of the trees.
-fn visit<T: Number, L: Copy + Default>(layout: &Layout<T, L>, values: &[T], width: usize, rows: usize, mut each: impl FnMut(usize, usize, &[L])) {
+/// Takes some rows, at most [`BLOCK`], through all trees.
+fn visit<T: Number, L: Copy + Default>(layout: &Layout<T, L>, values: &[T], width: usize, rows: usize, to: &mut impl Take<L>) {
     let whole = rows - rows % LANES;
     if whole > 0 {
         let columns = columns(layout, values, width, whole);
-        layout.rows(&columns, whole / LANES, |chunk, tree, leaves| each(chunk * LANES, tree, &leaves));
+        layout.rows(&columns, whole / LANES, |chunk, tree, leaves| to.rows(chunk * LANES, tree, &leaves));
     }
     if whole < rows {
         // The rest one by one, eight trees at a time.
         let mut row = vec![T::default(); layout.room()];
         for at in whole..rows {
             fill(layout, &values[at * width..], &mut row);
-            layout.row(&row, |tree, leaf| each(at, tree, &[leaf]));
+            layout.row(&row, |tree, leaves| to.trees(at, tree, leaves));
         }
     }
 }

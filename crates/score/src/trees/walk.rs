@@ -7,14 +7,14 @@ use super::number::Number;
 pub(super) const BLOCK: usize = 8 * LANES;
 
 impl<T: Number, L: Copy + Default> Layout<T, L> {
-    /// Gives each tree's leaf for a row, in the order of the trees. The row has [`Layout::room`] values.
-    pub(super) fn row(&self, row: &[T], mut each: impl FnMut(usize, L)) {
+    /// Gives the leaves of a row in each group's trees, and the first of these, in the order of the trees. The row has [`Layout::room`] values.
+    pub(super) fn row(&self, row: &[T], mut each: impl FnMut(usize, &[L])) {
         for (number, (group, trees)) in self.groups.iter().enumerate() {
             let leaves = match group {
                 Group::Full { first, levels } => self.full(*first, *levels, &Row(row)),
                 Group::Linked { roots } => self.linked(roots, |feature, _| row[feature]),
             };
-            leaves[..*trees].iter().enumerate().for_each(|(lane, leaf)| each(number * LANES + lane, *leaf));
+            each(number * LANES, &leaves[..*trees]);
         }
     }
 
