@@ -3,6 +3,8 @@
 //! A graph is optimised for a number of rows, and gets its rows in blocks of that number: for a small one, and for a large one where that gives the same bits. Where the rows of a block are
 //! not independent after all, blocks are of one row.
 
+mod scaler;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -29,7 +31,7 @@ const ELSEWHERE: [&str; 3] = ["TreeEnsembleClassifier", "TreeEnsembleRegressor",
 
 /// Optimises a file's graph.
 pub(crate) fn load(file: &ModelFile) -> Result<Arc<dyn Model>, Refusal> {
-    let known = tract_onnx::onnx().op_register;
+    let known = onnx().op_register;
     for operator in file.operators() {
         let name = operator.rsplit('.').next().unwrap_or(operator);
         if !known.0.contains_key(name) || ELSEWHERE.contains(&name) {
@@ -50,6 +52,13 @@ pub(crate) fn load(file: &ModelFile) -> Result<Arc<dyn Model>, Refusal> {
             .unwrap_or_else(|| Err(refused("a row alone gives one result, and then another".to_owned())))?,
     };
     Ok(Arc::new(model))
+}
+
+/// tract's reader of ONNX, with an operator more.
+fn onnx() -> tract_onnx::Onnx {
+    let mut onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
+    onnx.op_register.insert("Scaler", scaler::scaler);
+    onnx
 }
 
 fn refused(reason: String) -> Refusal {
@@ -77,7 +86,7 @@ impl Tract {
 }
 
 fn plan(file: &ModelFile, block: usize) -> TractResult<Arc<TypedSimplePlan>> {
-    let mut model = tract_onnx::onnx().with_ignore_output_shapes(true).model_for_proto_model(file.proto())?;
+    let mut model = onnx().model_for_proto_model(file.proto())?;
     for (at, port) in file.inputs().iter().enumerate() {
         let shape: Vec<usize> = std::iter::once(block).chain(port.width.iter().map(|width| width.unwrap_or(1))).collect();
         model.set_input_fact(at, InferenceFact::dt_shape(datum_type(port.element), shape))?;
