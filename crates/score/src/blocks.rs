@@ -1,28 +1,33 @@
-//! Rows in blocks of one size, so that a kernel never sees another number of rows, and a row's bits cannot depend on how many came with it.
+//! Rows in blocks of a few sizes, so that a kernel never sees another number of rows, and a row's bits cannot depend on how many came with it.
 
 use std::ops::Range;
 
 use crate::{Port, RunError, Runtime, Tensor, Values, sample};
 
-/// Rows of a block, where the file does not fix it: enough that a call's own cost is shared, few enough that one row alone is not slow.
-pub(crate) const BLOCK: usize = 8;
+/// Rows of blocks, where the file does not fix them: few, so that one row alone is not slow, and many, so that a call's own cost is shared. The many are taken only if they give
+/// each row what the few give.
+pub(crate) const BLOCKS: [usize; 2] = [8, 64];
 
-/// Runs rows in blocks of `block` rows, the last one filled up with its own last row.
+/// Runs rows in blocks of the given sizes, smaller ones first: the greatest as often as it is filled, the rest in the smallest, its last one filled up with its own last row.
 pub(crate) fn run_blocks(
     runtime: Runtime,
     ports: &[Port],
-    block: usize,
+    sizes: &[usize],
     inputs: &[Tensor],
-    mut run: impl FnMut(Vec<Tensor>) -> Result<Vec<Tensor>, String>,
+    mut run: impl FnMut(usize, Vec<Tensor>) -> Result<Vec<Tensor>, String>,
 ) -> Result<Vec<Tensor>, RunError> {
     let rows = check(ports, inputs)?;
+    let (least, most) = (sizes[0], sizes[sizes.len() - 1]);
     let mut outputs: Vec<Tensor> = Vec::new();
+    let mut start = 0;
     // Of no rows one block is run too: what comes out of none has dimensions.
-    for start in (0..rows.max(1)).step_by(block) {
-        let taken = start..rows.min(start + block);
-        let filled = inputs.iter().map(|input| fill(input, taken.clone(), block)).collect();
-        let given = run(filled).and_then(|given| whole(given, block)).map_err(|reason| RunError::Failed { runtime, reason })?;
+    while start < rows || outputs.is_empty() {
+        let size = if rows - start >= most { most } else { least };
+        let taken = start..rows.min(start + size);
+        let filled = inputs.iter().map(|input| fill(input, taken.clone(), size)).collect();
+        let given = run(size, filled).and_then(|given| whole(given, size)).map_err(|reason| RunError::Failed { runtime, reason })?;
         append(&mut outputs, given, taken.len()).map_err(|reason| RunError::Failed { runtime, reason })?;
+        start += taken.len().max(1);
     }
     Ok(outputs)
 }
@@ -92,21 +97,25 @@ fn append(outputs: &mut Vec<Tensor>, given: Vec<Tensor>, rows: usize) -> Result<
     Ok(())
 }
 
-/// Whether a row's outputs are its own in a block: at every place in it, beside whatever rows.
-pub(crate) fn independent(ports: &[Port], block: usize, mut run: impl FnMut(Vec<Tensor>) -> Result<Vec<Tensor>, String>) -> Result<bool, String> {
-    let rows = sample(ports, 2 * block, 11);
-    let mut first: Vec<Option<Vec<Tensor>>> = vec![None; 2 * block];
-    for shift in 0..block {
-        // The second half goes the other way round, so that a row meets other rows at each place.
-        let places: Vec<usize> = (0..block).map(|place| (place + shift) % block).collect();
-        let others = places.iter().map(|row| 2 * block - 1 - row);
-        for rows_of_block in [places.clone(), others.collect(), mixed(&places, block)] {
-            let inputs = rows.iter().map(|tensor| gather(tensor, &rows_of_block)).collect();
-            let outputs = whole(run(inputs)?, block)?;
-            for (place, row) in rows_of_block.into_iter().enumerate() {
-                let own: Vec<Tensor> = outputs.iter().map(|output| output.slice(place..place + 1)).collect();
-                let before = first[row].get_or_insert_with(|| own.clone());
-                if !before.iter().zip(&own).all(|(before, own)| before.same(own)) {
+/// Whether a row's outputs are its own in blocks of all these sizes: at every place, beside whatever rows.
+pub(crate) fn independent(
+    ports: &[Port],
+    sizes: &[usize],
+    mut run: impl FnMut(usize, Vec<Tensor>) -> Result<Vec<Tensor>, String>,
+) -> Result<bool, String> {
+    let most = sizes[sizes.len() - 1];
+    let rows = sample(ports, 2 * most, 11);
+    let mut first: Vec<Option<Vec<Tensor>>> = vec![None; 2 * most];
+    for size in sizes {
+        // Each of the first rows stands at each of eight places; what a larger block does elsewhere is what it does there.
+        for shift in 0..(*size).min(BLOCKS[0]) {
+            let places: Vec<usize> = (0..*size).map(|place| (place + shift) % size).collect();
+            // The second half goes the other way round, so that a row meets other rows at each place.
+            let others = places.iter().map(|row| 2 * most - 1 - row).collect();
+            let mixed = places.iter().enumerate().map(|(place, row)| if place % 2 == 0 { *row } else { most + row }).collect();
+            for chosen in [places.clone(), others, mixed] {
+                let inputs = rows.iter().map(|tensor| gather(tensor, &chosen)).collect();
+                if !as_before(&mut first, &chosen, &whole(run(*size, inputs)?, *size)?) {
                     return Ok(false);
                 }
             }
@@ -115,9 +124,12 @@ pub(crate) fn independent(ports: &[Port], block: usize, mut run: impl FnMut(Vec<
     Ok(true)
 }
 
-/// Every other place with a row of the second half.
-fn mixed(places: &[usize], block: usize) -> Vec<usize> {
-    places.iter().enumerate().map(|(place, row)| if place % 2 == 0 { *row } else { block + row }).collect()
+/// Whether each row's outputs are those that it had when it was seen first.
+fn as_before(first: &mut [Option<Vec<Tensor>>], rows: &[usize], outputs: &[Tensor]) -> bool {
+    rows.iter().enumerate().all(|(place, row)| {
+        let own: Vec<Tensor> = outputs.iter().map(|output| output.slice(place..place + 1)).collect();
+        first[*row].get_or_insert_with(|| own.clone()).iter().zip(&own).all(|(before, own)| before.same(own))
+    })
 }
 
 fn gather(tensor: &Tensor, rows: &[usize]) -> Tensor {
@@ -161,16 +173,18 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_sees_blocks_of_one_size() {
-        for rows in [0, 1, 3, 4, 5, 9] {
+    fn a_kernel_sees_blocks_of_few_sizes() {
+        let cases: [(usize, &[usize]); 7] = [(0, &[4]), (1, &[4]), (4, &[4]), (5, &[4, 4]), (9, &[4, 4, 4]), (12, &[12]), (26, &[12, 12, 4])];
+        for (rows, wanted) in cases {
             let input = Tensor { shape: vec![rows, 2], values: Values::Float32((0..rows * 2).map(|value| value as f32).collect()) };
             let mut seen = Vec::new();
-            let outputs = run_blocks(Runtime::Tract, &[port()], 4, &[input], |block| {
-                seen.push(block[0].shape.clone());
+            let outputs = run_blocks(Runtime::Tract, &[port()], &[4, 12], &[input], |size, block| {
+                assert_eq!(block[0].shape, [size, 2]);
+                seen.push(size);
                 Ok(sums(&block, false))
             });
             let outputs = outputs.unwrap();
-            assert!(seen.iter().all(|shape| *shape == [4, 2]), "{rows}: {seen:?}");
+            assert_eq!(seen, wanted);
             assert_eq!(floats(&outputs[0]), (0..rows).map(|row| (4 * row + 1) as f32).collect::<Vec<_>>());
             assert_eq!(outputs[0].shape, [rows]);
         }
@@ -178,14 +192,20 @@ mod tests {
 
     #[test]
     fn rows_that_meet_each_other_are_seen() {
-        assert_eq!(independent(&[port()], 4, |block| Ok(sums(&block, false))), Ok(true));
-        assert_eq!(independent(&[port()], 4, |block| Ok(sums(&block, true))), Ok(false));
+        assert_eq!(independent(&[port()], &[4, 16], |_, block| Ok(sums(&block, false))), Ok(true));
+        assert_eq!(independent(&[port()], &[4], |_, block| Ok(sums(&block, true))), Ok(false));
+        // The same in each size, but not in both.
+        let other = |size| if size == 16 { 1.0 } else { 0.0 };
+        let run = |size, block: Vec<Tensor>| {
+            Ok(vec![Tensor { shape: vec![size], values: Values::Float32(floats(&block[0]).chunks(2).map(|row| row[0] + other(size)).collect()) }])
+        };
+        assert_eq!(independent(&[port()], &[4, 16], run), Ok(false));
     }
 
     #[test]
     fn outputs_without_rows_and_inputs_of_another_shape_are_refused() {
         let input = |shape: &[usize]| Tensor { shape: shape.to_vec(), values: Values::Float32(vec![0.0; shape.iter().product()]) };
-        let run = |inputs: &[Tensor]| run_blocks(Runtime::Tract, &[port()], 4, inputs, |_| Ok(vec![input(&[3])])).unwrap_err().to_string();
+        let run = |inputs: &[Tensor]| run_blocks(Runtime::Tract, &[port()], &[4], inputs, |_, _| Ok(vec![input(&[3])])).unwrap_err().to_string();
         assert_eq!(run(&[input(&[2, 2])]), "tract failed: of 4 rows an output with the dimensions [3] came");
         assert_eq!(run(&[input(&[2, 3])]), "input `x` has the dimensions [2, 3] · the model takes [?, 2]");
         assert_eq!(run(&[]), "0 inputs were given · the model takes 1");

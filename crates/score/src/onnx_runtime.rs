@@ -1,6 +1,7 @@
 //! ONNX Runtime, as a library that is loaded when a model first needs it.
 //!
-//! Each session has one thread, and gets its rows in blocks of one size; where the rows of a block are not independent after all, blocks are of one row.
+//! Each session has one thread, and gets its rows in small blocks of one size, and in large ones where they give the same bits; where the rows of a block are not independent after all, blocks
+//! are of one row.
 
 mod library;
 
@@ -14,7 +15,7 @@ use prost::Message;
 
 pub(crate) use library::find;
 
-use crate::blocks::{BLOCK, independent, run_blocks};
+use crate::blocks::{BLOCKS, independent, run_blocks};
 use crate::load::{Refusal, settle};
 use crate::{Model, ModelFile, Port, RunError, Runtime, Session, Tensor, Values, sample};
 
@@ -23,28 +24,30 @@ use crate::{Model, ModelFile, Port, RunError, Runtime, Session, Tensor, Values, 
 struct OnnxRuntime {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
-    block: usize,
+    sizes: Vec<usize>,
     bytes: Arc<[u8]>,
 }
 
 /// Loads a file, and sees what comes out.
 pub(crate) fn load(file: &ModelFile) -> Result<Arc<dyn Model>, Refusal> {
     let bytes: Arc<[u8]> = file.proto().encode_to_vec().into();
-    let session = |block| open(&bytes, file.inputs().to_vec(), block).map_err(refused);
-    let fixed = file.rows();
-    let mut run = session(fixed.unwrap_or(BLOCK))?;
-    if !run.independent().map_err(refused)? {
-        if let Some(rows) = fixed {
-            return Err(refused(format!("its rows are not independent, and it takes {rows} at a time")));
-        }
-        run = session(1)?;
-        if !run.independent().map_err(refused)? {
-            return Err(refused("a row alone gives one result, and then another".to_owned()));
+    let mut run = open(&bytes, file.inputs().to_vec(), Vec::new()).map_err(refused)?;
+    let fixed: Vec<usize> = file.rows().into_iter().collect();
+    let choices = if fixed.is_empty() { vec![&BLOCKS[..], &BLOCKS[..1], &[1]] } else { vec![fixed.as_slice()] };
+    let sizes = independent_in(&mut run, file.inputs(), &choices)?;
+    let given = run.block(sample(file.inputs(), sizes[0], 3)).map_err(refused)?;
+    let outputs = settle(file.outputs(), &given).map_err(refused)?;
+    Ok(Arc::new(OnnxRuntime { inputs: file.inputs().to_vec(), outputs, sizes, bytes }))
+}
+
+/// The first sizes of blocks in which rows are independent.
+fn independent_in(run: &mut Run, ports: &[Port], choices: &[&[usize]]) -> Result<Vec<usize>, Refusal> {
+    for sizes in choices {
+        if independent(ports, sizes, |_, inputs| run.block(inputs)).map_err(refused)? {
+            return Ok(sizes.to_vec());
         }
     }
-    let given = run.block(sample(file.inputs(), run.block, 3)).map_err(refused)?;
-    let outputs = settle(file.outputs(), &given).map_err(refused)?;
-    Ok(Arc::new(OnnxRuntime { inputs: file.inputs().to_vec(), outputs, block: run.block, bytes }))
+    Err(refused("its rows are not independent, and it takes no single ones, or gives one result and then another".to_owned()))
 }
 
 fn refused(reason: String) -> Refusal {
@@ -65,18 +68,18 @@ impl Model for OnnxRuntime {
     }
 
     fn session(&self) -> Result<Box<dyn Session>, RunError> {
-        let run = open(&self.bytes, self.inputs.clone(), self.block);
+        let run = open(&self.bytes, self.inputs.clone(), self.sizes.clone());
         Ok(Box::new(run.map_err(|reason| RunError::Failed { runtime: Runtime::OnnxRuntime, reason })?))
     }
 }
 
 struct Run {
     inputs: Vec<Port>,
-    block: usize,
+    sizes: Vec<usize>,
     session: OrtSession,
 }
 
-fn open(bytes: &[u8], inputs: Vec<Port>, block: usize) -> Result<Run, String> {
+fn open(bytes: &[u8], inputs: Vec<Port>, sizes: Vec<usize>) -> Result<Run, String> {
     let environment = library::environment()?;
     let session = guarded(|| {
         let mut builder = OrtSession::builder(environment)?
@@ -86,7 +89,7 @@ fn open(bytes: &[u8], inputs: Vec<Port>, block: usize) -> Result<Run, String> {
             .with_intra_op_spinning(false)?;
         builder.commit_from_memory(bytes)
     })?;
-    Ok(Run { inputs, block, session })
+    Ok(Run { inputs, sizes, session })
 }
 
 /// What is done, or why not: a status of ONNX Runtime's, or a panic of what lies between.
@@ -101,11 +104,6 @@ fn guarded<T>(work: impl FnOnce() -> ort::Result<T>) -> Result<T, String> {
 }
 
 impl Run {
-    fn independent(&mut self) -> Result<bool, String> {
-        let (ports, block) = (self.inputs.clone(), self.block);
-        independent(&ports, block, |inputs| self.block(inputs))
-    }
-
     /// Runs one block.
     fn block(&mut self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
         let session = &mut self.session;
@@ -147,9 +145,9 @@ fn from_ort(value: &DynValue) -> ort::Result<Tensor> {
 
 impl Session for Run {
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
-        let (ports, block) = (std::mem::take(&mut self.inputs), self.block);
-        let outputs = run_blocks(Runtime::OnnxRuntime, &ports, block, inputs, |inputs| self.block(inputs));
-        self.inputs = ports;
+        let (ports, sizes) = (std::mem::take(&mut self.inputs), std::mem::take(&mut self.sizes));
+        let outputs = run_blocks(Runtime::OnnxRuntime, &ports, &sizes, inputs, |_, inputs| self.block(inputs));
+        (self.inputs, self.sizes) = (ports, sizes);
         outputs
     }
 }

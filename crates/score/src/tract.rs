@@ -1,6 +1,9 @@
 //! tract: linear models, small nets, and what stands around them.
 //!
-//! A graph is optimised for one number of rows, and gets its rows in blocks of that number. Where the rows of a block are not independent after all, blocks are of one row.
+//! A graph is optimised for a number of rows, and gets its rows in blocks of that number: for a small one, and for a large one where that gives the same bits. Where the rows of a block are
+//! not independent after all, blocks are of one row.
+
+mod scaler;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use tract_onnx::prelude::{
     DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, Tensor as TractTensor, TractResult, TypedSimplePlan, tvec,
 };
 
-use crate::blocks::{BLOCK, independent, run_blocks};
+use crate::blocks::{BLOCKS, independent, run_blocks};
 use crate::load::{Refusal, settle};
 use crate::{Element, Model, ModelFile, Port, RunError, Runtime, Session, Tensor, Values, sample};
 
@@ -18,8 +21,9 @@ use crate::{Element, Model, ModelFile, Port, RunError, Runtime, Session, Tensor,
 struct Tract {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
-    block: usize,
-    plan: Arc<TypedSimplePlan>,
+    /// The sizes of blocks, and for each a plan.
+    sizes: Vec<usize>,
+    plans: Vec<Arc<TypedSimplePlan>>,
 }
 
 /// Operators that tract has, and that give something else here than elsewhere: their classes are numbers, or their sums are in another order.
@@ -27,7 +31,7 @@ const ELSEWHERE: [&str; 3] = ["TreeEnsembleClassifier", "TreeEnsembleRegressor",
 
 /// Optimises a file's graph.
 pub(crate) fn load(file: &ModelFile) -> Result<Arc<dyn Model>, Refusal> {
-    let known = tract_onnx::onnx().op_register;
+    let known = onnx().op_register;
     for operator in file.operators() {
         let name = operator.rsplit('.').next().unwrap_or(operator);
         if !known.0.contains_key(name) || ELSEWHERE.contains(&name) {
@@ -41,13 +45,20 @@ pub(crate) fn load(file: &ModelFile) -> Result<Arc<dyn Model>, Refusal> {
         return Err(refused(format!("input `{}` has a dimension that is open, {}", port.name, port.dimensions())));
     }
     let model = match file.rows() {
-        Some(rows) => prepare(file, rows)?.ok_or_else(|| refused(format!("its rows are not independent, and it takes {rows} at a time")))?,
-        None => match prepare(file, BLOCK)? {
-            Some(model) => model,
-            None => prepare(file, 1)?.ok_or_else(|| refused("a row alone gives one result, and then another".to_owned()))?,
-        },
+        Some(rows) => prepare(file, &[rows])?.ok_or_else(|| refused(format!("its rows are not independent, and it takes {rows} at a time")))?,
+        None => [&BLOCKS[..], &BLOCKS[..1], &[1]]
+            .into_iter()
+            .find_map(|sizes| prepare(file, sizes).transpose())
+            .unwrap_or_else(|| Err(refused("a row alone gives one result, and then another".to_owned())))?,
     };
     Ok(Arc::new(model))
+}
+
+/// tract's reader of ONNX, with an operator more.
+fn onnx() -> tract_onnx::Onnx {
+    let mut onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
+    onnx.op_register.insert("Scaler", scaler::scaler);
+    onnx
 }
 
 fn refused(reason: String) -> Refusal {
@@ -55,19 +66,27 @@ fn refused(reason: String) -> Refusal {
 }
 
 /// Prepared for blocks of so many rows, if rows are independent in them.
-fn prepare(file: &ModelFile, block: usize) -> Result<Option<Tract>, Refusal> {
-    let plan = guarded(|| plan(file, block).map_err(|error| cause(&error))).map_err(refused)?;
-    let mut run = |inputs: Vec<Tensor>| run(&plan, inputs);
-    if !independent(file.inputs(), block, &mut run).map_err(refused)? {
+fn prepare(file: &ModelFile, sizes: &[usize]) -> Result<Option<Tract>, Refusal> {
+    let plan = |size: &usize| guarded(|| plan(file, *size).map_err(|error| cause(&error)));
+    let plans: Vec<Arc<TypedSimplePlan>> = sizes.iter().map(plan).collect::<Result<_, _>>().map_err(refused)?;
+    let mut model = Tract { inputs: file.inputs().to_vec(), outputs: Vec::new(), sizes: sizes.to_vec(), plans };
+    if !independent(file.inputs(), sizes, |size, inputs| model.block(size, inputs)).map_err(refused)? {
         return Ok(None);
     }
-    let given = run(sample(file.inputs(), block, 3)).map_err(refused)?;
-    let outputs = settle(file.outputs(), &given).map_err(refused)?;
-    Ok(Some(Tract { inputs: file.inputs().to_vec(), outputs, block, plan }))
+    let given = model.block(sizes[0], sample(file.inputs(), sizes[0], 3)).map_err(refused)?;
+    model.outputs = settle(file.outputs(), &given).map_err(refused)?;
+    Ok(Some(model))
+}
+
+impl Tract {
+    fn block(&self, size: usize, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
+        let plan = self.sizes.iter().position(|own| *own == size).and_then(|at| self.plans.get(at));
+        plan.ok_or_else(|| format!("there is no plan for {size} rows")).and_then(|plan| run(plan, inputs))
+    }
 }
 
 fn plan(file: &ModelFile, block: usize) -> TractResult<Arc<TypedSimplePlan>> {
-    let mut model = tract_onnx::onnx().with_ignore_output_shapes(true).model_for_proto_model(file.proto())?;
+    let mut model = onnx().model_for_proto_model(file.proto())?;
     for (at, port) in file.inputs().iter().enumerate() {
         let shape: Vec<usize> = std::iter::once(block).chain(port.width.iter().map(|width| width.unwrap_or(1))).collect();
         model.set_input_fact(at, InferenceFact::dt_shape(datum_type(port.element), shape))?;
@@ -147,7 +166,7 @@ fn from_tract(tensor: &TractTensor) -> TractResult<Tensor> {
 
 impl std::fmt::Debug for Tract {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tract").field("inputs", &self.inputs).field("outputs", &self.outputs).field("block", &self.block).finish_non_exhaustive()
+        f.debug_struct("Tract").field("inputs", &self.inputs).field("outputs", &self.outputs).field("sizes", &self.sizes).finish_non_exhaustive()
     }
 }
 
@@ -171,6 +190,6 @@ impl Model for Tract {
 
 impl Session for Tract {
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
-        run_blocks(Runtime::Tract, &self.inputs, self.block, inputs, |block| run(&self.plan, block))
+        run_blocks(Runtime::Tract, &self.inputs, &self.sizes, inputs, |size, block| self.block(size, block))
     }
 }

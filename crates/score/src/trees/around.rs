@@ -12,6 +12,11 @@ pub(super) enum Around {
         offset: Vec<f32>,
         scale: Vec<f32>,
     },
+    /// What is missing, or a value that stands for it, becomes one of these: one for each value of a row, or one for all.
+    Impute {
+        missing: f32,
+        by: Vec<f32>,
+    },
     /// `value * factor`.
     Times(f32),
     Normalize(Norm),
@@ -42,6 +47,14 @@ impl Around {
         }
     }
 
+    pub(super) fn imputer(attributes: &Attributes<'_>) -> Result<Around, String> {
+        let by = attributes.floats("imputed_value_floats").to_vec();
+        match by.is_empty() {
+            true => Err("it imputes no floats".to_owned()),
+            false => Ok(Around::Impute { missing: attributes.get("replaced_value_float").map_or(0.0, |attribute| attribute.f), by }),
+        }
+    }
+
     /// A multiplication by a constant, which is one of its two inputs; the other's name is returned too.
     pub(super) fn times<'a>(graph: &GraphProto, node: &'a NodeProto) -> Result<(Around, &'a String), String> {
         let constant = |name: &String| graph.initializer.iter().find(|own| own.name == *name).and_then(floats);
@@ -58,6 +71,11 @@ impl Around {
         let values = match self {
             Around::Scale { offset, scale } if offset.len() == 1 || offset.len() == width => scaled(&tensor.values, offset, scale)?,
             Around::Scale { offset, .. } => return Err(format!("it scales {} values, and a row has {width}", offset.len())),
+            Around::Impute { missing, by } if by.len() == 1 || by.len() == width => {
+                let stands = |value: f32| value == *missing || value.is_nan() && missing.is_nan();
+                own(&tensor.values)?.iter().zip(by.iter().cycle()).map(|(value, by)| if stands(*value) { *by } else { *value }).collect()
+            }
+            Around::Impute { by, .. } => return Err(format!("it imputes {} values, and a row has {width}", by.len())),
             Around::Times(factor) => own(&tensor.values)?.iter().map(|value| value * factor).collect(),
             Around::Normalize(_) if tensor.shape.len() != 2 => return Err("it normalizes other than rows".to_owned()),
             Around::Normalize(norm) => own(&tensor.values)?.chunks(width.max(1)).flat_map(|row| norm.row(row)).collect(),

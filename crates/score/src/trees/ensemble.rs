@@ -1,5 +1,7 @@
 //! An ensemble that runs: rows go down its trees, and what the leaves give is summed in the order of the trees, in the precision in which ONNX Runtime does it.
 
+use std::collections::HashSet;
+
 use super::described::{Aggregate, Described, Labels, Node};
 use super::finish::{Finish, Score};
 use super::layout::{LANES, Layout};
@@ -20,8 +22,8 @@ pub(super) struct Ensemble<T> {
 /// What leaves give.
 #[derive(Debug)]
 enum Sums<T> {
-    /// One weight each, all for one target.
-    One { target: usize, layout: Layout<T, T> },
+    /// One weight each, all of a tree for one target.
+    Single { targets: Vec<usize>, known: Vec<usize>, layout: Layout<T, T> },
     /// A run of weights.
     Many { layout: Layout<T, u32>, runs: Vec<(u32, u32)>, weights: Vec<(u32, T)> },
 }
@@ -30,8 +32,14 @@ impl<T: Number> Ensemble<T> {
     pub(super) fn new(described: Described<T>) -> Result<Ensemble<T>, String> {
         let trees = lower(&described);
         let leaf = |at: usize| if let Node::Leaf(weights) = &described.nodes[at] { weights.as_slice() } else { &[] };
-        let sums = match sole_target(&described) {
-            Some(target) => Sums::One { target, layout: Layout::new(&trees, |at| leaf(at).first().map_or(T::default(), |(_, weight)| *weight))? },
+        let sums = match single_targets(&described) {
+            Some(targets) => {
+                let mut known = targets.clone();
+                known.sort_unstable();
+                known.dedup();
+                let layout = Layout::new(&trees, |at| leaf(at).first().map_or(T::default(), |(_, weight)| *weight))?;
+                Sums::Single { targets, known, layout }
+            }
             None => {
                 let (mut runs, mut weights) = (vec![(0, 0); described.nodes.len()], Vec::new());
                 for (at, run) in runs.iter_mut().enumerate() {
@@ -48,7 +56,7 @@ impl<T: Number> Ensemble<T> {
     /// How many values of a row are looked at.
     pub(super) fn features(&self) -> usize {
         match &self.sums {
-            Sums::One { layout, .. } => layout.features,
+            Sums::Single { layout, .. } => layout.features,
             Sums::Many { layout, .. } => layout.features,
         }
     }
@@ -75,23 +83,88 @@ impl<T: Number> Ensemble<T> {
     fn sum(&self, values: &[T], width: usize, rows: usize, scores: &mut [Score<T>]) {
         let targets = self.targets;
         match &self.sums {
-            Sums::One { target, layout } => {
-                // A target's sums side by side: nothing else is touched for a leaf.
-                let mut sums = [T::default(); BLOCK];
-                let add = |row: usize, weight: T, first: bool| sums[row] = self.aggregate.add(sums[row], weight, first);
-                visit(layout, values, width, rows, add);
-                for (row, sum) in sums[..rows].iter().enumerate() {
-                    scores[row * targets + target] = Score { value: *sum, known: true };
+            Sums::Single { targets: of_trees, known, layout } => {
+                let mut single = Single { aggregate: self.aggregate, of_trees, sums: vec![T::default(); targets * BLOCK], one: known.len() == 1 };
+                visit(layout, values, width, rows, &mut single);
+                for (row, scores) in scores.chunks_exact_mut(targets).enumerate() {
+                    known.iter().for_each(|target| scores[*target] = Score { value: single.sums[target * BLOCK + row], known: true });
                 }
             }
-            Sums::Many { layout, runs, weights } => visit(layout, values, width, rows, |row, leaf: u32, _| {
-                let (start, end) = runs[leaf as usize];
-                for (target, weight) in &weights[start as usize..end as usize] {
-                    let score = &mut scores[row * targets + *target as usize];
-                    *score = Score { value: self.aggregate.add(score.value, *weight, !score.known), known: true };
-                }
-            }),
+            Sums::Many { layout, runs, weights } => {
+                visit(layout, values, width, rows, &mut Many { aggregate: self.aggregate, runs, weights, scores, targets })
+            }
         }
+    }
+}
+
+/// Takes what leaves give, for each row in the order of the trees.
+trait Take<L> {
+    /// The leaves of a row, in as many trees from one on.
+    fn trees(&mut self, row: usize, tree: usize, leaves: &[L]);
+
+    /// The leaves of as many rows, from one on, in a tree.
+    fn rows(&mut self, row: usize, tree: usize, leaves: &[L]);
+}
+
+/// Sums of trees that are each for one target.
+struct Single<'a, T> {
+    aggregate: Aggregate,
+    of_trees: &'a [usize],
+    /// A target's beside each other, row by row.
+    sums: Vec<T>,
+    /// Whether all trees are for the same target.
+    one: bool,
+}
+
+impl<T: Number> Take<T> for Single<'_, T> {
+    fn trees(&mut self, row: usize, tree: usize, leaves: &[T]) {
+        if self.one {
+            let sum = &mut self.sums[self.of_trees[0] * BLOCK + row];
+            *sum = leaves.iter().enumerate().fold(*sum, |sum, (lane, weight)| self.aggregate.add(sum, *weight, tree + lane == 0));
+            return;
+        }
+        for (weight, target) in leaves.iter().zip(&self.of_trees[tree..]) {
+            let sum = &mut self.sums[target * BLOCK + row];
+            *sum = *sum + *weight;
+        }
+    }
+
+    fn rows(&mut self, row: usize, tree: usize, leaves: &[T]) {
+        let sums = self.sums[self.of_trees[tree] * BLOCK + row..].iter_mut().zip(leaves);
+        match self.aggregate {
+            Aggregate::Sum | Aggregate::Average => sums.for_each(|(sum, weight)| *sum = *sum + *weight),
+            Aggregate::Min | Aggregate::Max => sums.for_each(|(sum, weight)| *sum = self.aggregate.add(*sum, *weight, tree == 0)),
+        }
+    }
+}
+
+/// Sums of leaves that each add to several targets.
+struct Many<'a, T> {
+    aggregate: Aggregate,
+    runs: &'a [(u32, u32)],
+    weights: &'a [(u32, T)],
+    scores: &'a mut [Score<T>],
+    targets: usize,
+}
+
+impl<T: Number> Many<'_, T> {
+    fn add(&mut self, row: usize, leaf: u32) {
+        let (start, end) = self.runs[leaf as usize];
+        let scores = &mut self.scores[row * self.targets..(row + 1) * self.targets];
+        for (target, weight) in &self.weights[start as usize..end as usize] {
+            let score = &mut scores[*target as usize];
+            *score = Score { value: self.aggregate.add(score.value, *weight, !score.known), known: true };
+        }
+    }
+}
+
+impl<T: Number> Take<u32> for Many<'_, T> {
+    fn trees(&mut self, row: usize, _: usize, leaves: &[u32]) {
+        leaves.iter().for_each(|leaf| self.add(row, *leaf));
+    }
+
+    fn rows(&mut self, row: usize, _: usize, leaves: &[u32]) {
+        leaves.iter().enumerate().for_each(|(lane, leaf)| self.add(row + lane, *leaf));
     }
 }
 
@@ -119,44 +192,48 @@ impl Aggregate {
     }
 }
 
-/// The target that all leaves add to, each with one weight.
-fn sole_target<T: Number>(described: &Described<T>) -> Option<usize> {
-    let mut sole = None;
-    for node in &described.nodes {
-        if let Node::Leaf(weights) = node {
-            // Of several weights for the only target of a regressor, the first counts.
-            let own = match weights.as_slice() {
-                [(target, _)] => *target,
-                [(target, _), ..] if described.targets == 1 => *target,
-                _ => return None,
-            };
-            if *sole.get_or_insert(own) != own {
-                return None;
+/// The target that a tree's leaves add to, for each tree, if they add one weight to one target. Where there are several targets, only sums can be told apart so.
+fn single_targets<T: Number>(described: &Described<T>) -> Option<Vec<usize>> {
+    let targets: Vec<usize> = described.roots.iter().map(|root| single_target(described, *root)).collect::<Option<_>>()?;
+    let one = targets.iter().all(|target| *target == targets[0]);
+    (one || matches!(described.aggregate, Aggregate::Sum | Aggregate::Average)).then_some(targets)
+}
+
+fn single_target<T: Number>(described: &Described<T>, root: usize) -> Option<usize> {
+    let (mut open, mut seen, mut sole) = (vec![root], HashSet::new(), None);
+    while let Some(at) = open.pop() {
+        match &described.nodes[at] {
+            Node::Branch { yes, no, .. } => open.extend([*yes, *no].into_iter().filter(|child| seen.insert(*child))),
+            Node::Leaf(weights) => {
+                // Of several weights for the only target of a regressor, the first counts.
+                let own = match weights.as_slice() {
+                    [(target, _)] => *target,
+                    [(target, _), ..] if described.targets == 1 => *target,
+                    _ => return None,
+                };
+                if *sole.get_or_insert(own) != own {
+                    return None;
+                }
             }
         }
     }
     sole.map(|target| target as usize)
 }
 
-/// Gives each tree's leaf for each of some rows, at most [`BLOCK`]; for a row they come in the order of the trees, the first told apart.
-fn visit<T: Number, L: Copy + Default>(layout: &Layout<T, L>, values: &[T], width: usize, rows: usize, mut each: impl FnMut(usize, L, bool)) {
+/// Takes some rows, at most [`BLOCK`], through all trees.
+fn visit<T: Number, L: Copy + Default>(layout: &Layout<T, L>, values: &[T], width: usize, rows: usize, to: &mut impl Take<L>) {
     let whole = rows - rows % LANES;
     if whole > 0 {
         let columns = columns(layout, values, width, whole);
-        let mut first = [true; BLOCK / LANES];
-        layout.rows(&columns, |chunk, leaves| {
-            let begins = std::mem::replace(&mut first[chunk], false);
-            for (lane, leaf) in leaves.into_iter().enumerate() {
-                each(chunk * LANES + lane, leaf, begins);
-            }
-        });
+        layout.rows(&columns, whole / LANES, |chunk, tree, leaves| to.rows(chunk * LANES, tree, &leaves));
     }
-    // The rest one by one, eight trees at a time.
-    let mut row = vec![T::default(); layout.width()];
-    for at in whole..rows {
-        fill(layout, &values[at * width..], &mut row);
-        let mut first = true;
-        layout.row(&row, |leaf| each(at, leaf, std::mem::replace(&mut first, false)));
+    if whole < rows {
+        // The rest one by one, eight trees at a time.
+        let mut row = vec![T::default(); layout.room()];
+        for at in whole..rows {
+            fill(layout, &values[at * width..], &mut row);
+            layout.row(&row, |tree, leaves| to.trees(at, tree, leaves));
+        }
     }
 }
 
@@ -169,10 +246,10 @@ fn fill<T: Number, L: Copy + Default>(layout: &Layout<T, L>, values: &[T], row: 
     }
 }
 
-/// Rows beside each other, value by value, in chunks of eight.
+/// Rows beside each other, value by value, in chunks of eight, with room behind them.
 fn columns<T: Number, L: Copy + Default>(layout: &Layout<T, L>, values: &[T], width: usize, rows: usize) -> Vec<[T; LANES]> {
-    let mut columns = vec![[T::default(); LANES]; layout.width() * rows / LANES];
-    for (chunk, columns) in columns.chunks_exact_mut(layout.width()).enumerate() {
+    let mut columns = vec![[T::default(); LANES]; layout.width() * rows / LANES + layout.room()];
+    for (chunk, columns) in columns.chunks_exact_mut(layout.width()).take(rows / LANES).enumerate() {
         for lane in 0..LANES {
             let row = &values[(chunk * LANES + lane) * width..][..layout.features];
             for (column, value) in columns.iter_mut().zip(row) {

@@ -17,12 +17,8 @@ const LEVELS_FREE: usize = 6;
 /// Groups of more levels than this are never filled up.
 pub(super) const LEVELS_MAX: usize = 8;
 
-/// A branch of a full group.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Branch<T> {
-    pub(super) threshold: T,
-    pub(super) feature: u32,
-}
+/// Most values of a row for full groups: a branch then names its value by a byte, and what it looks at is always there.
+pub(super) const WIDTH_FULL: usize = 256;
 
 /// A node of a linked group: a row goes on at `child` if its value is at most the threshold, else behind it. A leaf's threshold is NaN, which nothing is at most, and its child the place
 /// before itself.
@@ -46,7 +42,9 @@ pub(super) enum Group {
 pub(super) struct Layout<T, L> {
     /// Each with the number of its trees; where that is less than [`LANES`], the last tree is there again.
     pub(super) groups: Vec<(Group, usize)>,
-    pub(super) branches: Vec<[Branch<T>; LANES]>,
+    pub(super) thresholds: Vec<[T; LANES]>,
+    /// Which of a row's values is at most the threshold, or not.
+    pub(super) looks_at: Vec<[u8; LANES]>,
     pub(super) leaves: Vec<[L; LANES]>,
     pub(super) links: Vec<Link<T>>,
     /// What a link that is a leaf gives.
@@ -62,7 +60,8 @@ impl<T: Number, L: Copy + Default> Layout<T, L> {
     pub(super) fn new(trees: &Trees<T>, leaf: impl Fn(usize) -> L) -> Result<Layout<T, L>, String> {
         let mut layout = Layout {
             groups: Vec::new(),
-            branches: Vec::new(),
+            thresholds: Vec::new(),
+            looks_at: Vec::new(),
             leaves: Vec::new(),
             links: Vec::new(),
             ends: Vec::new(),
@@ -73,10 +72,11 @@ impl<T: Number, L: Copy + Default> Layout<T, L> {
         let mut pairs = vec![None; trees.nodes.len()];
         for roots in trees.roots.chunks(LANES) {
             let levels = roots.iter().map(|root| depths[*root]).max().unwrap_or(0).max(1);
-            let group = if levels <= LEVELS_FREE || levels <= LEVELS_MAX && dense(trees, roots, levels) {
-                layout.full(trees, roots, levels, &leaf)
+            let few = levels <= LEVELS_FREE || levels <= LEVELS_MAX && dense(trees, roots, levels);
+            let group = if few && layout.width() <= WIDTH_FULL {
+                layout.fill_up(trees, roots, levels, &leaf)
             } else {
-                layout.linked(trees, roots, &mut pairs, &leaf)?
+                layout.link_up(trees, roots, &mut pairs, &leaf)?
             };
             layout.groups.push((group, roots.len()));
         }
@@ -88,9 +88,10 @@ impl<T: Number, L: Copy + Default> Layout<T, L> {
         self.features.max(1) * if self.missing { 2 } else { 1 }
     }
 
-    fn full(&mut self, trees: &Trees<T>, roots: &[usize], levels: usize, leaf: &impl Fn(usize) -> L) -> Group {
-        let (first, size) = (self.branches.len(), 1usize << levels);
-        self.branches.resize(first + size, [Branch { threshold: T::INFINITY, feature: 0 }; LANES]);
+    fn fill_up(&mut self, trees: &Trees<T>, roots: &[usize], levels: usize, leaf: &impl Fn(usize) -> L) -> Group {
+        let (first, size) = (self.thresholds.len(), 1usize << levels);
+        self.thresholds.resize(first + size, [T::INFINITY; LANES]);
+        self.looks_at.resize(first + size, [0; LANES]);
         self.leaves.resize(first + size, [L::default(); LANES]);
         for lane in 0..LANES {
             let mut at = vec![roots[lane.min(roots.len() - 1)]];
@@ -101,7 +102,10 @@ impl<T: Number, L: Copy + Default> Layout<T, L> {
                     let (yes, no) = match trees.nodes[node] {
                         Lowered::Leaf(_) => (node, node),
                         Lowered::Branch { feature, threshold, yes, no } => {
-                            self.branches[first + (1 << level) + place][lane] = Branch { threshold, feature };
+                            let own = first + (1 << level) + place;
+                            self.thresholds[own][lane] = threshold;
+                            // The width was looked at.
+                            self.looks_at[own][lane] = feature as u8;
                             (yes, no)
                         }
                     };
@@ -118,7 +122,7 @@ impl<T: Number, L: Copy + Default> Layout<T, L> {
         Group::Full { first, levels }
     }
 
-    fn linked(&mut self, trees: &Trees<T>, roots: &[usize], pairs: &mut [Option<u32>], leaf: &impl Fn(usize) -> L) -> Result<Group, String> {
+    fn link_up(&mut self, trees: &Trees<T>, roots: &[usize], pairs: &mut [Option<u32>], leaf: &impl Fn(usize) -> L) -> Result<Group, String> {
         // No leaf is the first, so that each has a place before itself.
         if self.links.is_empty() {
             self.place(Link { threshold: T::NAN, feature: 0, child: 0 }, L::default());

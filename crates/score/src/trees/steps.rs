@@ -88,7 +88,7 @@ fn trees(node: &NodeProto) -> bool {
 fn knows(node: &NodeProto) -> bool {
     match node.domain.as_str() {
         "" | "ai.onnx" => matches!(node.op_type.as_str(), "Identity" | "Cast" | "Concat" | "Reshape" | "Flatten" | "Mul"),
-        "ai.onnx.ml" => trees(node) || matches!(node.op_type.as_str(), "Scaler" | "Normalizer"),
+        "ai.onnx.ml" => trees(node) || matches!(node.op_type.as_str(), "Scaler" | "Imputer" | "Normalizer"),
         _ => false,
     }
 }
@@ -162,6 +162,7 @@ fn does(graph: &GraphProto, node: &NodeProto, element: Element, mixed: bool) -> 
         "Reshape" => (Does::Shape(shape(graph, node)?), vec![element]),
         "Mul" => (Does::Around(Around::times(graph, node)?.0), vec![Element::Float32]),
         "Scaler" => (Does::Around(Around::scaler(&attributes)?), vec![Element::Float32]),
+        "Imputer" => (Does::Around(Around::imputer(&attributes)?), vec![Element::Float32]),
         "Normalizer" => (Does::Around(Around::normalizer(&attributes)?), vec![Element::Float32]),
         _ if element == Element::Float64 => {
             let (ensemble, elements) = ensemble::<f64>(node, Element::Float64)?;

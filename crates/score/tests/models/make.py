@@ -142,6 +142,7 @@ def sklearn_models():
         RandomForestClassifier,
         RandomForestRegressor,
     )
+    from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LinearRegression, LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -194,6 +195,12 @@ def sklearn_models():
     linear("sklearn_linear", LinearRegression(), real)
     linear("sklearn_scaled_logistic", make_pipeline(StandardScaler(), LogisticRegression()), two)
     linear("sklearn_scaled_forest", make_pipeline(StandardScaler(), RandomForestClassifier(max_depth=4, **small)), two)
+
+    holes = x.copy()
+    holes[random(7).random(holes.shape) < 0.2] = np.nan
+    model = make_pipeline(SimpleImputer(), StandardScaler(), GradientBoostingClassifier(max_depth=3, **small)).fit(holes, two)
+    made = to_onnx(model, initial_types=single, target_opset={"": 17, "ai.onnx.ml": 3})
+    save("sklearn_imputed_boosting", made, {"x": awkward(made, fresh)})
 
     import pandas
 

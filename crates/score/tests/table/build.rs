@@ -94,6 +94,8 @@ pub struct Recipe {
     pub text: bool,
     /// How likely a branch ends before the last level.
     pub ends: f64,
+    /// So many leaves of each tree, split at random, whatever levels that takes; levels count where it is none.
+    pub leaves: usize,
 }
 
 /// The lists that describe nodes and weights.
@@ -120,7 +122,7 @@ impl Recipe {
         let mut lists = Lists::default();
         for tree in 0..self.trees {
             let mut next = 0;
-            self.grow(rng, &mut lists, tree as i64, &mut next, self.levels);
+            self.grow(rng, &mut lists, tree as i64, &mut next, self.levels, self.leaves);
         }
         let wide = self.element == DOUBLE && rng.bool();
         let prefix = if self.classifier { "class" } else { "target" };
@@ -165,7 +167,7 @@ impl Recipe {
     }
 
     /// Adds a node and what is below it; a node's false branch is the next node.
-    fn grow(&self, rng: &mut Rng, lists: &mut Lists, tree: i64, next: &mut i64, levels: usize) -> i64 {
+    fn grow(&self, rng: &mut Rng, lists: &mut Lists, tree: i64, next: &mut i64, levels: usize, leaves: usize) -> i64 {
         let (own, at) = (*next, lists.trees.len());
         *next += 1;
         lists.trees.push(tree);
@@ -175,14 +177,16 @@ impl Recipe {
         lists.missing.push(i64::from(rng.bool()));
         lists.yes.push(0);
         lists.no.push(0);
-        if levels == 0 || rng.f64() < self.ends {
+        let ends = if self.leaves > 0 { leaves == 1 } else { levels == 0 || rng.f64() < self.ends };
+        if ends {
             lists.modes.push("LEAF");
             self.weigh(rng, lists, tree, own);
             return own;
         }
         lists.modes.push(self.modes[rng.usize(0..self.modes.len())]);
-        lists.no[at] = self.grow(rng, lists, tree, next, levels - 1);
-        lists.yes[at] = self.grow(rng, lists, tree, next, levels - 1);
+        let (below, left) = (levels.saturating_sub(1), if leaves > 1 { rng.usize(1..leaves) } else { 0 });
+        lists.no[at] = self.grow(rng, lists, tree, next, below, left);
+        lists.yes[at] = self.grow(rng, lists, tree, next, below, leaves - left);
         own
     }
 
@@ -230,6 +234,7 @@ impl Recipe {
             aggregate: ["SUM", "AVERAGE", "MIN", "MAX"][rng.usize(0..4)],
             text: rng.bool(),
             ends: [0.0, 0.1, 0.4][rng.usize(0..3)],
+            leaves: [0, 0, 1, 31][rng.usize(0..4)],
         }
     }
 }

@@ -73,7 +73,7 @@ fn run(model: &dyn Model, inputs: &[Tensor]) -> Vec<Tensor> {
 
 fn alone_and_together(kind: &str, model: &dyn Model, inputs: &[Tensor], outputs: &[Tensor]) {
     let rows = inputs[0].rows();
-    for size in [1, 3, 8, 13] {
+    for size in [1, 3, 8, 13, 40] {
         for start in (0..rows).step_by(size) {
             let range = start..rows.min(start + size);
             let some: Vec<Tensor> = inputs.iter().map(|input| input.slice(range.clone())).collect();
