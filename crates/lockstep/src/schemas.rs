@@ -74,7 +74,11 @@ pub fn all() -> Vec<Named> {
         Named { name: "train", about: "lockstep train --json", schema: schema_for!(verbs::train::Trained) },
         Named { name: "diff", about: "lockstep diff --json", schema: schema_for!(verbs::diff::SetsDiffer) },
         Named { name: "manifest", about: "manifest.json of a training set", schema: schema_for!(crate::train::Manifest) },
-        Named { name: "columns", about: "lockstep schema --service, --view or --deployment, with --json", schema: schema_for!(verbs::schema::Columns) },
+        Named {
+            name: "columns",
+            about: "lockstep schema --service, --view or --deployment, with --json",
+            schema: schema_for!(verbs::schema::Columns),
+        },
     ]);
     all
 }

@@ -137,7 +137,8 @@ fn the_manifest_of_its_training_set_says_what_features_meant() {
     place.edit("feature_defs/card_activity.sql", "INTERVAL '7 days' PRECEDING", "INTERVAL '8 days' PRECEDING");
     let said = place.run(&["apply"]);
     assert_eq!(said.status, 2);
-    for text in ["`risk_v1` was made for fraud_v1 as of meaning ", "views that changed: card_activity", "train again (`lockstep train fraud_v1 …`)"] {
+    for text in ["`risk_v1` was made for fraud_v1 as of meaning ", "views that changed: card_activity", "train again (`lockstep train fraud_v1 …`)"]
+    {
         assert!(said.stderr.contains(text), "{text}: {}", said.stderr);
     }
 }
