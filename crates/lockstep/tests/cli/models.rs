@@ -9,7 +9,7 @@ use crate::support::Place;
 
 const RISK: &str = "CREATE MODEL risk_v1 FROM 'models/risk.onnx' USING fraud_v1 (
   x => (amount, payments_1h, spent_1h, avg_amount_7d, amount_against_usual, merchants_7d)
-) PREDICT (risk DOUBLE FROM probabilities['1'], is_fraud BOOLEAN FROM label);
+) PREDICT (risk DOUBLE FROM output_probability['1'], is_fraud BOOLEAN FROM output_label);
 ";
 const DEPLOYMENT: &str = "CREATE DEPLOYMENT risk AS risk_v1 WITH (timeout = '50 ms', 'default.risk' = 0.5);\n";
 
@@ -41,14 +41,14 @@ fn what_does_not_go_with_a_file_is_said_of_the_definition() {
     place.edit("feature_defs/risk.sql", ", merchants_7d, other_country)", ")");
     place.say("check");
     place.edit("feature_defs/risk.sql", "amount_against_usual)", "amount_against_usual, merchants_7d)");
-    place.edit("feature_defs/risk.sql", "FROM label", "FROM labels");
+    place.edit("feature_defs/risk.sql", "FROM output_label", "FROM output_labels");
     place.say("check");
-    place.edit("feature_defs/risk.sql", "FROM labels", "FROM label");
+    place.edit("feature_defs/risk.sql", "FROM output_labels", "FROM output_label");
     place.note("a label that the file has not, and a runtime that cannot run it");
-    place.edit("feature_defs/risk.sql", "probabilities['1']", "probabilities['yes']");
+    place.edit("feature_defs/risk.sql", "output_probability['1']", "output_probability['yes']");
     place.say("check");
-    place.edit("feature_defs/risk.sql", "probabilities['yes']", "probabilities['1']");
-    place.edit("feature_defs/risk.sql", "FROM label)", "FROM label) WITH (runtime = 'tract')");
+    place.edit("feature_defs/risk.sql", "output_probability['yes']", "output_probability['1']");
+    place.edit("feature_defs/risk.sql", "FROM output_label)", "FROM output_label) WITH (runtime = 'tract')");
     place.say("check");
     place.note("another file than is pinned, one that is no model, one that is cut off, none");
     place.edit("feature_defs/risk.sql", "runtime = 'tract'", &format!("sha256 = '{}'", "0".repeat(64)));
@@ -80,7 +80,7 @@ fn a_model_is_kept_and_never_given_features_of_another_meaning() {
     place.say("plan");
     place.say("apply");
     place.note("it was trained on these");
-    place.edit("feature_defs/risk.sql", "FROM label);", &format!("FROM label) WITH (features = '{}');", fingerprint(&place)));
+    place.edit("feature_defs/risk.sql", "FROM output_label);", &format!("FROM output_label) WITH (features = '{}');", fingerprint(&place)));
     place.say("apply");
     place.note("what it was trained on before, and is not any more");
     place.edit("feature_defs/card_activity.sql", "INTERVAL '8 days' PRECEDING", "INTERVAL '7 days' PRECEDING");
@@ -101,7 +101,7 @@ fn a_model_is_kept_and_never_given_features_of_another_meaning() {
 fn a_file_that_was_damaged_is_named_and_mended() {
     let place = project();
     assert_eq!(place.run(&["apply"]).status, 0);
-    let kept: Vec<_> = fs::read_dir(place.path("store/models")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let kept: Vec<_> = fs::read_dir(place.path(".lockstep/store/models")).unwrap().map(|entry| entry.unwrap().path()).collect();
     let [kept] = kept.as_slice() else { panic!("{kept:?}") };
     assert_eq!(fs::read(kept).unwrap(), forest());
     fs::write(kept, "no model").unwrap();
@@ -122,7 +122,7 @@ fn the_manifest_of_its_training_set_says_what_features_meant() {
     let train = ["train", "fraud_v1", "--spine", "spine.csv", "--timestamp", "at", "--out", "train", "--allow-own-events"];
     let said = place.run(&train);
     assert_eq!(said.status, 0, "{}", said.stderr);
-    place.edit("feature_defs/risk.sql", "FROM label);", "FROM label) WITH (training_set = 'train/manifest.json');");
+    place.edit("feature_defs/risk.sql", "FROM output_label);", "FROM output_label) WITH (training_set = 'train/manifest.json');");
     let said = place.run(&["check"]);
     assert_eq!(said.status, 0, "{}", said.stdout);
     assert!(said.stdout.contains("trained on 2 rows"), "{}", said.stdout);

@@ -88,11 +88,11 @@ fn one_hot_has_a_place_for_each_value_that_is_named() {
         let lists = lists.map(|list| list.map(|list| list.map(Some)));
         Arc::new(ListArray::from_iter_primitive::<arrow::datatypes::Float32Type, _, _>(lists))
     };
-    assert_eq!(evaluate("one_hot(a, 'UA', 'AA')", &[Arc::clone(&column)]).values, rows([Some([0.0, 1.0]), Some([0.0; 2]), None, Some([1.0, 0.0])]));
+    assert_eq!(&evaluate("one_hot(a, 'UA', 'AA')", &[Arc::clone(&column)]).values, &rows([Some([0.0, 1.0]), Some([0.0; 2]), None, Some([1.0, 0.0])]));
     let numbers: ArrayRef = Arc::new(Int32Array::from(vec![Some(3), Some(-1), None, Some(7)]));
-    assert_eq!(evaluate("one_hot(a, 7, -1)", &[numbers]).values, rows([Some([0.0; 2]), Some([0.0, 1.0]), None, Some([1.0, 0.0])]));
+    assert_eq!(&evaluate("one_hot(a, 7, -1)", &[numbers]).values, &rows([Some([0.0; 2]), Some([0.0, 1.0]), None, Some([1.0, 0.0])]));
     let truths: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), Some(false), None, Some(true)]));
-    assert_eq!(evaluate("one_hot(a, false, true)", &[truths]).values, rows([Some([0.0, 1.0]), Some([1.0, 0.0]), None, Some([0.0, 1.0])]));
+    assert_eq!(&evaluate("one_hot(a, false, true)", &[truths]).values, &rows([Some([0.0, 1.0]), Some([1.0, 0.0]), None, Some([0.0, 1.0])]));
     let filled = evaluate("one_hot(coalesce(a, ''), 'UA', 'AA')", &[column]).values;
     assert_eq!(filled.null_count(), 0);
 }

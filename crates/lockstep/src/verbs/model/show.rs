@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use anyhow::Result;
 use clap::Args;
-use lockstep_model::Error;
 use lockstep_serve::admin::Progress;
 use lockstep_serve::scoring::{Bound, pinned};
 use lockstep_store::{AppliedModel, OnlineStore};

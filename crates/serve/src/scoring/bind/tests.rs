@@ -70,7 +70,7 @@ fn bind_trained(catalog: &Catalog, inputs: Vec<Port>, outputs: Vec<Port>, traini
 fn said(result: Result<Bound, Vec<Diagnostic>>) -> String {
     let one = |diagnostic: Diagnostic| {
         let text = diagnostic.render(Style::Plain);
-        let about = text.lines().filter(|line| line.starts_with("error:") || line.contains("= ")).map(str::trim);
+        let about = text.lines().filter(|line| line.starts_with("error:") || line.trim().starts_with("= ")).map(str::trim);
         about.collect::<Vec<_>>().join("\n")
     };
     result.unwrap_err().into_iter().map(one).collect::<Vec<_>>().join("\n")
