@@ -27,7 +27,7 @@ const HELD_MAX: usize = 8192;
 /// Pieces that values are held in before they become one.
 const PIECES_MAX: usize = 128;
 
-/// Takes some of the answers that are given: so many until it is told to take more.
+/// Takes some of the answers that are given: so many rows until it is told to take more, so that what it costs does not grow with the load.
 #[derive(Debug)]
 pub struct Sample {
     left: AtomicU32,
@@ -41,23 +41,24 @@ impl Sample {
         (Arc::new(Sample { left: AtomicU32::new(0), sender }), receiver)
     }
 
-    /// Has it take so many answers from here on.
-    pub fn take_more(&self, requests: u32) {
-        self.left.store(requests.min(WAITING_MAX as u32), Ordering::Relaxed);
+    /// Has it take so many rows from here on.
+    pub fn take_more(&self, rows: u32) {
+        self.left.store(rows, Ordering::Relaxed);
     }
 }
 
 impl Taker for Sample {
     fn pick(&self, asked: &Asked<'_>) -> Pick {
         // Most of the time nothing is wanted, and a load is all that it costs.
-        if self.left.load(Ordering::Relaxed) == 0 || self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
-        {
+        if self.left.load(Ordering::Relaxed) == 0 {
             return Pick::None;
         }
-        match asked.moments.len() {
+        let wanted = asked.moments.len().min(ROWS_MAX) as u32;
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(wanted)));
+        match wanted.min(left.unwrap_or_default()) {
             0 => Pick::None,
-            1..=ROWS_MAX => Pick::All,
-            _ => Pick::Some((0..ROWS_MAX as u32).collect()),
+            rows if rows as usize == asked.moments.len() => Pick::All,
+            rows => Pick::Some((0..rows).collect()),
         }
     }
 
@@ -227,7 +228,8 @@ mod tests {
         let rows = arrow::array::RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));
         let pick = |count: usize| sample.pick(&Asked { request_id: "", name: "fraud", rows: &rows, moments: &vec![0; count] });
         assert_eq!(pick(1), Pick::None);
-        sample.take_more(2);
-        assert_eq!([pick(1), pick(100), pick(1)], [Pick::All, Pick::Some((0..32).collect()), Pick::None]);
+        sample.take_more(40);
+        let some = |rows| Pick::Some((0..rows).collect());
+        assert_eq!([pick(1), pick(100), pick(4), pick(4), pick(1)], [Pick::All, some(32), Pick::All, some(3), Pick::None]);
     }
 }

@@ -90,7 +90,7 @@ pub struct WatchConfig {
     /// By how much the values of a feature may have moved from what the release before answers to the same requests: population stability index, of `values_min` values
     /// and more. 0.1 is little, 0.25 is a shift.
     pub drift_max: Option<f64>,
-    /// How many requests a second are answered by the release before as well, where `drift_max` is said; no more than 256.
+    /// How many rows of requests a second are answered by the release before as well, where `drift_max` is said.
     pub compared_per_second: u32,
 }
 
@@ -103,7 +103,7 @@ impl Default for WatchConfig {
             default_rate: None,
             stale_rate: None,
             drift_max: None,
-            compared_per_second: 100,
+            compared_per_second: 500,
         }
     }
 }

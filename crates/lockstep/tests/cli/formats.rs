@@ -36,7 +36,7 @@ fn a_store_is_migrated_and_says_so() {
     place.say("migrate --check");
     tar(&["xzf", formats().join("store-1.tar.gz").to_str().unwrap()], &place.path(""));
     place.say("migrate --check");
-    place.say("snapshot create --reason 'before it is migrated'");
+    place.say("snapshot create --reason migrating");
     place.note("it was opened for that");
     place.say("migrate --dry-run");
     place.say("migrate");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::same::AT;
 use crate::support::Project;
@@ -140,7 +141,8 @@ fn a_server_killed_while_it_promotes_leaves_one_release_or_the_other() {
     for round in 0..8_u64 {
         let project = of.copy();
         let server = project.server();
-        let mut asked = project.command(&["--server", &server.url(), "release", "promote", "--force"]).spawn().unwrap();
+        let mut asked = project.command(&["--server", &server.url(), "release", "promote", "--force"]);
+        let mut asked = asked.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(30 * round * round));
         // Killed here.
         drop(server);

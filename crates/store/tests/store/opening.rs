@@ -3,7 +3,7 @@
 use std::fs;
 
 use lockstep_model::ErrorKind;
-use lockstep_store::{CutRead, FORMAT_VERSION, OnlineStore, Store, StoreOptions, format_of, read_owner, steps_from};
+use lockstep_store::{FORMAT_VERSION, OnlineStore, Store, StoreOptions, format_of, read_owner, steps_from};
 
 use crate::support::{self, assert_says, new_generation, numbered, numbered_up_to};
 

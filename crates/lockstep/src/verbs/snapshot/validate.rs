@@ -73,31 +73,24 @@ impl ask::Question for Question {
 
     fn answer(&self, owned: &Owned, progress: &Progress<'_>) -> Result<SnapshotValidation> {
         progress("checking the files of the snapshot")?;
-
         let pinned = owned.pinned.get(&owned.store, &self.name)?;
+        let own = pinned.cut();
+        let validated = |beside| self.validate(owned, (&pinned, &own), beside, progress);
         match self.against.as_deref() {
             None => {
-                let cut = pinned.cut();
-                let then = cut.serving()?.map(|(release, _)| release.release);
-                let served = then.map(|_| owned.answering(&cut)).transpose()?;
-                let words = then.map(|release| format!("release {release}, which served then")).unwrap_or_default();
-                let beside = served.as_ref().map(|served| Beside { cut: &cut, served, moment: None, words });
-                self.validate(owned, &pinned, beside, progress)
+                let Some((release, _)) = own.serving()? else { return validated(None) };
+                let (served, words) = (owned.answering(&own)?, format!("release {}, which served then", release.release));
+                validated(Some(Beside { cut: &own, served: &served, moment: None, words }))
             }
             Some(SERVING) => {
                 let cut = owned.store.cut();
-                let served = owned.answering(&cut)?;
-                self.validate(
-                    owned,
-                    &pinned,
-                    Some(Beside { cut: &cut, served: &served, moment: None, words: "what serves now".to_owned() }),
-                    progress,
-                )
+                let (served, words) = (owned.answering(&cut)?, "what serves now".to_owned());
+                validated(Some(Beside { cut: &cut, served: &served, moment: None, words }))
             }
             Some(name) => {
                 let other = owned.pinned.get(&owned.store, name)?;
-                let (cut, moment) = (other.cut(), Some(other.manifest().moment));
-                self.validate(owned, &pinned, Some(Beside { cut: &cut, served: other.served(), moment, words: format!("snapshot {name}") }), progress)
+                let (cut, moment, words) = (other.cut(), Some(other.manifest().moment), format!("snapshot {name}"));
+                validated(Some(Beside { cut: &cut, served: other.served(), moment, words }))
             }
         }
     }
@@ -113,12 +106,17 @@ struct Beside<'a> {
 }
 
 impl Question {
-    fn validate(&self, owned: &Owned, pinned: &Pinned, beside: Option<Beside<'_>>, progress: &Progress<'_>) -> Result<SnapshotValidation> {
-        let cut = pinned.cut();
+    fn validate(
+        &self,
+        owned: &Owned,
+        (pinned, cut): (&Pinned, &dyn CutRead),
+        beside: Option<Beside<'_>>,
+        progress: &Progress<'_>,
+    ) -> Result<SnapshotValidation> {
         let own = pinned.manifest().moment;
         let moment = beside.as_ref().and_then(|beside| beside.moment).map_or(own, |other| own.min(other));
-        let generations = readable(&cut, pinned.served(), moment)?;
-        let candidate = Side { cut: &cut, catalog: pinned.served().catalog(), generations: &generations };
+        let generations = readable(cut, pinned.served(), moment)?;
+        let candidate = Side { cut, catalog: pinned.served().catalog(), generations: &generations };
         let others = beside.as_ref().map(|beside| readable(beside.cut, beside.served, moment)).transpose()?.unwrap_or_default();
         let other = beside.as_ref().map(|beside| Side { cut: beside.cut, catalog: beside.served.catalog(), generations: &others });
         let limits = &owned.project.config.releases.validate;
