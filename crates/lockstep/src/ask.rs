@@ -20,7 +20,7 @@ use crate::project::Project;
 use crate::requests;
 use crate::verbs::{
     Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, migrate, model, plan, refusals, release, requested, score,
-    snapshot, status, verify,
+    snapshot, status, train, verify,
 };
 
 /// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
@@ -69,6 +69,7 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<get::Question>(),
     of::<requested::Question>(),
     of::<score::Question>(),
+    of::<train::origin::Question>(),
     of::<verify::Question>(),
     of::<audit::Question>(),
     of::<status::Question>(),

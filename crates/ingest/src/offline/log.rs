@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use lockstep_model::{Error, FilePosition, KafkaPosition, Position, PushPosition};
+use lockstep_model::position::history_path;
+use lockstep_model::{Error, FilePosition, KafkaPosition, PartitionId, Position, PushPosition};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::definition::KafkaTopic;
 
-use super::Files;
+use super::applied::Together;
+use super::{Files, kind_of};
 use crate::admission::Kind;
 use crate::kafka::{End, Request, TopicLog, partition_of};
 use crate::pipeline::{self, dialect_of, file_format, schema_of};
@@ -22,6 +25,8 @@ const BATCH_ROWS: usize = 8192;
 pub(super) struct Log {
     name: String,
     reader: Reader,
+    /// Which of the batches of a chunk is that of the source.
+    at: usize,
     /// What was read last, and the row after it.
     chunk: Option<Chunk>,
     read: u64,
@@ -45,11 +50,27 @@ impl fmt::Debug for Log {
 }
 
 impl Log {
-    /// Opens the file that `path` names, of which `source` was read up to `position`, together with other sources.
-    pub(super) fn of_file(
+    /// Opens a partition that was read up to a position.
+    ///
+    /// # Errors
+    /// Unavailable where it cannot be read again; Data where it is no longer what was applied.
+    pub(super) fn open(catalog: &Catalog, together: &Together, files: &Files, (id, position): (&PartitionId, &Position)) -> Result<Log, Error> {
+        let source = catalog.sources.get(&id.source).ok_or_else(|| Error::internal(format!("no source named `{}`", id.source)))?;
+        match position {
+            Position::File(position) => {
+                let path = history_path(&id.partition).unwrap_or(&id.partition);
+                Log::of_file(catalog, source, &together.sources(catalog, id), (path, kind_of(id)), position, files)
+            }
+            Position::Kafka(position) => Log::of_topic(catalog, source, &id.partition, position, files),
+            Position::Push(position) => Log::of_push(source, position, files),
+        }
+    }
+
+    /// Opens the file that `path` names, of which `source` was read up to `position`, as one of the sources that it was read for.
+    fn of_file(
         catalog: &Catalog,
         source: &SourcePlan,
-        together: &[&SourcePlan],
+        read_for: &[&SourcePlan],
         (path, kind): (&str, Kind),
         position: &FilePosition,
         files: &Files,
@@ -65,16 +86,18 @@ impl Log {
         };
         check_position(&file, request()?, position)?;
         let mut request = request()?;
-        request.sources.extend(together.iter().map(|source| WantedSource { schema: schema_of(source), resume: None }));
+        request.sources = read_for.iter().map(|source| WantedSource { schema: schema_of(source), resume: None }).collect();
+        let at = read_for.iter().position(|read| read.name == source.name).unwrap_or(0);
         let reader = SourceReader::open(&file, request)?;
         if let (true, Some(total)) = (position.complete, reader.progress().rows_total.filter(|total| *total != position.rows)) {
             return Err(Error::data(format!("{} was applied to its end, {} rows, and has {total} · restore it", file.name(), position.rows)));
         }
-        Ok(Log { name: file.name().to_owned(), reader: Reader::File(reader), chunk: None, read: 0, done: 0, event_time_max: position.begun_at })
+        let (name, event_time_max) = (file.name().to_owned(), position.begun_at);
+        Ok(Log { name, reader: Reader::File(reader), at, chunk: None, read: 0, done: 0, event_time_max })
     }
 
     /// Opens a partition of a topic, of which `source` was read up to `position`.
-    pub(super) fn of_topic(catalog: &Catalog, source: &SourcePlan, name: &str, position: &KafkaPosition, files: &Files) -> Result<Log, Error> {
+    fn of_topic(catalog: &Catalog, source: &SourcePlan, name: &str, position: &KafkaPosition, files: &Files) -> Result<Log, Error> {
         let unknown = || Error::invalid(format!("{name} was applied, and [kafka] does not say where its brokers are · write it there"));
         let settings = Arc::clone(files.kafka.as_ref().ok_or_else(unknown)?);
         let no_name = || Error::internal(format!("`{name}` names no partition of a topic"));
@@ -92,16 +115,16 @@ impl Log {
             applied: Arc::default(),
         })?;
         let (done, event_time_max) = (position.first, position.begun_at);
-        Ok(Log { name: name.to_owned(), reader: Reader::Topic(Box::new(log)), chunk: None, read: done, done, event_time_max })
+        Ok(Log { name: name.to_owned(), reader: Reader::Topic(Box::new(log)), at: 0, chunk: None, read: done, done, event_time_max })
     }
 
     /// Opens a push log, of which `source` was read up to `position`.
-    pub(super) fn of_push(source: &SourcePlan, position: &PushPosition, files: &Files) -> Result<Log, Error> {
+    fn of_push(source: &SourcePlan, position: &PushPosition, files: &Files) -> Result<Log, Error> {
         let unknown = || Error::internal(format!("what was pushed to `{}` was applied, and nobody says where it is", source.name));
         let log = Again::open(files.push.as_ref().ok_or_else(unknown)?, source, position)?;
         let name = format!("the push log of source `{}`", source.name);
         let (done, event_time_max) = (position.first, position.begun_at);
-        Ok(Log { name, reader: Reader::Push(Box::new(log)), chunk: None, read: done, done, event_time_max })
+        Ok(Log { name, reader: Reader::Push(Box::new(log)), at: 0, chunk: None, read: done, done, event_time_max })
     }
 
     /// Whether what was read so far is what was read up to a position, where that can be told.
@@ -134,7 +157,7 @@ impl Log {
             }
             Reader::Push(log) => {
                 self.chunk = log.chunk(end, BATCH_ROWS)?;
-                self.read = self.chunk.as_ref().and_then(|chunk| chunk.batches.first()).map_or(self.read, |batch| batch.position.rows());
+                self.read = self.chunk.as_ref().and_then(|chunk| chunk.batches.get(self.at)).map_or(self.read, |batch| batch.position.rows());
                 Ok(self.chunk.is_some())
             }
         }
@@ -147,22 +170,34 @@ impl Log {
     pub(super) fn read_to(
         &mut self,
         end: u64,
-        mut take: impl FnMut(&SourceBatch, std::ops::Range<u64>, Option<i64>) -> Result<Option<i64>, Error>,
+        mut take: impl FnMut(&SourceBatch, Range<u64>, Option<i64>) -> Result<Option<i64>, Error>,
     ) -> Result<u64, Error> {
-        let from = self.done;
-        while self.done < end {
-            while self.read <= self.done {
-                if !self.next(end)? {
-                    return Err(self.too_short(end));
-                }
+        let (from, mut event_time_max) = (self.done, self.event_time_max);
+        while let Some((rows, batch)) = self.rows_to(end)? {
+            if let Some(batch) = batch {
+                event_time_max = take(batch, rows, event_time_max)?;
             }
-            let rows = self.done..end.min(self.read);
-            for batch in self.chunk.iter().filter_map(|chunk| chunk.batches.first()) {
-                self.event_time_max = take(batch, rows.clone(), self.event_time_max)?;
-            }
-            self.done = rows.end;
         }
+        self.event_time_max = event_time_max;
         Ok(self.done - from)
+    }
+
+    /// The next rows up to row `end`: their numbers, and the batch with those of them that are there; `None` once it stands at `end`.
+    ///
+    /// # Errors
+    /// As [`Self::read_to`].
+    pub(super) fn rows_to(&mut self, end: u64) -> Result<Option<(Range<u64>, Option<&SourceBatch>)>, Error> {
+        if self.done >= end {
+            return Ok(None);
+        }
+        while self.read <= self.done {
+            if !self.next(end)? {
+                return Err(self.too_short(end));
+            }
+        }
+        let rows = self.done..end.min(self.read);
+        self.done = rows.end;
+        Ok(Some((rows, self.chunk.as_ref().and_then(|chunk| chunk.batches.get(self.at)))))
     }
 
     /// Rows that were asked for so far.

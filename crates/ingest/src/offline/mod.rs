@@ -3,17 +3,18 @@
 //! The same admission, row stage and tree as online, fed in one go instead of commit by commit; nothing is read from the generation but how far it has come
 //! and which rows its clock put aside.
 
+pub mod applied;
 mod log;
 pub mod training;
 mod visible;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lockstep_model::{Error, EventTime, PartitionId, Position};
 use lockstep_store::{Counters, CutRead, GenerationInfo, Refusal};
-use lockstep_transform::catalog::{Catalog, SourcePlan};
+use lockstep_transform::catalog::Catalog;
 use lockstep_transform::changes::StagedChanges;
 use lockstep_transform::oracle::Winners;
 use lockstep_transform::tiles::{self, MemoryState, Shape};
@@ -22,6 +23,7 @@ use crate::admission::{Kind, MemoryKeyIndex};
 use crate::kafka::Settings;
 use crate::pipeline::{Newest, Pending, Target, arrivals_of, history_path, horizon};
 use crate::source::{SourceBatch, SourceFile, Stores, locate};
+use applied::{Ahead, Together, in_order};
 use log::Log;
 use visible::Visible;
 
@@ -87,9 +89,9 @@ pub struct Replay<'a> {
     state: MemoryState,
     rows: u64,
     /// Rows that the clock put aside.
-    ahead: BTreeMap<PartitionId, BTreeSet<u64>>,
+    ahead: Ahead,
     /// The sources that were read from each partition.
-    together: BTreeMap<String, BTreeSet<String>>,
+    together: Together,
 }
 
 impl<'a> Replay<'a> {
@@ -99,13 +101,6 @@ impl<'a> Replay<'a> {
     /// Where the cut cannot be read.
     pub fn new(catalog: &'a Catalog, target: &'a Target, cut: &dyn CutRead, files: &'a Files, shape: Shape) -> Result<Replay<'a>, Error> {
         let GenerationInfo { generation, history_until, .. } = &target.generation;
-        let mut ahead: BTreeMap<PartitionId, BTreeSet<u64>> = BTreeMap::new();
-        for letter in cut.dead_letters(*generation) {
-            let letter = letter?;
-            if letter.reason == "ahead" {
-                ahead.entry(letter.partition).or_default().insert(letter.row);
-            }
-        }
         Ok(Replay {
             catalog,
             target,
@@ -118,8 +113,8 @@ impl<'a> Replay<'a> {
             visible: target.sources.iter().map(|_| Visible::default()).collect(),
             state: MemoryState::default(),
             rows: 0,
-            ahead,
-            together: read_together(cut)?,
+            ahead: Ahead::of(cut, *generation)?,
+            together: Together::of(cut)?,
         })
     }
 
@@ -158,28 +153,14 @@ impl<'a> Replay<'a> {
     }
 
     fn admit(&mut self, positions: &[(PartitionId, Position)]) -> Result<(), Error> {
-        let mut positions: Vec<&(PartitionId, Position)> = positions.iter().collect();
-        // History comes before the logs, and each partition when it was begun, as it did.
-        positions.sort_by_key(|(id, position)| (history_path(&id.partition).is_none(), position.order()));
-        positions.into_iter().try_for_each(|(id, position)| self.partition(id, position))
+        in_order(positions).into_iter().try_for_each(|(id, position)| self.partition(id, position))
     }
 
     fn partition(&mut self, id: &PartitionId, position: &Position) -> Result<(), Error> {
-        let path = history_path(&id.partition);
-        let kind = if path.is_some() { Kind::History } else { Kind::Stream };
+        let kind = kind_of(id);
         let mut log = match self.logs.remove(id) {
             Some(log) => log,
-            None => {
-                let unknown = || Error::internal(format!("no source named `{}`", id.source));
-                let source = self.catalog.sources.get(&id.source).ok_or_else(unknown)?;
-                match position {
-                    Position::File(position) => {
-                        Log::of_file(self.catalog, source, &self.together(id), (path.unwrap_or(&id.partition), kind), position, self.files)?
-                    }
-                    Position::Kafka(position) => Log::of_topic(self.catalog, source, &id.partition, position, self.files)?,
-                    Position::Push(position) => Log::of_push(source, position, self.files)?,
-                }
-            }
+            None => Log::open(self.catalog, &self.together, self.files, (id, position))?,
         };
         if position.rows() < log.done() {
             return Err(Error::internal(format!("{} is asked for up to row {} after row {}", id.partition, position.rows(), log.done())));
@@ -188,13 +169,6 @@ impl<'a> Replay<'a> {
         log.compare(position)?;
         self.logs.insert(id.clone(), log);
         Ok(())
-    }
-
-    /// The other sources that a log was read for: where there are several, a row that names none is of none. Files of a history are read for one at a time.
-    fn together(&self, id: &PartitionId) -> Vec<&'a SourcePlan> {
-        let names = self.together.get(&id.partition).into_iter().flatten().filter(|name| **name != id.source);
-        let names = names.filter(|_| history_path(&id.partition).is_none());
-        names.filter_map(|name| self.catalog.sources.get(name)).map(|source| &**source).collect()
     }
 
     fn batch(
@@ -206,7 +180,7 @@ impl<'a> Replay<'a> {
         kind: Kind,
     ) -> Result<Option<i64>, Error> {
         let (target, catalog) = (self.target, self.catalog);
-        let ahead = self.ahead.get(id);
+        let ahead = self.ahead.rows(id);
         let counts = |row: u64| rows.contains(&row) && ahead.is_none_or(|ahead| !ahead.contains(&row));
         let until = self.until.filter(|_| kind == Kind::History);
         let mut after = event_time_max;
@@ -229,8 +203,8 @@ impl<'a> Replay<'a> {
         let entities = build(&self.pending.staged, &mut state, |entity, rows| tiles::build(measures, self.shape, entity, rows))?;
         let winners = self.visible.into_iter().zip(&self.target.sources).map(|(visible, source)| visible.winners(&source.schema));
         let mut counters = self.pending.counters;
-        for (partition, rows) in self.ahead {
-            counters.entry(partition.source).or_default().dead_lettered += rows.len() as u64;
+        for (source, rows) in self.ahead.by_source() {
+            counters.entry(source.to_owned()).or_default().dead_lettered += rows;
         }
         Ok(Replayed {
             state,
@@ -244,15 +218,9 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// The sources that were read from each partition, into any generation.
-fn read_together(cut: &dyn CutRead) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
-    let mut together: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for info in cut.generations()? {
-        for (id, _) in cut.positions(info.generation)? {
-            together.entry(id.partition).or_default().insert(id.source);
-        }
-    }
-    Ok(together)
+/// Whether a partition is history or a log.
+fn kind_of(id: &PartitionId) -> Kind {
+    if history_path(&id.partition).is_some() { Kind::History } else { Kind::Stream }
 }
 
 /// Builds the state of all entities at once; their keys and event times.

@@ -1,15 +1,18 @@
-//! Histories for training sets: a view's batch files, admitted and staged in memory, and read at as many moments as a spine has.
+//! Histories for training sets: a view's batch files, or all that a store has applied for it, admitted and staged in memory, and read at as many moments as a spine has.
 //!
 //! Reading, admission and the row stage are those of a backfill. In place of trees there is a table of events, sorted by entity and time, over which moments are swept
 //! ([`lockstep_transform::point_in_time`]).
+
+mod again;
+mod read;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
@@ -18,24 +21,16 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use futures::executor::block_on;
 use lockstep_model::key::Keys;
-use lockstep_model::{Clock, Error, EventTime, Generation, PartitionId, Position, Status, TimeMode};
-use lockstep_store::{Counters, DeadLetter, GenerationInfo};
-use lockstep_transform::catalog::Catalog;
-use lockstep_transform::changes::StagedChanges;
-use lockstep_transform::point_in_time::{Part, Reading, Unit, assign, each, event_schema, slices, sorted};
+use lockstep_model::{Clock, Error, PartitionId, Position, Status, TimeMode};
+use lockstep_store::DeadLetter;
+use lockstep_transform::point_in_time::{Part, Reading, Unit, assign, each, event_schema, slices};
 use lockstep_transform::tiles::{ReadStats, Request, order};
 use lockstep_transform::transformation::{Features, Transformation};
 
-use crate::pipeline::{BackfillOptions, History, HistoryFile, KeyShare, Observer, Progress, Spill, Spilling, Staged, Tally, Target, history_files};
+use crate::pipeline::Tally;
 
 /// Events and requests of a unit of work, about, unless there are few of them.
 const UNIT_ROWS: usize = 1 << 20;
-
-/// Most passes over the inputs.
-const PASSES_MAX: usize = 64;
-
-/// Most dead letters that are kept as examples.
-const EXAMPLES: usize = 20;
 
 /// The histories of some views, in memory.
 #[derive(Debug)]
@@ -44,7 +39,7 @@ pub struct Histories {
     threads: usize,
     /// Rows of the inputs.
     pub rows: u64,
-    /// Where the inputs end: files, with their sizes and what identifies them.
+    /// Where the inputs end: files with their sizes and what identifies them, logs as far as they were applied.
     pub positions: BTreeMap<PartitionId, Position>,
     /// What became of the rows, by view and source.
     pub tally: Tally,
@@ -123,135 +118,11 @@ fn from_disk(file: &File) -> Result<Vec<RecordBatch>, Error> {
     reader.collect::<Result<_, _>>().map_err(failed)
 }
 
-/// How passes over the inputs ended.
-enum Passed {
-    Whole(Vec<KeyShare>),
-    Stopped,
-    TooLarge,
-}
-
 /// How long the units of a read took.
 #[derive(Debug, Clone, Default)]
 pub struct UnitTimes(pub Vec<u64>);
 
 impl Histories {
-    /// Reads the batch files of all sources that `views` read; `None` where it was told to stop. What takes more memory than `options` allow goes to files in `spill_dir`.
-    ///
-    /// # Errors
-    /// As reading does; Invalid where the histories take more memory than is allowed, and there is no such directory.
-    pub fn read(
-        catalog: &Catalog,
-        views: &[Arc<Transformation>],
-        options: &BackfillOptions,
-        spill_dir: Option<&Path>,
-        observe: &mut Observer<'_>,
-    ) -> Result<Option<Self>, Error> {
-        let targets = views.iter().map(|view| Target::new(catalog, view, nowhere(view))).collect::<Result<Vec<_>, Error>>()?;
-        let files = history_files(catalog, &targets, options)?;
-        let mut all = Histories {
-            views: BTreeMap::new(),
-            threads: options.threads.max(1),
-            rows: 0,
-            positions: BTreeMap::new(),
-            tally: Tally::new(),
-            dead_letters: Vec::new(),
-        };
-        let Some(shares) = all.stage(&files, catalog, &targets, options, spill_dir, observe)? else { return Ok(None) };
-        let is_large = shares.iter().any(|share| share.spills.iter().any(Option::is_some));
-        let mut by_target: Vec<Vec<Share>> = targets.iter().map(|_| Vec::new()).collect();
-        for share in shares {
-            for ((of_target, pending), spill) in by_target.iter_mut().zip(share.pending).zip(share.spills) {
-                of_target.push(Share { staged: pending.staged, spill });
-            }
-        }
-        for (target, shares) in targets.into_iter().zip(by_target) {
-            let rows = shares.iter().map(|share| share.staged.len() as u64).sum();
-            observe(&Progress { stage: format!("sorting {}", target.view.view), rows, ..Progress::default() });
-            let partitions = sort(shares, all.threads, spill_dir.filter(|_| is_large))?;
-            all.views.insert(target.view.view.clone(), ViewHistory { view: target.view, partitions });
-        }
-        Ok(Some(all))
-    }
-
-    /// Reads and admits all files: in one pass, or, where what has to be remembered of primary keys does not fit into memory, in several.
-    fn stage(
-        &mut self,
-        files: &[HistoryFile],
-        catalog: &Catalog,
-        targets: &[Target],
-        options: &BackfillOptions,
-        spill_dir: Option<&Path>,
-        observe: &mut Observer<'_>,
-    ) -> Result<Option<Vec<KeyShare>>, Error> {
-        let most = if spill_dir.is_some() { PASSES_MAX } else { 1 };
-        let mut passes = 1;
-        while passes <= most {
-            (self.rows, self.positions, self.tally, self.dead_letters) = (0, BTreeMap::new(), Tally::new(), Vec::new());
-            match self.stage_in(passes, files, catalog, targets, options, spill_dir, observe)? {
-                Passed::Whole(shares) => return Ok(Some(shares)),
-                Passed::Stopped => return Ok(None),
-                Passed::TooLarge => passes *= 2,
-            }
-        }
-        Err(Error::invalid(format!(
-            "the histories take more than {} MiB of memory · raise memory.train in lockstep.toml, or name fewer files",
-            options.memory_bytes >> 20
-        )))
-    }
-
-    /// As [`Self::stage`], in so many passes.
-    #[allow(clippy::too_many_arguments, reason = "what is read, for what, and within what")]
-    fn stage_in(
-        &mut self,
-        passes: usize,
-        files: &[HistoryFile],
-        catalog: &Catalog,
-        targets: &[Target],
-        options: &BackfillOptions,
-        spill_dir: Option<&Path>,
-        observe: &mut Observer<'_>,
-    ) -> Result<Passed, Error> {
-        let mut shares = Vec::new();
-        for pass in 0..passes {
-            // One half is for keys, the other for what is staged.
-            let share_bytes = options.memory_bytes / 2 / self.threads;
-            let spilling = spill_dir.map(|dir| Spilling { dir: dir.to_owned(), share_bytes, pass: (pass, passes) });
-            match History::read(files, catalog, targets, options, options.memory_bytes, spilling.as_ref(), observe)? {
-                Staged::Whole(history) => shares.extend(self.take(targets, history, pass == 0)),
-                Staged::Stopped { .. } => return Ok(Passed::Stopped),
-                Staged::TooLarge => return Ok(Passed::TooLarge),
-            }
-        }
-        Ok(Passed::Whole(shares))
-    }
-
-    /// Takes what a pass came to: its rows, positions and ledgers of the inputs from the first, of its keys from each.
-    fn take(&mut self, targets: &[Target], mut history: History, is_first: bool) -> Vec<KeyShare> {
-        for (at, target) in targets.iter().enumerate() {
-            let of_inputs = std::mem::take(&mut history.pending[at]);
-            if is_first {
-                self.positions.extend(of_inputs.positions);
-                self.tell(target, of_inputs.counters, of_inputs.dead_letters);
-            }
-            for share in &mut history.shares {
-                let pending = &mut share.pending[at];
-                self.tell(target, std::mem::take(&mut pending.counters), std::mem::take(&mut pending.dead_letters));
-            }
-        }
-        self.rows = if is_first { history.rows } else { self.rows };
-        // What is remembered of keys is of no use any more.
-        history.shares.iter_mut().for_each(|share| share.keys.clear());
-        history.shares
-    }
-
-    fn tell(&mut self, target: &Target, counters: BTreeMap<String, Counters>, dead_letters: Vec<DeadLetter>) {
-        for (source, counters) in counters {
-            *self.tally.entry((target.view.view.clone(), source)).or_default() += counters;
-        }
-        let room = EXAMPLES.saturating_sub(self.dead_letters.len());
-        self.dead_letters.extend(dead_letters.into_iter().take(room));
-    }
-
     /// How many events the views have.
     pub fn events(&self) -> u64 {
         self.partitions().map(|partition| partition.rows as u64).sum()
@@ -363,60 +234,6 @@ impl Histories {
         found.into_iter().flatten().for_each(|number| counted[number] = true);
         Ok(counted)
     }
-}
-
-/// The generation of a history that goes into no store.
-fn nowhere(view: &Transformation) -> GenerationInfo {
-    GenerationInfo {
-        generation: Generation(0),
-        view: view.view.clone(),
-        version: 0,
-        meaning: view.meaning,
-        state: view.state,
-        created_at: EventTime(0),
-        published_at: None,
-        dropped_at: None,
-        history_until: None,
-        caught_up_at: None,
-        filled: None,
-    }
-}
-
-/// What one share of the primary keys staged for a view.
-struct Share {
-    staged: StagedChanges,
-    spill: Option<Spill>,
-}
-
-/// The events of a view, by partition; in files in `dir`, where there is one.
-fn sort(shares: Vec<Share>, threads: usize, dir: Option<&Path>) -> Result<Vec<Partition>, Error> {
-    let mut buckets: Vec<Vec<StagedChanges>> = Vec::new();
-    let mut spills = Vec::new();
-    for Share { staged, spill } in shares {
-        spills.push(spill);
-        for (number, bucket) in staged.into_buckets().into_iter().enumerate() {
-            if number == buckets.len() {
-                buckets.push(Vec::new());
-            }
-            buckets[number].push(bucket);
-        }
-    }
-    let buckets: Vec<Mutex<Vec<StagedChanges>>> = buckets.into_iter().map(Mutex::new).collect();
-    in_parallel(threads, buckets.len(), |number| {
-        // What was sorted is given back at once: both together would take twice the memory.
-        let pending = std::mem::take(&mut *buckets[number].lock().unwrap_or_else(PoisonError::into_inner));
-        let mut all = Vec::with_capacity(2 * pending.len());
-        for (pending, spill) in pending.into_iter().zip(&spills) {
-            // What was put aside came before.
-            if let Some(spill) = spill {
-                let mut earlier = StagedChanges::default();
-                spill.put_back(number, &mut earlier)?;
-                all.push(earlier);
-            }
-            all.push(pending);
-        }
-        Partition::new(sorted(&all.iter().collect::<Vec<_>>())?, dir)
-    })
 }
 
 /// Does `work` for each number below `count`, in that order, on some threads; what came of it, by number.

@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
-use lockstep_model::{Error, EventTime, FilePosition, PartitionId, Position};
+use lockstep_model::{Error, FilePosition, PartitionId, Position};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::changes::StagedChanges;
 
-use super::backfill::{BackfillOptions, HistoryFile};
-use super::schema::{dialect_of, schema_of};
+use super::backfill::BackfillOptions;
+use super::inputs::{HistoryInput, Rows};
 use super::spill::{Spill, Spilling};
 use super::step::{Pending, Picked, Target};
-use super::{Observer, Progress, history_partition};
+use super::{Observer, Progress};
 use crate::admission::{Admission, Arrivals, Kind, MemoryKeyIndex, Screening, Share};
-use crate::source::{ReadRequest, SourceBatch, SourceReader};
+use crate::source::SourceBatch;
 
 /// Buckets of staged changes. A few thousand changes of a history of millions fall into each, which is what a core's cache holds.
 pub(super) const BUCKETS: u32 = 256;
@@ -77,19 +77,21 @@ struct Screened {
     shares: Vec<Share>,
 }
 
-/// A file, and who reads it.
+/// An input, and who reads it.
 struct File<'a> {
-    history: &'a HistoryFile,
+    source: &'a str,
+    name: &'a str,
+    kind: Kind,
     partition: PartitionId,
     /// Target and branch.
     readers: Vec<(usize, usize)>,
     admission: &'a Admission,
 }
 
-/// A file being read.
+/// An input being read.
 struct Input<'a> {
     file: Arc<File<'a>>,
-    reader: SourceReader,
+    rows: Box<dyn Rows + 'a>,
     options: &'a BackfillOptions,
     position: Option<FilePosition>,
     event_time_max: Option<i64>,
@@ -112,12 +114,12 @@ enum Ended {
 }
 
 impl History {
-    /// Reads all files, unless what is staged of them takes more than `memory_bytes`.
+    /// Reads all inputs, unless what is staged of them takes more than `memory_bytes`.
     ///
     /// # Errors
     /// As reading does.
-    pub(crate) fn read(
-        files: &[HistoryFile],
+    pub(crate) fn read<I: HistoryInput>(
+        inputs: &[I],
         catalog: &Catalog,
         targets: &[Target],
         options: &BackfillOptions,
@@ -132,23 +134,13 @@ impl History {
         let first = pass * shares.len();
         let all_shares = passes * shares.len();
         let mut whole = History { rows: 0, inputs: String::new(), pending: targets.iter().map(|_| Pending::default()).collect(), shares: Vec::new() };
-        // A file may hold the rows of several sources, of which one is read here.
-        let declared: Vec<String> = catalog.sources.keys().cloned().collect();
         let ended = thread::scope(|scope| {
             let workers: Vec<Worker<'_, '_>> =
                 shares.iter_mut().enumerate().map(|(number, share)| Worker::new(scope, first + number, share, targets, spilling)).collect();
-            let read = files.iter().try_for_each(|history| {
-                let request = ReadRequest {
-                    batch_rows: options.batch_rows,
-                    csv: dialect_of(&history.source),
-                    declared: declared.clone(),
-                    ..ReadRequest::new(schema_of(&history.source), history.format)
-                };
-                match Input::new(history, request, targets, options) {
-                    Ok(Some(input)) => whole.file(input, &workers, all_shares, memory_bytes, observe),
-                    Ok(None) => Ok(()),
-                    Err(error) => Err(Err(error)),
-                }
+            let read = inputs.iter().try_for_each(|input| match Input::new(input, catalog, targets, options) {
+                Ok(Some(input)) => whole.file(input, &workers, all_shares, memory_bytes, observe),
+                Ok(None) => Ok(()),
+                Err(error) => Err(Err(error)),
             });
             workers.into_iter().try_for_each(Worker::finish)?;
             match read {
@@ -169,7 +161,7 @@ impl History {
         })
     }
 
-    /// Reads a file round by round, and gives each to the workers.
+    /// Reads an input round by round, and gives each to the workers.
     fn file<'a>(
         &mut self,
         mut input: Input<'a>,
@@ -180,10 +172,10 @@ impl History {
     ) -> Result<(), Result<Ended, Error>> {
         let start = self.rows;
         let give = |work: &dyn Fn() -> Work<'a>| workers.iter().try_for_each(|worker| worker.work.send(work()).map_err(|_| Ok(Ended::Broken)));
-        if let Some(rows) = input.reader.progress().rows_total {
+        if let Some(rows) = input.rows.progress().rows_total {
             // The footer may say anything; what it exceeds the bound by is grown into.
             let keys = usize::try_from(rows).unwrap_or(usize::MAX).min(1 << 26) / all_shares;
-            let (source, ordinal) = (input.file.history.source.name.as_str(), input.file.admission.ordinal());
+            let (source, ordinal) = (input.file.source, input.file.admission.ordinal());
             give(&|| Work::Room { source, ordinal, keys: keys + keys / 64 })?;
         }
         while let Some(mut round) = input.round(all_shares).map_err(Err)? {
@@ -191,9 +183,9 @@ impl History {
             self.tell(&mut round);
             let round = Arc::new(round);
             give(&|| Work::Round(Arc::clone(&round)))?;
-            let progress = input.reader.progress();
+            let progress = input.rows.progress();
             observe(&Progress {
-                stage: format!("reading {}", input.file.history.file.name()),
+                stage: format!("reading {}", input.file.name),
                 rows: self.rows - start,
                 bytes: progress.bytes_done,
                 bytes_total: progress.bytes_total,
@@ -218,7 +210,7 @@ impl History {
             if !std::mem::replace(&mut told[*at], true) {
                 for (_, dead_letters, counters) in &ledgers {
                     self.pending[*at].dead_letters.extend(dead_letters.iter().cloned());
-                    *self.pending[*at].counters.entry(round.file.history.source.name.clone()).or_default() += *counters;
+                    *self.pending[*at].counters.entry(round.file.source.to_owned()).or_default() += *counters;
                 }
             }
         }
@@ -227,8 +219,8 @@ impl History {
     fn finish_file(&mut self, input: Input<'_>) {
         let Some(position) = input.position else { return };
         let FilePosition { rows, size, etag, hash, .. } = &position;
-        let File { history, partition, readers, .. } = &*input.file;
-        let _ = writeln!(self.inputs, "{} {} rows {rows} size {size:?} etag {etag:?} hash {hash:016x}", history.source.name, history.file.name());
+        let File { source, name, partition, readers, .. } = &*input.file;
+        let _ = writeln!(self.inputs, "{source} {name} rows {rows} size {size:?} etag {etag:?} hash {hash:016x}");
         let mut told = vec![false; self.pending.len()];
         for (at, _) in readers {
             if !std::mem::replace(&mut told[*at], true) {
@@ -274,34 +266,37 @@ impl<'s, 'a> Worker<'s, 'a> {
 }
 
 impl<'a> Input<'a> {
-    /// Opens a file; `None` where no target reads its source.
-    fn new(history: &'a HistoryFile, request: ReadRequest, targets: &'a [Target], options: &'a BackfillOptions) -> Result<Option<Self>, Error> {
-        let source = &history.source.name;
+    /// Opens an input; `None` where no target reads its source.
+    fn new<I: HistoryInput>(input: &'a I, catalog: &'a Catalog, targets: &'a [Target], options: &'a BackfillOptions) -> Result<Option<Self>, Error> {
+        let source = input.source().name.as_str();
         let readers: Vec<(usize, usize)> =
             targets.iter().enumerate().flat_map(|(at, target)| target.branches_of(source).map(move |branch| (at, branch))).collect();
         let Some(&(first, branch)) = readers.first() else { return Ok(None) };
         let file = File {
-            history,
-            partition: PartitionId { source: source.clone(), partition: history_partition(history.file.name()) },
+            source,
+            name: input.name(),
+            kind: input.kind(),
+            partition: input.partition(),
             readers,
             // None of the targets has any keys yet, so admission comes to the same for each.
             admission: targets[first].admission(branch),
         };
-        Ok(Some(Input { reader: SourceReader::open(&history.file, request)?, file: Arc::new(file), options, position: None, event_time_max: None }))
+        let rows = input.open(catalog, options)?;
+        Ok(Some(Input { event_time_max: rows.begun_at(), rows, file: Arc::new(file), options, position: None }))
     }
 
-    /// Reads and screens a round; `None` at the end of the file.
+    /// Reads and screens a round; `None` at the end of the input.
     fn round(&mut self, shares: usize) -> Result<Option<Round<'a>>, Error> {
         let mut round = Round { file: Arc::clone(&self.file), batches: Vec::new(), rows: 0 };
         let mut is_end = true;
-        while let Some(chunk) = self.reader.next_chunk()? {
+        while let Some(some) = self.rows.next()? {
             is_end = false;
-            round.rows += chunk.rows_read;
-            for batch in chunk.batches {
+            round.rows += some.rows;
+            for (batch, picked) in some.batches {
                 if let Position::File(position) = &batch.position {
                     self.position = Some(position.clone());
                 }
-                round.batches.push(self.screen(batch, shares)?);
+                round.batches.push(self.screen(batch, picked, shares)?);
             }
             if round.batches.iter().map(|screened| screened.batch.rows.len() + screened.batch.bad.len()).sum::<usize>() >= ROUND_ROWS {
                 break;
@@ -310,16 +305,15 @@ impl<'a> Input<'a> {
         Ok((!is_end).then_some(round))
     }
 
-    fn screen(&mut self, batch: SourceBatch, shares: usize) -> Result<Screened, Error> {
-        let now: EventTime = self.options.clock.now();
-        let File { history, partition, admission, .. } = &*self.file;
-        let picked = Picked::new(&batch, |_| true, self.options.until, &history.source)?;
+    fn screen(&mut self, batch: SourceBatch, picked: Picked, shares: usize) -> Result<Screened, Error> {
+        let now = self.rows.now();
+        let File { kind, partition, admission, .. } = &*self.file;
         let (screening, shares) = picked.arrivals(&batch, partition, |arrivals| {
-            let screening = admission.screen(arrivals, self.event_time_max, now, Kind::History)?;
+            let screening = admission.screen(arrivals, self.event_time_max, now, *kind)?;
             let shares = admission.shares(arrivals, &screening, shares)?;
             Ok::<_, Error>((screening, shares))
         })?;
-        self.event_time_max = screening.event_time_max();
+        self.event_time_max = batch.event_time_max(screening.event_time_max(), |_| true);
         Ok(Screened { batch, picked, screening, shares })
     }
 }
@@ -327,8 +321,8 @@ impl<'a> Input<'a> {
 impl KeyShare {
     /// Decides what the rows of this share come to, and stages them for each branch that reads them.
     fn take(&mut self, screened: &Screened, number: usize, file: &File<'_>, targets: &[Target]) -> Result<(), Error> {
-        let source = &file.history.source.name;
-        let index = self.keys.entry(source.clone()).or_default();
+        let source = file.source;
+        let index = self.keys.entry(source.to_owned()).or_default();
         let (share, screening) = (&screened.shares[number], &screened.screening);
         let decide = |arrivals: &Arrivals<'_>| file.admission.decide_share(arrivals, screening, share, index);
         let admitted = screened.picked.arrivals(&screened.batch, &file.partition, decide)?;
@@ -339,7 +333,7 @@ impl KeyShare {
             targets[at].stage(branch, &admitted, pending)?;
             if !std::mem::replace(&mut told[at], true) {
                 pending.dead_letters.extend(admitted.dead_letters.iter().cloned());
-                *pending.counters.entry(source.clone()).or_default() += admitted.counters;
+                *pending.counters.entry(source.to_owned()).or_default() += admitted.counters;
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ mod backfill;
 mod file;
 mod history;
 mod horizon;
+mod inputs;
 mod load;
 mod log;
 mod schema;
@@ -16,13 +17,15 @@ mod stream;
 
 pub use lockstep_model::position::{history_partition, history_path};
 
+pub(crate) use backfill::history_files;
 pub use backfill::{BackfillOptions, BackfillReport, backfill, file_format};
-pub(crate) use backfill::{HistoryFile, history_files};
 pub(crate) use history::{History, KeyShare, Staged};
 pub(crate) use horizon::{Newest, horizon};
+pub(crate) use inputs::{HistoryInput, Rows, SomeRows};
 pub use log::{Applied, Input, Log, Read, Standing};
 pub use schema::{dialect_of, schema_of};
 pub(crate) use spill::{Spill, Spilling};
+pub(crate) use step::Picked;
 pub use step::{Pending, Target, arrivals_of};
 pub use stream::{Logs, StreamOptions, StreamReport, accept_gaps, follow, ingest};
 

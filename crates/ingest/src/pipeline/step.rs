@@ -156,7 +156,7 @@ pub fn arrivals_of<R>(
 
 /// Which rows of a batch count.
 #[derive(Debug)]
-pub(super) struct Picked {
+pub(crate) struct Picked {
     /// Of the rows that could not be read: their places in the batch.
     bad: Vec<usize>,
     /// `None` where all do.
@@ -175,7 +175,7 @@ struct Subset {
 
 impl Picked {
     /// The rows whose numbers are `wanted` and, where there is an end, that were known before `until`.
-    pub(super) fn new(batch: &SourceBatch, wanted: impl Fn(u64) -> bool, until: Option<EventTime>, source: &SourcePlan) -> Result<Picked, Error> {
+    pub(crate) fn new(batch: &SourceBatch, wanted: impl Fn(u64) -> bool, until: Option<EventTime>, source: &SourcePlan) -> Result<Picked, Error> {
         let bad = batch.bad.iter().enumerate().filter(|(_, bad)| wanted(bad.row)).map(|(place, _)| place).collect();
         let known = until.map(|until| Ok::<_, Error>((until.0, known_times(batch, source)?))).transpose()?;
         let counts =

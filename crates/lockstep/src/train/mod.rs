@@ -8,7 +8,8 @@ mod spine;
 
 pub use answer::{Answered, Asked, Own, differing};
 pub use output::{
-    Digesting, Directory, InputFile, Job, Manifest, ManifestColumn, ManifestPart, ViewUsed, digest, digest_of, sync_dir, write_part, write_whole,
+    Digesting, Directory, FromStore, GenerationUsed, InputFile, Job, Manifest, ManifestColumn, ManifestPart, PositionUsed, ViewUsed, digest,
+    digest_of, sync_dir, write_part, write_whole,
 };
 pub use report::{FeaturePart, PartReport, TrainingReport};
 pub use spine::{SPINE, Spine, SpineOf, SpineRows, Told, columns_in};

@@ -51,7 +51,7 @@ pub struct Job {
     pub statuses: bool,
     /// Only what was known before this moment was read.
     pub until: Option<String>,
-    /// The histories' files, as they were read.
+    /// The inputs as they were read: files of histories, and logs.
     pub inputs: Vec<InputFile>,
     /// Rows of a part.
     pub part_rows: u64,
@@ -60,6 +60,9 @@ pub struct Job {
     /// What it was told, where it is made of what was served; then its spine are the files of the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_log: Option<FromLog>,
+    /// The store that it was computed from, where it is one, and not batch files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_store: Option<FromStore>,
 }
 
 /// A view that a training set was read from.
@@ -72,6 +75,51 @@ pub struct ViewUsed {
     /// Fingerprint of how its state is encoded, where it was computed from history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+}
+
+/// A store, or a snapshot of one, as far as it had come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FromStore {
+    /// The snapshot, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// The snapshot's moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moment: Option<String>,
+    /// The number of the definitions.
+    pub definitions: u64,
+    /// The release that served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<u32>,
+    /// The epoch since which it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// Each view's generation.
+    pub generations: Vec<GenerationUsed>,
+}
+
+/// A generation whose inputs were read again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GenerationUsed {
+    /// The view.
+    pub view: String,
+    /// The view's version.
+    pub version: u32,
+    /// Its number.
+    pub generation: u32,
+    /// How far each partition was read.
+    pub positions: Vec<PositionUsed>,
+}
+
+/// How far a partition was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PositionUsed {
+    /// The source.
+    pub source: String,
+    /// The partition.
+    pub partition: String,
+    /// How far, with all that it is known again by.
+    pub position: serde_json::Value,
 }
 
 /// A file that was read.

@@ -260,6 +260,12 @@ fn causes(a: Option<&Manifest>, b: Option<&Manifest>) -> Vec<String> {
     let is_served = |job: &Job| job.from_log.is_some();
     tell(is_served(a) && !is_served(b), "the first is what was served, the second is computed from history".to_owned());
     tell(!is_served(a) && is_served(b), "the first is computed from history, the second is what was served".to_owned());
+    let is_of_store = |job: &Job| job.from_store.is_some();
+    if !is_served(a) && !is_served(b) {
+        let (whole, files) = ("all that a store had applied", "batch files");
+        tell(is_of_store(a) && !is_of_store(b), format!("the first is computed from {whole}, the second from {files}"));
+        tell(!is_of_store(a) && is_of_store(b), format!("the first is computed from {files}, the second from {whole}"));
+    }
     tell(a.time != b.time, format!("events are counted in {} time, and in {} time", a.time, b.time));
     tell(a.before != b.before, "rows are asked at other distances before their timestamps".to_owned());
     tell(a.until != b.until, format!("what was known is read until {} and until {}", shown_until(a.until.as_ref()), shown_until(b.until.as_ref())));
@@ -269,19 +275,33 @@ fn causes(a: Option<&Manifest>, b: Option<&Manifest>) -> Vec<String> {
         tell(is_served(a) && is_served(b) && a.spine != b.spine, "they are of other files of the log".to_owned());
         return causes;
     }
-    let by_file = |inputs: &[InputFile]| -> BTreeMap<String, InputFile> { inputs.iter().map(|input| (input.file.clone(), input.clone())).collect() };
     let (inputs_a, inputs_b) = (by_file(&a.inputs), by_file(&b.inputs));
-    for (file, input) in &inputs_a {
-        match inputs_b.get(file) {
-            None => tell(true, format!("{file} is a history of the first only")),
+    for (at, input) in &inputs_a {
+        let file = shown_input(input);
+        match inputs_b.get(at) {
+            None => tell(true, format!("{file} is read for the first only")),
             Some(other) => tell(
-                (other.size, &other.identity) != (input.size, &input.identity),
-                format!("{file} is another file: it had {} and has {}", rows_of(input), rows_of(other)),
+                (other.size, &other.identity, other.rows) != (input.size, &input.identity, input.rows),
+                format!("{file} is not the same: it had {} and has {}", rows_of(input), rows_of(other)),
             ),
         }
     }
-    inputs_b.keys().filter(|file| !inputs_a.contains_key(*file)).for_each(|file| tell(true, format!("{file} is a history of the second only")));
+    let only_b = inputs_b.iter().filter(|(at, _)| !inputs_a.contains_key(*at));
+    only_b.for_each(|(_, input)| tell(true, format!("{} is read for the second only", shown_input(input))));
     causes
+}
+
+/// Inputs by source and place.
+fn by_file(inputs: &[InputFile]) -> BTreeMap<(Option<&str>, &str), &InputFile> {
+    inputs.iter().map(|input| ((input.source.as_deref(), input.file.as_str()), input)).collect()
+}
+
+/// An input for people: what is pushed has the name of its source alone.
+fn shown_input(input: &InputFile) -> String {
+    match &input.source {
+        Some(source) if input.file == "push" => format!("what was pushed to `{source}`"),
+        _ => input.file.clone(),
+    }
 }
 
 fn shown_until(until: Option<&String>) -> &str {

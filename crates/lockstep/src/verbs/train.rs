@@ -1,26 +1,27 @@
 //! `train`: training sets, of features as they were at a spine's moments, or as they were served.
 
+pub mod engine;
 mod from_log;
+pub mod given;
 mod history;
+pub mod origin;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use clap::Args;
-use lockstep_ingest::source::zone::Zone;
-use lockstep_model::{Error, EventTime, TimeMode};
-use lockstep_transform::definition::Interval;
+use clap::{ArgGroup, Args};
+use lockstep_model::{Error, TimeMode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::verify::Time;
 use crate::failure::Outcome;
 use crate::output::{Paint, Report};
 use crate::text::{bytes, counted};
 use crate::train::{Directory, TrainingReport};
+use given::{Events, Given};
 
 /// Rows of a part.
 const PART_ROWS: usize = 1 << 17;
@@ -33,54 +34,33 @@ Examples:
   lockstep train delay_v1 --spine 'labels-*.csv' --timestamp scheduled_at --before '2 hours' --out train/
   lockstep train airport_load --every '1 hour' --from 2013-01-01 --to 2013-02-01 --out hourly/
   lockstep train airport_load --spine hours.ndjson --time event --out -  | python train.py
+  lockstep train delay_v1 --spine labels.parquet --snapshot s0001 --out train/
   lockstep train fraud_v1 --from-log --outcomes chargebacks.parquet --out served/
   lockstep train fraud_v1 --from-log --outcomes chargebacks.parquet --on card --within '30 days' --per-entity 5 --out served/";
 
 /// Make a training set: the features of a spine's rows, as they were at its moments
 ///
 /// A spine is a file of rows: what the service is asked with, the moment, and whatever is to be carried along, such as labels. N rows in, N rows out, in their
-/// order, each with the features that serving would have answered at that moment. Histories are the batch files of the sources; no store is read.
+/// order, each with the features that serving would have answered at that moment. They are computed from the batch files of the sources, by the definitions of the project; no store is
+/// read. With --applied or --snapshot they are computed from all that a store has applied, by its definitions: batch files, files that were followed as logs, topics and pushes, each read
+/// again exactly as far as the store had come. They are then what `lockstep get --snapshot` answers, bit for bit.
 ///
 /// With --from-log, rows are those that `lockstep serve` has logged, with the features as they were served, bit by bit, each beside what became of it. Nothing is
 /// computed again. A row of which nothing is known yet is kept and marked CENSORED.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("rows").required(true).args(["spine", "spine_sql", "every", "from_log"])))]
 pub struct Arguments {
     /// A feature service or a feature view
     pub name: String,
-    /// The spine: a Parquet, CSV or NDJSON file, or a pattern
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["spine_sql", "every", "from_log"])]
-    pub spine: Option<String>,
-    /// A query whose rows are the spine, over sources and files as `lockstep sql` has them
-    #[arg(long, value_name = "QUERY", conflicts_with = "spine")]
-    pub spine_sql: Option<String>,
-    /// In place of a spine: every entity, once in so long a time, such as '1 hour'
-    #[arg(long, value_name = "INTERVAL", conflicts_with_all = ["spine", "spine_sql", "timestamp"], requires_all = ["from", "to"])]
-    pub every: Option<Interval>,
-    /// The first moment of --every
-    #[arg(long, value_name = "MOMENT", value_parser = EventTime::parse, requires = "every")]
-    pub from: Option<EventTime>,
-    /// The last moment of --every
-    #[arg(long, value_name = "MOMENT", value_parser = EventTime::parse, requires = "every")]
-    pub to: Option<EventTime>,
+    /// The rows.
+    #[command(flatten)]
+    pub given: Given,
+    /// What their features are computed from.
+    #[command(flatten)]
+    pub events: Events,
     /// The directory to make; `-` writes an Arrow stream to standard output
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// The spine's column of moments; by default request_time, or its only timestamp
-    #[arg(long, value_name = "COLUMN")]
-    pub timestamp: Option<String>,
-    /// Ask this long before the timestamp, such as '2 hours'
-    #[arg(long, value_name = "INTERVAL", default_value = "0 seconds")]
-    pub before: Interval,
-    /// The zone of the spine's timestamps that say none
-    #[arg(long, value_name = "ZONE", default_value = "UTC")]
-    pub time_zone: Zone,
-    /// Which clock counts events; that of knowledge by default, where the definitions have it
-    #[arg(long, value_enum)]
-    pub time: Option<Time>,
-    /// Only what was known before this moment
-    #[arg(long, value_name = "MOMENT", value_parser = EventTime::parse)]
-    pub until: Option<EventTime>,
     /// Count rows' own events where they come before their moments
     #[arg(long)]
     pub allow_own_events: bool,
@@ -114,6 +94,8 @@ pub struct Trained {
     pub digest: Option<String>,
     /// Events that were read for it.
     pub events: u64,
+    /// What they were read from: `batch files`, `the store`, `snapshot s0001` or `the feature log`.
+    pub origin: String,
     /// Rows of the histories that were put aside, and why, by source.
     pub put_aside: Vec<String>,
     /// What became of its rows.
@@ -157,7 +139,8 @@ impl Report for Trained {
             Some(served) => format!("as they were served, from {} of the log", counted(served.logged, "row", "rows")),
             None => {
                 let time = if self.time == TimeMode::Known { "known" } else { "event" };
-                format!("in {time} time, from {}", counted(self.events, "event", "events"))
+                let of = if self.origin == "batch files" { String::new() } else { format!(" of {}", self.origin) };
+                format!("in {time} time, from {}{of}", counted(self.events, "event", "events"))
             }
         };
         let _ = writeln!(out, "{} · {rows} {place}, {from}", paint.bold(&self.name));

@@ -17,3 +17,4 @@ mod snapshots;
 mod support;
 mod tests;
 mod training;
+mod training_applied;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::support::{Place, Said};
 
 /// All rows of a training set, in order.
-fn rows(dir: &Path) -> RecordBatch {
+pub fn rows(dir: &Path) -> RecordBatch {
     let mut files: Vec<_> =
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "parquet")).collect();
     files.sort();
@@ -31,7 +31,7 @@ fn rows(dir: &Path) -> RecordBatch {
     }
 }
 
-fn text(batch: &RecordBatch, column: &str, row: usize) -> Option<String> {
+pub fn text(batch: &RecordBatch, column: &str, row: usize) -> Option<String> {
     let column = batch.column_by_name(column).unwrap_or_else(|| panic!("no column {column}"));
     let formatter = ArrayFormatter::try_new(column, &FormatOptions::default()).unwrap();
     column.is_valid(row).then(|| formatter.value(row).to_string())
@@ -56,7 +56,7 @@ fn spine(moment: &str) -> String {
     lines
 }
 
-fn fine(said: Said) -> Said {
+pub fn fine(said: Said) -> Said {
     assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
     said
 }

@@ -32,3 +32,5 @@ mod serve;
 mod standby;
 #[cfg(unix)]
 mod support;
+#[cfg(unix)]
+mod trained;

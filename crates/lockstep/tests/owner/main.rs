@@ -5,4 +5,5 @@ mod crash;
 mod same;
 mod snapshots;
 mod support;
+mod trained;
 mod trouble;

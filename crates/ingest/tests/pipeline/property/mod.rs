@@ -3,6 +3,7 @@
 //!
 //! A failure prints the seed, the course and the fewest rows that still fail. `PIPELINE_SEED=n` runs that one case.
 
+mod applied;
 mod case;
 mod course;
 mod files;

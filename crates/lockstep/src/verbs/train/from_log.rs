@@ -32,7 +32,7 @@ use crate::verbs::Context;
 #[command(next_help_heading = "From the feature log")]
 pub struct LogArguments {
     /// Make it of what `lockstep serve` has logged, as it was served
-    #[arg(long, requires = "outcomes", conflicts_with_all = ["spine", "spine_sql", "every", "timestamp", "before", "time", "until", "allow_own_events"])]
+    #[arg(long, requires = "outcomes", conflicts_with_all = ["spine", "spine_sql", "every", "timestamp", "before", "time", "until", "applied", "snapshot", "allow_own_events"])]
     pub from_log: bool,
     /// What became of it: Parquet, CSV or NDJSON files, or patterns, with a moment at which each outcome was known
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "from_log")]
@@ -115,7 +115,7 @@ pub fn make(context: &Context, arguments: &Arguments) -> Result<Trained> {
     let chosen = scan.choose(name, told.answered_by)?;
     let group = &scan.groups[chosen];
     of_request.iter().copied().chain(told.entity.iter().map(String::as_str)).try_for_each(|column| check_asked_with(group, column))?;
-    let outcomes = Outcomes::read(&told.outcomes, told.outcome_time.as_deref(), arguments.time_zone, &by, group)?;
+    let outcomes = Outcomes::read(&told.outcomes, told.outcome_time.as_deref(), arguments.given.time_zone, &by, group)?;
     let until = told.outcomes_until.or(outcomes.newest());
     let joined = join(&scan.rows, &outcomes, &by, until)?;
     let propensity = told.propensity.as_deref().zip(told.weight_max).map(|(column, weight_max)| {
@@ -160,6 +160,7 @@ impl Serving<'_> {
             bytes: parts.iter().map(|part| part.bytes).sum(),
             digest: digest.clone(),
             events: 0,
+            origin: "the feature log".to_owned(),
             put_aside: Vec::new(),
             report: self.report(&parts, report)?,
         };
@@ -282,6 +283,7 @@ impl Serving<'_> {
             part_rows: PART_ROWS as u64,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             from_log: Some(from_log),
+            from_store: None,
         }
     }
 
