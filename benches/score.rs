@@ -54,6 +54,7 @@ fn gradient_boosting(trees: usize, levels: usize, leaves: usize, targets: usize)
         modes: vec!["BRANCH_LEQ"],
         missing: false,
         each: false,
+        by_tree: true,
         sole: None,
         positive: false,
         base: 0,

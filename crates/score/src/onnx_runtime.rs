@@ -92,15 +92,17 @@ fn open(bytes: &[u8], inputs: Vec<Port>, sizes: Vec<usize>) -> Result<Run, Strin
     Ok(Run { inputs, sizes, session })
 }
 
-/// What is done, or why not: a status of ONNX Runtime's, or a panic of what lies between.
+/// What is done, or why not, as ONNX Runtime says it.
 fn guarded<T>(work: impl FnOnce() -> ort::Result<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(done) => done.map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned()),
-        Err(panic) => {
-            let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(format!("it panicked: {}", said.unwrap_or("without a word").lines().next().unwrap_or_default()))
-        }
-    }
+    caught(|| work().map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned()))
+}
+
+/// What is done, or that what lies between panicked.
+fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("it panicked: {}", said.unwrap_or("without a word").lines().next().unwrap_or_default()))
+    })
 }
 
 impl Run {

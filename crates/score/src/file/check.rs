@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::FileError;
-use crate::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, elements, operator, tensor_proto};
+use crate::proto::{AttributeProto, Attributes, GraphProto, NodeProto, TensorProto, elements, longs, operator, tensor_proto};
 
 /// Checks a graph and those within it. The decoder bounds how deep they are nested.
 pub(super) fn graph(graph: &GraphProto) -> Result<(), FileError> {
@@ -35,6 +35,7 @@ fn inner(graph: &GraphProto, outside: &HashSet<&str>) -> Result<(), FileError> {
         for attribute in &node.attribute {
             tensors(attribute).try_for_each(tensor)?;
         }
+        made_large(graph, node)?;
         for within in subgraphs(node) {
             inner(within, &known)?;
         }
@@ -49,6 +50,28 @@ fn inner(graph: &GraphProto, outside: &HashSet<&str>) -> Result<(), FileError> {
         Some(output) => Err(wrong(format!("nothing makes its output `{}`", output.name))),
         None => Ok(()),
     }
+}
+
+/// Most values that a graph may make out of nothing but a shape.
+const MADE_MAX: i128 = 1 << 26;
+
+/// Operators make tensors of shapes that are written in a few bytes: what is larger than any row needs is refused before a runtime tries to hold it.
+fn made_large(graph: &GraphProto, node: &NodeProto) -> Result<(), FileError> {
+    let place = match node.op_type.as_str() {
+        "ConstantOfShape" => 0,
+        "Expand" | "Tile" => 1,
+        _ => return Ok(()),
+    };
+    let shape = node.input.get(place).and_then(|name| constant(graph, name)).unwrap_or_default();
+    let count = shape.iter().fold(1i128, |count, dim| count.saturating_mul(i128::from(*dim).max(1)));
+    if count > MADE_MAX { Err(wrong(format!("{} makes {count} values", named(node)))) } else { Ok(()) }
+}
+
+/// The integers of an initializer, or of a Constant.
+fn constant(graph: &GraphProto, name: &str) -> Option<Vec<i64>> {
+    let held = graph.initializer.iter().find(|tensor| tensor.name == name);
+    let made = || graph.node.iter().find(|node| node.op_type == "Constant" && node.output.iter().any(|output| output == name));
+    held.or_else(|| made().and_then(|node| Attributes(node).tensor("value"))).and_then(longs)
 }
 
 fn tensors(attribute: &AttributeProto) -> impl Iterator<Item = &TensorProto> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use ort::environment::Environment;
 
-use super::guarded;
+use super::{caught, guarded};
 use crate::Runtime;
 use crate::load::Refusal;
 
@@ -44,13 +44,12 @@ pub(super) fn environment() -> Result<&'static Environment, String> {
 
 fn make() -> Result<Environment, String> {
     let path = find().map_err(|refusal| refusal.reason)?;
-    guarded(|| {
-        let builder = ort::init_from(&path).map_err(|error| ort::Error::new(error.to_string()))?;
-        // What it has to say comes as errors of what was called.
-        let silent: ort::logging::LoggerFunction = Arc::new(|_, _, _, _, _| {});
-        builder.with_name("lockstep").with_telemetry(false).with_logger(silent).build()
-    })
-    .map_err(|reason| format!("its library at `{}` cannot be used: {reason}", path.display()))
+    let unusable = |reason: String| format!("its library at `{}` cannot be used: {reason}", path.display());
+    // An error of ort's own is made by the library too, which is not there yet.
+    let builder = caught(|| ort::init_from(&path).map_err(|error| error.to_string())).map_err(unusable)?;
+    // What it has to say comes as errors of what was called.
+    let silent: ort::logging::LoggerFunction = Arc::new(|_, _, _, _, _| {});
+    guarded(|| builder.with_name("lockstep").with_telemetry(false).with_logger(silent).build()).map_err(unusable)
 }
 
 #[cfg(test)]

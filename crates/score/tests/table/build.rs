@@ -85,6 +85,8 @@ pub struct Recipe {
     pub missing: bool,
     /// Weights of a leaf: one, or one for each target.
     pub each: bool,
+    /// Whether a tree's leaves all add to one target, as boosting has it.
+    pub by_tree: bool,
     /// The only target that leaves add to, if it is one.
     pub sole: Option<i64>,
     pub positive: bool,
@@ -192,6 +194,7 @@ impl Recipe {
 
     fn weigh(&self, rng: &mut Rng, lists: &mut Lists, tree: i64, node: i64) {
         let targets: Vec<i64> = match (self.sole, self.each) {
+            _ if self.by_tree => vec![tree % self.targets as i64],
             (Some(sole), _) => vec![sole],
             (None, true) => (0..self.targets as i64).collect(),
             (None, false) => vec![rng.i64(0..self.targets as i64)],
@@ -227,6 +230,7 @@ impl Recipe {
             modes,
             missing: rng.bool(),
             each: rng.bool(),
+            by_tree: rng.u8(0..4) == 0,
             sole: rng.bool().then(|| if classifier { 0 } else { rng.i64(0..targets as i64) }),
             positive: rng.bool(),
             base,

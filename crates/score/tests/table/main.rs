@@ -7,6 +7,7 @@ mod broken;
 mod build;
 mod inflate;
 mod kinds;
+mod library;
 mod peers;
 mod random;
 mod stored;
