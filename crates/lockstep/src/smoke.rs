@@ -47,7 +47,7 @@ pub fn in_child(model: &definition::Model, bytes: &[u8]) -> Result<(), Diagnosti
     let ran = || -> std::io::Result<Ended> {
         let program = std::env::current_exe()?;
         let child = Command::new(program).arg(VERB).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        ended(child, bytes)
+        ended(child, bytes, PATIENCE)
     };
     let at = &model.places.path;
     let failed = |why: String, help: &str| Err(at.error(format!("model `{}` fails in ONNX Runtime", model.name)).note(why).help(help));
@@ -64,13 +64,15 @@ pub fn in_child(model: &definition::Model, bytes: &[u8]) -> Result<(), Diagnosti
 }
 
 /// How a process ended, and what it said.
+#[derive(Debug)]
 enum Ended {
     By(ExitStatus, String),
     /// It was ended, since it took too long.
     Not,
 }
 
-fn ended(mut child: Child, bytes: &[u8]) -> std::io::Result<Ended> {
+/// Gives a process its input and waits for it, so long and no longer.
+fn ended(mut child: Child, bytes: &[u8], patience: Duration) -> std::io::Result<Ended> {
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     std::thread::scope(|scope| {
         // A process that ends early does not read it all, which its status says.
@@ -85,7 +87,7 @@ fn ended(mut child: Child, bytes: &[u8]) -> std::io::Result<Ended> {
             if let Some(status) = child.try_wait()? {
                 return Ok(Ended::By(status, said.join().unwrap_or_default()));
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > patience {
                 child.kill()?;
                 child.wait()?;
                 return Ok(Ended::Not);
@@ -105,5 +107,27 @@ fn signal_name(signal: i32) -> &'static str {
         9 => "killed: out of memory, perhaps",
         11 => "a fault of memory",
         _ => "from outside",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a script in place of the process that runs a model.
+    fn of(script: &str, patience: Duration) -> Ended {
+        let child = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        ended(child, &[7; 1 << 20], patience).unwrap()
+    }
+
+    #[test]
+    fn a_process_is_told_by_how_it_ended() {
+        let long = Duration::from_secs(20);
+        assert!(matches!(of("cat > /dev/null", long), Ended::By(status, said) if status.success() && said.is_empty()));
+        assert!(
+            matches!(of("echo error: no such operator >&2; exit 2", long), Ended::By(status, said) if status.code() == Some(2) && said == "no such operator")
+        );
+        assert!(matches!(of("kill -SEGV $$", long), Ended::By(status, _) if status.signal() == Some(11)));
+        assert!(matches!(of("exec sleep 60", Duration::from_millis(50)), Ended::Not));
     }
 }

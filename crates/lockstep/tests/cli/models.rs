@@ -142,3 +142,23 @@ fn the_manifest_of_its_training_set_says_what_features_meant() {
         assert!(said.stderr.contains(text), "{text}: {}", said.stderr);
     }
 }
+
+/// A model for ONNX Runtime is loaded by a process of its own first; it is skipped where that library is not there.
+#[test]
+fn a_model_for_onnx_runtime_is_run_in_a_process_of_its_own_first() {
+    let place = project();
+    let scaled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../score/tests/models/sklearn_scaled_logistic.onnx");
+    place.write("models/risk.onnx", fs::read(scaled).unwrap());
+    let said = place.run(&["check"]);
+    if said.stdout.contains("scripts/onnxruntime.sh") && std::env::var_os("LOCKSTEP_REQUIRE_ONNXRUNTIME").is_none() {
+        eprintln!("skipped: ONNX Runtime is not here, scripts/onnxruntime.sh fetches it");
+        return;
+    }
+    assert!(said.status == 0 && said.stdout.starts_with("model risk_v1  onnxruntime, "), "{}", said.stdout);
+    let applied = place.run(&["apply"]);
+    assert_eq!(applied.status, 0, "{}", applied.stderr);
+    assert!(applied.stdout.contains(" onnxruntime, "), "{}", applied.stdout);
+    // What that process says, asked by itself.
+    let said = place.run_with(&["smoke-model"], "no model");
+    assert!(said.status == 2 && said.stderr.contains("the file is no ONNX model"), "{}", said.stderr);
+}

@@ -98,3 +98,34 @@ fn equal_texts_are_no_conflict() {
     assert_eq!(new.iter().filter(|new| **new).count(), 1);
     assert_eq!(applied_by(&project), [Some("feature_defs".to_owned())]);
 }
+
+#[test]
+fn models_are_applied_beside_an_owner_and_over_a_server() {
+    let project = Project::new();
+    let forest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../score/tests/models/sklearn_forest_binary.onnx");
+    fs::create_dir_all(project.dir.join("models")).unwrap();
+    fs::copy(&forest, project.dir.join("models/risk.onnx")).unwrap();
+    let model = |name: &str| {
+        format!(
+            "CREATE MODEL {name} FROM 'models/risk.onnx' USING fraud_v1 (
+               x => (amount, payments_1h, spent_1h, avg_amount_7d, amount_against_usual, merchants_7d)
+             ) PREDICT (risk DOUBLE FROM output_probability['1']);"
+        )
+    };
+    fs::write(project.dir.join("feature_defs/risk.sql"), model("risk_v1")).unwrap();
+    let owner = project.owner();
+    project.run(&["apply"]).fine();
+    owner.finish().fine();
+    let kept: Vec<_> = fs::read_dir(project.store().join("models")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(fs::read(&kept[0]).unwrap(), fs::read(&forest).unwrap());
+    // Over a server the file goes along as well, from a directory that the server does not see.
+    let server = project.server();
+    fs::write(project.dir.join("feature_defs/risk.sql"), model("risk_v2")).unwrap();
+    project.run(&["apply", "--server", &server.url()]).fine();
+    let list: Value = serde_json::from_str(&project.run(&["model", "list", "--json", "--server", &server.url()]).fine()).unwrap();
+    assert_eq!(list["models"][0]["model"], "risk_v2");
+    fs::write(project.dir.join("models/risk.onnx"), "no model").unwrap();
+    let refused = project.run(&["apply", "--server", &server.url()]).error();
+    assert!(refused.contains("`models/risk.onnx`: the file is no ONNX model"), "{refused}");
+}

@@ -223,3 +223,26 @@ fn what_does_not_fit_is_refused() {
         assert_eq!(run(loaded.answer(&none, mode)).unwrap().columns[0].len(), 0);
     }
 }
+
+#[test]
+fn functions_of_ours_mean_the_same_to_datafusion() {
+    let body = "SELECT k, sum(hash_bucket(name, 1000)) OVER w AS buckets, dot(array_agg(x) OVER w, array_agg(x) OVER w) AS squares,
+         cosine(array_agg(x) OVER w, [1, 1]) AS along FROM s WHERE one_hot(name, 'i', 'j')[1] = 1.0
+         WINDOW w AS (PARTITION BY k ORDER BY t RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)";
+    let events = [
+        (1, "a", Some(3), Some("i"), 1, EVER),
+        (2, "a", Some(9), Some("x"), 2, EVER),
+        (3, "a", Some(4), Some("i"), 3, EVER),
+        (4, "a", Some(5), Some("i"), 5, EVER),
+    ];
+    // A list of three has no angle to one of two.
+    let bucket = xxhash_rust::xxh3::xxh3_64(b"i") % 1000;
+    let of = |events: u64| bucket * events;
+    let expected = [
+        (2.0, format!("{}, 9.0, NULL ERROR", of(1))),
+        (4.0, format!("{}, 25.0, 0.9899494936611665", of(2))),
+        (6.0, format!("{}, 50.0, NULL ERROR", of(3))),
+    ];
+    let expected: Vec<(f64, &str)> = expected.iter().map(|(at, text)| (*at, text.as_str())).collect();
+    check("WITH (limit = 10)", body, &events, TimeMode::Event, &expected);
+}
