@@ -5,7 +5,6 @@
 
 mod library;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ort::session::builder::GraphOptimizationLevel;
@@ -17,6 +16,7 @@ pub(crate) use library::find;
 
 use crate::blocks::{BLOCKS, independent, run_blocks};
 use crate::load::{Refusal, settle};
+use crate::runtime::caught;
 use crate::{Model, ModelFile, Port, RunError, Runtime, Session, Tensor, Values, sample};
 
 /// A file that ONNX Runtime loads.
@@ -95,14 +95,6 @@ fn open(bytes: &[u8], inputs: Vec<Port>, sizes: Vec<usize>) -> Result<Run, Strin
 /// What is done, or why not, as ONNX Runtime says it.
 fn guarded<T>(work: impl FnOnce() -> ort::Result<T>) -> Result<T, String> {
     caught(|| work().map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned()))
-}
-
-/// What is done, or that what lies between panicked.
-fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(format!("it panicked: {}", said.unwrap_or("without a word").lines().next().unwrap_or_default()))
-    })
 }
 
 impl Run {

@@ -1,6 +1,7 @@
 //! What runs a model.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{Port, Tensor};
 
@@ -62,4 +63,12 @@ pub enum RunError {
         /// What it said.
         reason: String,
     },
+}
+
+/// What is done, or that it panicked: what a file says may be more than a runtime expects.
+pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("it panicked: {}", said.unwrap_or("without a word").lines().next().unwrap_or_default()))
+    })
 }

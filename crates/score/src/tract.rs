@@ -5,7 +5,6 @@
 
 mod scaler;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tract_onnx::prelude::{
@@ -14,6 +13,7 @@ use tract_onnx::prelude::{
 
 use crate::blocks::{BLOCKS, independent, run_blocks};
 use crate::load::{Refusal, settle};
+use crate::runtime::caught;
 use crate::{Element, Model, ModelFile, Port, RunError, Runtime, Session, Tensor, Values, sample};
 
 /// A graph that was optimised.
@@ -67,7 +67,7 @@ fn refused(reason: String) -> Refusal {
 
 /// Prepared for blocks of so many rows, if rows are independent in them.
 fn prepare(file: &ModelFile, sizes: &[usize]) -> Result<Option<Tract>, Refusal> {
-    let plan = |size: &usize| guarded(|| plan(file, *size).map_err(|error| cause(&error)));
+    let plan = |size: &usize| caught(|| plan(file, *size).map_err(|error| cause(&error)));
     let plans: Vec<Arc<TypedSimplePlan>> = sizes.iter().map(plan).collect::<Result<_, _>>().map_err(refused)?;
     let mut model = Tract { inputs: file.inputs().to_vec(), outputs: Vec::new(), sizes: sizes.to_vec(), plans };
     if !independent(file.inputs(), sizes, |size, inputs| model.block(size, inputs)).map_err(refused)? {
@@ -115,16 +115,8 @@ fn cause(error: &tract_onnx::prelude::TractError) -> String {
     }
 }
 
-/// What is done, or that it panicked: what a file says may be more than tract expects.
-fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(format!("it panicked: {}", said.unwrap_or("without a word").lines().next().unwrap_or_default()))
-    })
-}
-
 fn run(plan: &Arc<TypedSimplePlan>, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
-    guarded(|| {
+    caught(|| {
         let mut given = tvec!();
         for input in &inputs {
             given.push(to_tract(input).map_err(|error| cause(&error))?.into());

@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use ort::environment::Environment;
 
-use super::{caught, guarded};
+use super::guarded;
 use crate::Runtime;
 use crate::load::Refusal;
+use crate::runtime::caught;
 
 /// Names the library's place.
 const VARIABLE: &str = "LOCKSTEP_ONNXRUNTIME";
@@ -60,7 +61,7 @@ mod tests {
     fn a_library_that_is_not_there_is_told_with_the_way_to_get_it() {
         let place = PathBuf::from("/nowhere/libonnxruntime.so");
         assert_eq!(
-            search(None, &[place.clone()]).unwrap_err(),
+            search(None, std::slice::from_ref(&place)).unwrap_err(),
             "its library is not there: looked for `/nowhere/libonnxruntime.so`; `scripts/onnxruntime.sh` fetches it, LOCKSTEP_ONNXRUNTIME says where it is"
         );
         assert_eq!(

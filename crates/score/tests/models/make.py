@@ -1,6 +1,6 @@
 """Makes the models that the tests run, with the rows that go in and what Python's ONNX Runtime says of them.
 
-    python3 -m venv venv && venv/bin/pip install -r requirements.txt && venv/bin/python make.py
+    python3 -m venv target/venv && target/venv/bin/pip install -r requirements.txt && target/venv/bin/python make.py
 
 Each model is a file of its own, NAME.onnx, and beside it NAME.json has the inputs and outputs, floats by their bits. Rows are
 at random, and then such as are awkward: exactly at thresholds, missing, infinite, zero of both signs.

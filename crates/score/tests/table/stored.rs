@@ -73,7 +73,7 @@ pub fn nearness(found: &[Tensor], wanted: &[Tensor]) -> Nearness {
             } else {
                 (found - wanted).abs() / wanted.abs().max(1.0) * 2f64.powi(23)
             };
-            if !(off <= PLACES_MAX) {
+            if off.is_nan() || off > PLACES_MAX {
                 return Nearness::Far(format!("output {at}, value {row}: {found}, and not {wanted}"));
             }
             most = most.max(off);
