@@ -28,6 +28,9 @@ use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
+pub use scores::{KeptScores, ScoredBy};
+
+mod scores;
 
 /// Name of the metadata of earlier files, and of the column of later ones.
 const READ_FROM: &str = "lockstep.read_from";
@@ -113,6 +116,8 @@ pub struct Kept {
     pub filled_by: Vec<StringArray>,
     /// Of a feature log.
     pub logged: Option<Logged>,
+    /// What was predicted of them, of a feature log, where they were looked up to be scored.
+    pub predicted: Option<KeptScores>,
 }
 
 /// What a feature log says beside.
@@ -170,6 +175,7 @@ impl Kept {
             statuses: texts(&lookup.statuses),
             filled_by: texts(&lookup.filled_by),
             logged: None,
+            predicted: None,
         })
     }
 
@@ -205,7 +211,7 @@ impl Kept {
     /// One row alone.
     #[must_use]
     pub fn row(&self, row: usize) -> Kept {
-        let Kept { from, numbers, moments, requests, values, outputs, statuses, filled_by, logged } = self;
+        let Kept { from, numbers, moments, requests, values, outputs, statuses, filled_by, logged, predicted } = self;
         let one = |columns: &[StringArray]| columns.iter().map(|column| column.slice(row, 1)).collect();
         Kept {
             from: Arc::clone(from),
@@ -221,6 +227,7 @@ impl Kept {
                 served_at: vec![logged.served_at[row]],
                 event_times: logged.event_times.iter().map(|column| column.slice(row, 1)).collect(),
             }),
+            predicted: predicted.as_ref().map(|predicted| predicted.row(row)),
         }
     }
 
@@ -285,6 +292,9 @@ pub fn batch(all: &[&Kept]) -> Result<RecordBatch> {
         columns.push(("request_id", join(&|kept| logged(kept, &|logged| Arc::new(logged.request_ids.clone())))?));
         columns.push(("served_at", join(&|kept| logged(kept, &|logged| Arc::new(TimestampMicrosecondArray::from(logged.served_at.clone()))))?));
         columns.push(("event_time", structure(Some(&moment), &|kept, output| logged(kept, &|logged| Arc::new(logged.event_times[output].clone())))?));
+    }
+    if first.predicted.is_some() {
+        columns.extend(scores::columns(&all.iter().filter_map(|kept| kept.predicted.as_ref()).collect::<Vec<_>>())?);
     }
     // Whether there are NULLs may not depend on the batch: batches of one file are of one schema.
     Ok(RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, name == "request_id")))?)
@@ -525,6 +535,7 @@ fn kept_of(from: Arc<ReadFrom>, batch: &RecordBatch) -> Option<Kept> {
             Some(request_ids) => Some(logged(request_ids)?),
             None => None,
         },
+        predicted: KeptScores::read(batch),
     })
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use lockstep_model::{Error, FilledBy, Status, TimeMode};
 use lockstep_transform::catalog::Catalog;
 
@@ -79,6 +80,23 @@ pub struct Vectors {
     pub roles: Vec<Role>,
     /// Where they stood.
     pub stood: Stood,
+    /// What was predicted of them, where they were looked up to be scored.
+    pub predicted: Option<Predicted>,
+}
+
+/// What a deployment predicted of vectors, for all rows.
+#[derive(Debug, Clone)]
+pub struct Predicted {
+    /// The deployment.
+    pub deployment: Arc<str>,
+    /// The models that were run, in order: what the deployment calls each, the model, and the SHA-256 of its file.
+    pub models: Vec<[String; 3]>,
+    /// Names and types of the predictions.
+    pub schema: SchemaRef,
+    /// The predictions.
+    pub values: Vec<ArrayRef>,
+    /// How each row came to them.
+    pub ways: Vec<&'static str>,
 }
 
 /// An output that was answered, for all rows.
@@ -187,6 +205,7 @@ pub(crate) fn picked(
                 Some(standings) => Stood::At(standings),
                 None => Stood::In(Arc::clone(state)),
             },
+            predicted: None,
         });
     }
     Ok(all)

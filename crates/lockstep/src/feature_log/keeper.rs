@@ -16,7 +16,7 @@ use lockstep_serve::live::{ReleaseAt, Standing};
 
 use super::Shared;
 use super::files::{LogDir, LogFile, Named};
-use crate::kept::{self, Kept, Logged, ReadFrom, ServedBy, ViewAt, texts};
+use crate::kept::{self, Kept, KeptScores, Logged, ReadFrom, ServedBy, ViewAt, texts};
 use crate::serving::FeatureLogConfig;
 
 /// How often it looks whether a file is due.
@@ -41,8 +41,8 @@ pub struct Keeper {
     share: f64,
     keep: i64,
     size: u64,
-    /// By service or view, and the number of its definitions.
-    buffers: BTreeMap<(String, u64), Buffer>,
+    /// By what was answered.
+    buffers: BTreeMap<Of, Buffer>,
     /// What the last answer of each was read from: mostly the next one is read from the same.
     known: BTreeMap<(String, u64), (Arc<Vec<Standing>>, Arc<ReadFrom>)>,
     /// Those that count, by number; `None` until they could be read.
@@ -53,6 +53,9 @@ pub struct Keeper {
     /// Vectors that were dropped when they were last told of, and when that was.
     told: (u64, i64),
 }
+
+/// What vectors of one file have in common: the service or view, the number of its definitions, and the deployment that they were scored by, if any.
+type Of = (String, u64, Option<Arc<str>>);
 
 /// Vectors that wait for their file.
 #[derive(Default)]
@@ -146,7 +149,7 @@ impl Keeper {
             self.shared.dropped.fetch_add(count, Ordering::Relaxed);
             return;
         }
-        let key = (vectors.name.clone(), vectors.definitions);
+        let key = (vectors.name.clone(), vectors.definitions, vectors.predicted.as_ref().map(|predicted| Arc::clone(&predicted.deployment)));
         let kept = self.kept(vectors, now).and_then(|kept| self.buffers.entry(key).or_default().push(kept, now));
         match kept {
             Ok(()) => {
@@ -188,9 +191,10 @@ impl Keeper {
         }
         let request_id = (!vectors.request_id.is_empty()).then_some(vectors.request_id.as_str());
         let logged = Logged { request_ids: StringArray::from(vec![request_id; count]), served_at: vec![now; count], event_times };
+        let predicted = vectors.predicted.as_ref().map(|predicted| KeptScores::of(predicted, &numbers, &some)).transpose()?;
         let numbers = numbers.into_iter().map(u64::from).collect();
         let from = self.read_from(vectors)?;
-        Ok(Kept { from, numbers, moments, requests, values, outputs, statuses, filled_by, logged: Some(logged) })
+        Ok(Kept { from, numbers, moments, requests, values, outputs, statuses, filled_by, logged: Some(logged), predicted })
     }
 
     /// What vectors were read from. Where nobody has looked yet where the views stood, this waits for the disk.
@@ -237,7 +241,7 @@ impl Keeper {
         if now < self.retry_at {
             return;
         }
-        let due: Vec<(String, u64)> = self.buffers.iter().filter(|(_, buffer)| is_due(buffer)).map(|(key, _)| key.clone()).collect();
+        let due: Vec<Of> = self.buffers.iter().filter(|(_, buffer)| is_due(buffer)).map(|(key, _)| key.clone()).collect();
         for key in due {
             if let Err(error) = self.write(&key) {
                 self.fail(now, &error);
@@ -249,7 +253,7 @@ impl Keeper {
         }
     }
 
-    fn write(&mut self, key: &(String, u64)) -> Result<()> {
+    fn write(&mut self, key: &Of) -> Result<()> {
         self.settle()?;
         let Some(buffer) = self.buffers.get_mut(key) else { return Ok(()) };
         buffer.gather()?;

@@ -42,6 +42,7 @@ fn kept(from: &Arc<ReadFrom>, request_ids: &[Option<&str>], is_logged: bool) -> 
             served_at: vec![9; rows],
             event_times: vec![times, TimestampMicrosecondArray::new_null(rows)],
         }),
+        predicted: None,
     }
 }
 

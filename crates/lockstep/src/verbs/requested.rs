@@ -1,9 +1,11 @@
 //! `get --request`: one answer that was logged, and what has changed since.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
-use arrow::array::Array;
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::Field;
 use lockstep_model::{Error, EventTime};
 use lockstep_serve::admin::Progress;
 use lockstep_store::OnlineStore;
@@ -14,11 +16,12 @@ use serde_json::Value;
 
 use super::audit::Log;
 use super::get::{Feature, Got};
+use super::score::Predicted;
 use super::{Context, verify};
 use crate::ask;
 use crate::audit::{Audited, Difference, audit};
 use crate::failure::Outcome;
-use crate::kept::Kept;
+use crate::kept::{Kept, KeptScores, ScoredBy};
 use crate::output::{Paint, Report};
 use crate::owned::Owned;
 use crate::verify::shown;
@@ -63,12 +66,54 @@ pub struct Vector {
     pub definitions: Option<u64>,
     /// What was answered.
     pub answer: Got,
+    /// What was predicted of it, where it was looked up to be scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scored: Option<Scored>,
     /// Values that are others by now, at the same moment, and why.
     pub changed: Vec<Difference>,
     /// Values that are not what their own positions give: the log, or what served them, is wrong.
     pub replayed: Vec<String>,
     /// Why it cannot be computed again, where it cannot.
     pub not_auditable: Vec<String>,
+}
+
+/// What was predicted.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Scored {
+    /// The deployment.
+    pub deployment: String,
+    /// How the row came to its predictions.
+    pub way: String,
+    /// The predictions.
+    pub predictions: Vec<Predicted>,
+    /// The models that were run for the request.
+    pub models: Vec<ScoredModel>,
+}
+
+/// A model that was run.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ScoredModel {
+    /// The model.
+    pub model: String,
+    /// SHA-256 of its file.
+    pub sha256: String,
+}
+
+impl Scored {
+    fn of(scores: &KeptScores, row: usize) -> Result<Scored> {
+        let unreadable = |error| Error::data(format!("the log says of a row that it was scored, and not by what: {error}"));
+        let ScoredBy { deployment, models } = serde_json::from_str(scores.by.value(row)).map_err(unreadable)?;
+        let predicted = |(field, values): (&Arc<Field>, &ArrayRef)| Predicted {
+            name: field.name().clone(),
+            value: values.is_valid(row).then(|| shown(values, row)),
+        };
+        Ok(Scored {
+            deployment,
+            way: scores.ways.value(row).to_owned(),
+            predictions: scores.fields.iter().zip(&scores.values).map(predicted).collect(),
+            models: models.into_iter().map(|by| ScoredModel { model: by.model, sha256: by.sha256 }).collect(),
+        })
+    }
 }
 
 impl ask::Question for Question {
@@ -119,6 +164,7 @@ impl Vector {
             served_at: kept.logged.as_ref().map(|logged| EventTime(logged.served_at[0]).to_string()),
             definitions: kept.from.definitions,
             answer: Got { name: name.clone(), at: at.clone(), time: kept.from.time, features: features(kept)?, explained: None },
+            scored: kept.predicted.as_ref().map(|scores| Scored::of(scores, 0)).transpose()?,
             changed: audited.hindsight.examples.iter().filter(is_of).cloned().collect(),
             replayed: audited.replay.first.iter().filter(is_replayed).cloned().collect(),
             not_auditable,
@@ -162,6 +208,11 @@ impl Vector {
         let served_at = self.served_at.as_ref().map(|at| format!("served at {at}")).unwrap_or_default();
         let definitions = self.definitions.map(|number| format!(" by definitions number {number}")).unwrap_or_default();
         let mut text = format!("{}{}\n", self.answer.text(paint), paint.dim(format!("row {}, {served_at}{definitions}", self.row)));
+        if let Some(Scored { deployment, way, predictions, models }) = &self.scored {
+            let shown = |predicted: &Predicted| format!("{} {}", predicted.name, predicted.value.as_deref().unwrap_or("NULL"));
+            let by: Vec<String> = models.iter().map(|by| format!("{} ({})", by.model, by.sha256.get(..12).unwrap_or(&by.sha256))).collect();
+            text += &format!("{deployment}: {} by {way}, {}\n", predictions.iter().map(shown).collect::<Vec<_>>().join(", "), by.join(", "));
+        }
         for line in &self.replayed {
             text += &format!("{} {line}\n", paint.red("differs:"));
         }

@@ -10,7 +10,7 @@ use lockstep_model::{Clock, EventTime, SystemClock, TimeMode};
 use lockstep_serve::Lags;
 use lockstep_serve::admin::Progress;
 use lockstep_serve::live::{Live, Reach};
-use lockstep_serve::scoring::{Deployed, FromState, Scored, Way, score_at};
+use lockstep_serve::scoring::{Deployed, FromState, Scored, score_at};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -183,7 +183,7 @@ impl ScoredRow {
         Ok(ScoredRow {
             deployment: deployed.name.clone(),
             at: at.to_string(),
-            way: scored.ways.first().map_or("NONE", |way| word(*way)).to_owned(),
+            way: scored.ways.first().map_or("NONE", |way| way.name()).to_owned(),
             reason: scored.whys.first().and_then(Option::as_ref).map(|why| why.text.to_string()),
             predictions: names.zip(&scored.predictions).map(predicted).collect::<Result<_>>()?,
             models: ran.collect(),
@@ -191,16 +191,6 @@ impl ScoredRow {
             release,
             features: features.collect::<Result<_>>()?,
         })
-    }
-}
-
-fn word(way: Way) -> &'static str {
-    match way {
-        Way::Model => "MODEL",
-        Way::LastKnownGood => "LAST_KNOWN_GOOD",
-        Way::Fallback => "FALLBACK_MODEL",
-        Way::Default => "DEFAULT",
-        Way::None => "NONE",
     }
 }
 

@@ -380,3 +380,38 @@ fn a_deadline_that_has_passed_is_told_and_nothing_is_run() {
     assert_eq!(late.code(), Code::DeadlineExceeded);
     assert_eq!((before, runs()), (1.0, 1.0));
 }
+
+#[test]
+fn what_was_predicted_is_logged_beside_the_features() {
+    let project = project();
+    let settings = fs::read_to_string(project.dir.join("lockstep.toml")).unwrap();
+    fs::write(project.dir.join("lockstep.toml"), settings + "\n[serve.feature_log]\nshare = 1\nroll = '1 second'\n").unwrap();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    let scores = caller.score(rows("careful", &CARDS, amounts(6)).id("a request")).unwrap();
+    caller.ask(Request::new("fraud_v1").column("card", ["c1"]).column("amount", [1.0]).column("country", ["FR"]).id("features alone")).unwrap();
+    let logged = |request: &str| {
+        let said = wait_for("the log", || Some(project.run(&["get", "--request", request, "--json"])).filter(|ended| ended.status == Some(0)));
+        serde_json::from_str::<Value>(&said.out).unwrap()
+    };
+    let said = logged("a request");
+    let of = |name: &str| said["vectors"].as_array().unwrap().iter().filter(|vector| vector["answer"]["name"] == name).cloned().collect::<Vec<_>>();
+    assert_eq!(of("fraud_v1").len(), 6);
+    for (row, vector) in of("fraud_v1").iter().enumerate() {
+        let scored = &vector["scored"];
+        let wanted = scores.ways()[row].as_str_name().replace("WAY_", "");
+        assert_eq!((&scored["deployment"], &scored["way"], &vector["row"]), (&json!("careful"), &json!(wanted), &json!(row)));
+        let value = scored["predictions"][0]["value"].as_str().unwrap();
+        assert_eq!((value.parse::<f32>().unwrap().to_bits(), &vector["replayed"]), (bits(&scores)[row], &json!([])));
+        assert_eq!(scored["models"][0], json!({"model": "fraud_trees", "sha256": lockstep_store::sha256(&fraud(1.0))}));
+    }
+    // The fallback's features, of the rows that it was given.
+    let fell = scores.ways().iter().filter(|way| **way == Way::FallbackModel).count();
+    assert_eq!(of("amounts").len(), fell);
+    assert!(of("amounts").iter().all(|vector| vector["scored"]["way"] == "FALLBACK_MODEL"));
+    assert_eq!(logged("features alone")["vectors"][0].get("scored"), None);
+    // Features that were scored are audited like others.
+    drop(server);
+    let audited: Value = serde_json::from_str(&project.run(&["audit", "--json"]).fine()).unwrap();
+    assert_eq!(audited["replay"]["differ"], json!(0), "{audited}");
+}

@@ -15,6 +15,7 @@ use lockstep_transform::definition::When;
 use super::deployed::{Deployed, Given, Stage};
 use super::loaded::Loaded;
 use crate::desk::{Answered, Wanted};
+use crate::feature_log::Predicted as Logged;
 use crate::server::{About, Failure};
 
 /// Where features come from: one state, whatever asks for them.
@@ -47,6 +48,19 @@ pub enum Way {
     None,
 }
 
+impl Way {
+    /// As answers and logs call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Way::Model => "MODEL",
+            Way::LastKnownGood => "LAST_KNOWN_GOOD",
+            Way::Fallback => "FALLBACK_MODEL",
+            Way::Default => "DEFAULT",
+            Way::None => "NONE",
+        }
+    }
+}
+
 /// Why a row did not go the way of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
@@ -69,6 +83,24 @@ pub struct Scored {
     pub ran: Vec<Ran>,
     /// The features of each step, of the rows that came to it.
     pub looked: Vec<StepLooked>,
+}
+
+impl Scored {
+    /// What is to be logged of some of the rows: those that came to a step.
+    ///
+    /// # Errors
+    /// Internal where there are no such rows.
+    pub(crate) fn predicted(&self, deployed: &Deployed, rows: &[u32]) -> Result<Logged, Error> {
+        let all = rows.len() == self.ways.len();
+        let some = |column: &ArrayRef| if all { Ok(Arc::clone(column)) } else { taken(column, rows) };
+        Ok(Logged {
+            deployment: deployed.name.as_str().into(),
+            models: self.ran.iter().map(|ran| [ran.step.clone(), ran.model.bound.name.clone(), ran.model.bound.sha256.clone()]).collect(),
+            schema: Arc::clone(&deployed.schema),
+            values: self.predictions.iter().map(some).collect::<Result<_, _>>()?,
+            ways: rows.iter().map(|&row| self.ways[row as usize].name()).collect(),
+        })
+    }
 }
 
 /// A model that was run.

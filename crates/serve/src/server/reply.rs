@@ -22,10 +22,25 @@ const VALUE_BYTES: usize = 18;
 /// # Errors
 /// Internal for a type that the wire has not; where the store cannot be read.
 pub fn response(asked: &Asked, answered: Answered, metadata: Metadata, request_id: String) -> Result<GetFeaturesResponse, Error> {
-    let Answered { features, reads, time, rows } = answered;
-    let mut response = head(asked, &reads, time, rows, metadata, request_id)?;
-    response.features = features.into_iter().map(|feature| wire_feature(feature, metadata, &asked.moments)).collect::<Result<_, _>>()?;
+    let mut response = told(asked, &answered, metadata, request_id)?;
+    response.features = features(answered, metadata, &asked.moments)?;
     Ok(response)
+}
+
+/// An answer without its features.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub fn told(asked: &Asked, answered: &Answered, metadata: Metadata, request_id: String) -> Result<GetFeaturesResponse, Error> {
+    head(asked, &answered.reads, answered.time, answered.rows, metadata, request_id)
+}
+
+/// The features of an answer.
+///
+/// # Errors
+/// Internal for a type that the wire has not.
+pub fn features(answered: Answered, metadata: Metadata, moments: &[i64]) -> Result<Vec<proto::Feature>, Error> {
+    answered.features.into_iter().map(|feature| wire_feature(feature, metadata, moments)).collect()
 }
 
 /// The bytes of what [`response`] gives, without the message.

@@ -6,16 +6,15 @@ use lockstep_client::proto::{self, Metadata, ScoreResponse};
 use lockstep_model::Error;
 
 use super::reply;
-use super::scoring::{ScoreAsked, ScoreHead};
-use super::service::Asked;
+use super::scoring::{Given, ScoreAsked, ScoreHead};
 use crate::scoring::{Ran, Scored, StepLooked, Way};
 use crate::wire;
 
-/// Scores as a message; `looked` is where the features of each step were taken from.
+/// Scores as a message; `given` are the features of each step.
 ///
 /// # Errors
-/// Internal for a type that the wire has not; where the store cannot be read.
-pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, looked: &[&Asked]) -> Result<ScoreResponse, Error> {
+/// Internal for a type that the wire has not.
+pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, given: &mut [Given]) -> Result<ScoreResponse, Error> {
     let Scored { predictions, ways, whys, ran, looked: steps } = scored;
     let rows = asked.moments.len();
     let fields = asked.deployed.schema.fields().iter().zip(&predictions);
@@ -37,27 +36,23 @@ pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, looked: &[
             response.reasons = whys.iter().map(|why| why.as_ref().map(|why| why.text.to_string()).unwrap_or_default()).collect();
         }
     }
-    for (step, asked) in steps.into_iter().zip(looked) {
-        add(&mut response, step, asked, head)?;
+    for (step, given) in steps.into_iter().zip(given) {
+        add(&mut response, step, given, head)?;
     }
     Ok(response)
 }
 
 /// What is told of the features of a step.
-fn add(response: &mut ScoreResponse, step: StepLooked, asked: &Asked, head: &ScoreHead) -> Result<(), Error> {
+fn add(response: &mut ScoreResponse, step: StepLooked, given: &mut Given, head: &ScoreHead) -> Result<(), Error> {
     let StepLooked { step, rows, looked } = step;
-    let mut answered = looked.answered;
-    if !head.features {
-        answered.features.clear();
-    }
-    let part = reply::response(asked, answered, head.metadata, String::new())?;
-    response.time = part.time;
-    for read in part.reads {
+    let told = std::mem::take(&mut given.told);
+    response.time = told.time;
+    for read in told.reads {
         if !response.reads.contains(&read) {
             response.reads.push(read);
         }
     }
-    for group in part.positions {
+    for group in told.positions {
         match response.positions.iter_mut().find(|known| known.partitions == group.partitions) {
             Some(known) => group.views.into_iter().for_each(|view| {
                 if !known.views.contains(&view) {
@@ -69,7 +64,8 @@ fn add(response: &mut ScoreResponse, step: StepLooked, asked: &Asked, head: &Sco
     }
     if head.features {
         let rows = if rows.len() == response.rows as usize { Vec::new() } else { rows };
-        response.features.push(proto::StepFeatures { step, rows, features: part.features });
+        let features = reply::features(looked.answered, head.metadata, &given.asked.moments)?;
+        response.features.push(proto::StepFeatures { step, rows, features });
     }
     Ok(())
 }

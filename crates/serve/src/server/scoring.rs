@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
-use lockstep_client::proto::{self, Metadata, ScoreRequest, ScoreResponse};
+use lockstep_client::proto::{self, GetFeaturesResponse, Metadata, ScoreRequest, ScoreResponse};
 use lockstep_model::{Error, TimeMode};
 use tokio::time::timeout_at;
 use tonic::{Request, Response, Status, async_trait};
@@ -12,13 +12,13 @@ use super::call::Asked as _;
 use super::deadline::Deadline;
 use super::failure::Failure;
 use super::features::{Grpc, ended, metadata, taken, time_mode};
-use super::reply::wire_field;
+use super::reply::{self, wire_field};
 use super::scored;
 use super::service::{Asked, Head, How, Origin, Picked, Service};
 use crate::desk::{self, Wanted};
 use crate::live::State;
 use crate::metrics::{Counts, Protocol};
-use crate::scoring::{Deployed, Loaded, Looked, Lookups, Stage, score, shadowed};
+use crate::scoring::{Deployed, Loaded, Looked, Lookups, Scored, Stage, score, shadowed};
 use crate::wire;
 
 /// What a request for scores says beside its columns.
@@ -115,10 +115,10 @@ pub async fn answer(service: &Arc<Service>, deadline: &Deadline, head: ScoreHead
         }
     };
     let predictions = scored.predictions.clone();
-    let looked: Vec<&Asked> = given.iter().map(|given| &given.asked).collect();
+    let mut given = with_predictions(given, &asked.deployed, &scored)?;
     let recalled = scored.looked.iter().any(|step| step.looked.recalled);
     let counts = counting.counts(&scored);
-    let response = scored::response(&asked, &head, scored, &looked)?;
+    let response = scored::response(&asked, &head, scored, &mut given)?;
     counts.add();
     for Given { counts, vectors, .. } in given {
         counts.add();
@@ -128,6 +128,16 @@ pub async fn answer(service: &Arc<Service>, deadline: &Deadline, head: ScoreHead
         shadow(service, how, asked, head, predictions);
     }
     Ok(response)
+}
+
+/// Has the log told what was predicted of the features of each step.
+fn with_predictions(mut given: Vec<Given>, deployed: &Deployed, scored: &Scored) -> Result<Vec<Given>, Error> {
+    for (given, step) in given.iter_mut().zip(&scored.looked) {
+        for vectors in given.vectors.logged() {
+            vectors.predicted = Some(scored.predicted(deployed, &step.rows)?);
+        }
+    }
+    Ok(given)
 }
 
 /// Looks features up as requests for features do, all from one state.
@@ -140,9 +150,12 @@ struct ByService<'a> {
     given: Mutex<Vec<Given>>,
 }
 
-/// Features that were looked up, and what is to be counted and logged of them once the answer is given.
-struct Given {
-    asked: Asked,
+/// Features that were looked up, and what is to be told, counted and logged of them once the answer is given.
+pub struct Given {
+    /// What was asked.
+    pub asked: Asked,
+    /// What is told of it beside the features. It is read where they are, which is where the store may be read.
+    pub told: GetFeaturesResponse,
     counts: Counts,
     vectors: Picked,
 }
@@ -150,12 +163,13 @@ struct Given {
 impl Lookups for ByService<'_> {
     async fn look_up(&self, wanted: &Arc<Wanted>, rows: RecordBatch, moments: Vec<i64>) -> Result<Looked, Failure> {
         let (state, now, time) = (Arc::clone(&self.asked.state), self.asked.now, self.head.time);
-        let (wanted, request_id) = (Arc::clone(wanted), self.head.request_id.clone());
+        let (wanted, request_id, metadata) = (Arc::clone(wanted), self.head.request_id.clone(), self.head.metadata);
         let work = move |service: &Service, origin: Origin| {
             let asked = Asked::of((&state, origin), &wanted, (&rows, &moments), now, time);
             let (answered, counts) = service.answer(&asked)?;
             let vectors = service.picked(&asked, (&asked.rows, &asked.moments), &answered, &request_id)?;
-            Ok((Given { asked, counts, vectors }, answered))
+            let told = reply::told(&asked, &answered, metadata, String::new())?;
+            Ok((Given { asked, told, counts, vectors }, answered))
         };
         let (given, answered) = self.service.run(self.how, work).await?;
         let recalled = given.asked.origin == Origin::LastKnown;

@@ -173,6 +173,13 @@ impl Origin {
     }
 }
 
+impl Picked {
+    /// What is logged of it.
+    pub fn logged(&mut self) -> &mut [Vectors] {
+        &mut self.logged
+    }
+}
+
 impl Asked {
     /// Rows that are wanted of a state that serves; `now` is their moment where that was not given.
     pub fn of(
