@@ -9,6 +9,7 @@ mod history;
 mod horizon;
 mod load;
 mod log;
+mod options;
 mod schema;
 mod spill;
 mod step;
@@ -21,10 +22,11 @@ pub(crate) use backfill::{HistoryFile, history_files};
 pub(crate) use history::{History, KeyShare, Staged};
 pub(crate) use horizon::{Newest, horizon};
 pub use log::{Applied, Input, Log, Read, Standing};
+pub use options::StreamOptions;
 pub use schema::{dialect_of, schema_of};
 pub(crate) use spill::{Spill, Spilling};
 pub use step::{Pending, Target, arrivals_of};
-pub use stream::{Logs, StreamOptions, StreamReport, accept_gaps, follow, ingest};
+pub use stream::{Logs, StreamReport, accept_gaps, follow, ingest};
 
 use std::collections::BTreeMap;
 

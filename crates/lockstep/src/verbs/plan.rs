@@ -1,6 +1,7 @@
 //! `plan`: what applying the definitions would change, and what it would cost.
 
 mod cost;
+mod files;
 mod markdown;
 mod scoring;
 mod values;
@@ -12,12 +13,10 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
-use lockstep_ingest::pipeline::{file_format, schema_of};
-use lockstep_ingest::source::{ReadRequest, SourceFile, SourceReader, Stores, locate};
 use lockstep_model::Error;
 use lockstep_serve::admin::Progress;
 use lockstep_store::{AppliedModel, CutRead, DefinitionText, Definitions, GenerationInfo, OnlineStore};
-use lockstep_transform::catalog::{Catalog, SourcePlan};
+use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{Origin, Span, View};
 use lockstep_transform::transformation::Transformation;
 use schemars::JsonSchema;
@@ -35,6 +34,7 @@ use crate::text::{bytes, counted, grouped};
 
 pub use cost::Cost;
 use cost::Known;
+pub use files::PlannedFile;
 pub use scoring::{PlannedDeployment, PlannedModel, Sides, deployments_of};
 pub use values::ViewValues;
 
@@ -155,21 +155,6 @@ pub struct PlannedService {
     pub change: Change,
 }
 
-/// A file of history.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct PlannedFile {
-    /// The source.
-    pub source: String,
-    /// The file, or the location where there is none.
-    pub file: String,
-    /// Its rows, where its format says.
-    pub rows: Option<u64>,
-    /// Its size.
-    pub bytes: Option<u64>,
-    /// Why it cannot be read.
-    pub problem: Option<String>,
-}
-
 /// Plans.
 ///
 /// # Errors
@@ -228,7 +213,7 @@ impl Question {
             None => (0, Vec::new(), Vec::new(), Arc::new(nothing()?)),
         };
         let (mut views, services) = changes(&before, &after, cut)?;
-        let backfill = backfill(project, &after, &views);
+        let backfill = files::of_views(project, &after, &views);
         for planned in views.iter_mut().filter(|view| view.backfill) {
             planned.cost = after.views.get(&planned.view).and_then(|view| Cost::new(view, &backfill, known));
         }
@@ -357,42 +342,6 @@ fn gone(before: &Catalog, generations: &[GenerationInfo], view: &Transformation)
 
 fn readers(catalog: &Catalog, view: &str) -> Vec<String> {
     catalog.services.values().filter(|service| service.joins.iter().any(|join| join.view == view)).map(|service| service.name.clone()).collect()
-}
-
-/// The history of all views that need it.
-fn backfill(project: &Project, catalog: &Catalog, views: &[PlannedView]) -> Vec<PlannedFile> {
-    let reads = |source: &SourcePlan| {
-        let needs = views.iter().filter(|view| view.backfill).filter_map(|view| catalog.views.get(&view.view));
-        needs.into_iter().any(|view| view.branches.iter().any(|branch| branch.source == source.name))
-    };
-    let mut files = Vec::new();
-    for source in catalog.sources.values().filter(|source| reads(source)) {
-        for location in &source.options.batch {
-            match locate(location, &project.dir, &Stores::local()) {
-                Ok(found) => files.extend(found.iter().map(|file| planned_file(source, file))),
-                Err(error) => files.push(PlannedFile {
-                    source: source.name.clone(),
-                    file: location.clone(),
-                    rows: None,
-                    bytes: None,
-                    problem: Some(error.to_string()),
-                }),
-            }
-        }
-    }
-    files
-}
-
-fn planned_file(source: &SourcePlan, file: &SourceFile) -> PlannedFile {
-    let progress = || -> Result<_, Error> {
-        let reader = SourceReader::open(file, ReadRequest::new(schema_of(source), file_format(source, file)?))?;
-        Ok(reader.progress())
-    };
-    let (rows, bytes, problem) = match progress() {
-        Ok(progress) => (progress.rows_total, progress.bytes_total, None),
-        Err(error) => (None, None, Some(error.to_string())),
-    };
-    PlannedFile { source: source.name.clone(), file: file.name().to_owned(), rows, bytes, problem }
 }
 
 impl Report for Planned {
