@@ -71,11 +71,11 @@ impl Owned {
     /// # Errors
     /// NotFound where no such set was applied; as [`Self::applied`].
     pub fn definitions(&self, number: u64) -> Result<Arc<Catalog>> {
-        let all = OnlineStore::cut(&*self.store).definitions_history()?;
-        let newest = all.last().ok_or_else(|| self.project.nothing_applied())?.version;
-        let found = all.iter().find(|definitions| definitions.version == number);
-        let unknown = || Error::not_found(format!("no definitions number {number} were applied · the newest are number {newest}"));
-        self.compiled(found.ok_or_else(unknown)?)
+        let unknown = || match self.store.definitions_version() {
+            0 => self.project.nothing_applied(),
+            newest => Error::not_found(format!("no definitions number {number} were applied · the newest are number {newest}")),
+        };
+        self.compiled(&OnlineStore::cut(&*self.store).definitions_numbered(number)?.ok_or_else(unknown)?)
     }
 
     /// The definitions that answer, with the generations that they read: those of the release that serves; where none was promoted, the definitions that were applied last.

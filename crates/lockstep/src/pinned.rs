@@ -39,7 +39,7 @@ impl Pinned {
         let served = {
             let (cut, manifest) = (snapshot.cut(), snapshot.manifest());
             let mark = manifest.definitions.as_ref().map_or(0, |mark| mark.version);
-            let applied = cut.definitions_history()?.into_iter().find(|applied| applied.version == mark).ok_or_else(|| {
+            let applied = cut.definitions_numbered(mark)?.ok_or_else(|| {
                 let name = &manifest.name;
                 Error::not_found(format!("snapshot `{name}` has no definitions · nothing was applied when it was made · make another"))
             })?;

@@ -188,6 +188,7 @@ impl Live {
     /// # Errors
     /// As [`Self::new`].
     pub fn refresh(&self) -> Result<(), Error> {
+        self.forget_snapshots();
         if self.may_be_another() {
             // What takes long is done before, so that requests go on from newer and newer states.
             drop(self.choose()?);
@@ -204,6 +205,13 @@ impl Live {
             }
         }
         self.state(Reach::Disk).map(|_| ())
+    }
+
+    /// Closes snapshots that were dropped: one that is open keeps its room on the disk.
+    fn forget_snapshots(&self) {
+        let shelf = self.store.snapshots();
+        let is_there = |state: &State| state.snapshot.as_ref().is_some_and(|snapshot| shelf.find(&snapshot.name).is_ok());
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, state)| is_there(state));
     }
 
     /// Whether something else may have to serve by now.
@@ -279,10 +287,9 @@ impl Live {
         }
         let manifest = snapshot.manifest();
         let number = manifest.definitions.as_ref().map_or(0, |definitions| definitions.version);
-        let all = snapshot.cut().definitions_history()?;
-        let found = all.iter().find(|definitions| definitions.version == number);
         let without = || Error::data(format!("snapshot `{name}` is of definitions number {number}, which it does not have"));
-        let compiled = compiled_set(&self.compiled, found.ok_or_else(without)?, &self.next)?;
+        let definitions = snapshot.cut().definitions_numbered(number)?.ok_or_else(without)?;
+        let compiled = compiled_set(&self.compiled, &definitions, &self.next)?;
         let generations = Some(manifest.generations.iter().map(|known| known.generation).collect());
         let at = PinnedAt { name: name.to_owned(), moment: manifest.moment };
         let serving = Serving { compiled, release: None, generations, deployments: Arc::default() };
@@ -294,10 +301,11 @@ impl Live {
     }
 
     fn definitions_numbered(&self, version: u64) -> Result<Arc<Compiled>, Error> {
-        let all = OnlineStore::cut(&*self.store).definitions_history()?;
-        let found = all.iter().find(|definitions| definitions.version == version);
-        let latest = all.last().map_or(0, |definitions| definitions.version);
-        let unknown = || Error::not_found(format!("no definitions number {version} were applied · the newest are number {latest}"));
-        compiled_set(&self.compiled, found.ok_or_else(unknown)?, &self.next)
+        let found = OnlineStore::cut(&*self.store).definitions_numbered(version)?;
+        let unknown = || {
+            let latest = self.store.definitions_version();
+            Error::not_found(format!("no definitions number {version} were applied · the newest are number {latest}"))
+        };
+        compiled_set(&self.compiled, &found.ok_or_else(unknown)?, &self.next)
     }
 }

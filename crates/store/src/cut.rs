@@ -358,6 +358,10 @@ impl CutRead for Cut<'_> {
         self.last("the definitions", Tag::Definitions)
     }
 
+    fn definitions_numbered(&self, number: u64) -> Result<Option<Definitions>, Error> {
+        self.record("the definitions", &layout::definitions_key(number))
+    }
+
     fn definitions_history(&self) -> Result<Vec<Definitions>, Error> {
         self.records("the definitions", &Tag::Definitions.alone())
     }

@@ -113,6 +113,11 @@ pub trait CutRead: Send + Sync {
     /// The definitions applied last.
     fn definitions(&self) -> Result<Option<Definitions>, Error>;
 
+    /// The set of definitions of a number; `None` where there is none.
+    fn definitions_numbered(&self, number: u64) -> Result<Option<Definitions>, Error> {
+        Ok(self.definitions_history()?.into_iter().find(|known| known.version == number))
+    }
+
     /// Every set of definitions ever applied, oldest first.
     fn definitions_history(&self) -> Result<Vec<Definitions>, Error>;
 

@@ -15,8 +15,9 @@ use lockstep_transform::tiles::Shape;
 
 use super::history::{History, Staged};
 use super::load::load;
+use super::options::StreamOptions;
 use super::step::Target;
-use super::stream::{StreamOptions, ingest};
+use super::stream::ingest;
 use super::{Observer, Tally};
 use crate::admission::Kind;
 use crate::source::{Format, SourceFile, Stores, locate};

@@ -8,9 +8,9 @@ use lockstep_transform::catalog::{Catalog, SourcePlan};
 
 use super::history_partition;
 use super::log::{Input, Log, Read, Standing};
+use super::options::StreamOptions;
 use super::schema::{dialect_of, schema_of};
 use super::step::Target;
-use super::stream::StreamOptions;
 use crate::admission::Kind;
 use crate::source::{Dialect, Format, ReadRequest, SourceFile, SourceReader, WantedSource};
 

@@ -10,6 +10,7 @@ mod horizon;
 mod inputs;
 mod load;
 mod log;
+mod options;
 mod schema;
 mod spill;
 mod step;
@@ -23,11 +24,12 @@ pub(crate) use history::{History, KeyShare, Staged};
 pub(crate) use horizon::{Newest, horizon};
 pub(crate) use inputs::{HistoryInput, Rows, SomeRows};
 pub use log::{Applied, Input, Log, Read, Standing};
+pub use options::StreamOptions;
 pub use schema::{dialect_of, schema_of};
 pub(crate) use spill::{Spill, Spilling};
 pub(crate) use step::Picked;
 pub use step::{Pending, Target, arrivals_of};
-pub use stream::{Logs, StreamOptions, StreamReport, accept_gaps, follow, ingest};
+pub use stream::{Logs, StreamReport, accept_gaps, follow, ingest};
 
 use std::collections::BTreeMap;
 

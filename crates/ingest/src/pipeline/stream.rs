@@ -2,72 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use lockstep_model::{Clock, Error, EventTime, PartitionId, Position};
+use lockstep_model::{Error, EventTime, PartitionId, Position};
 use lockstep_store::{Commit, CutRead, OnlineStore};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
 use lockstep_transform::definition::KafkaTopic;
-use lockstep_transform::tiles::Shape;
 
 use super::file;
 use super::horizon::{Newest, forgotten, horizon, view_watermark};
 use super::log::{Applied, Input, Next, Read, Reading, Standing};
+use super::options::StreamOptions;
 use super::step::{Pending, Target, arrivals_of};
 use super::{LogProgress, Observer, Progress, Tally};
 use crate::admission::{CutKeys, KeyIndex, Kind, MemoryKeyIndex, PendingKeys};
 use crate::kafka::{self, Gap, Kafka};
 use crate::out::{AdmittedNow, Feeding, Outlets, Staging, carry};
 use crate::push::{self, Push};
-use crate::source::{Chunk, Format, SourceBatch, SourceFile};
-
-/// How to read a log.
-pub struct StreamOptions {
-    /// Its format, where it is a file.
-    pub format: Format,
-    /// The sources to take from it; all that the targets read where empty.
-    pub sources: Vec<String>,
-    /// Whether it is a log, or history that is not bulk-loaded.
-    pub kind: Kind,
-    /// The logs that are to be read in one go with this one, itself included or not: nothing is forgotten before each of them was begun.
-    pub beside: Vec<String>,
-    /// Only rows that were known before this moment.
-    pub until: Option<EventTime>,
-    /// Most rows of one commit.
-    pub batch_rows: usize,
-    /// The tree's shape.
-    pub shape: Shape,
-    /// Set to end after the chunk under way.
-    pub stop: Arc<AtomicBool>,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
-    /// Where rows of a log go beside the state.
-    pub outlets: Outlets,
-}
-
-impl StreamOptions {
-    /// A log of all sources, read to its end.
-    pub fn new(format: Format, batch_rows: usize, clock: Arc<dyn Clock>) -> StreamOptions {
-        StreamOptions {
-            format,
-            sources: Vec::new(),
-            kind: Kind::Stream,
-            beside: Vec::new(),
-            until: None,
-            batch_rows,
-            shape: Shape::default(),
-            stop: Arc::default(),
-            clock,
-            outlets: Outlets::default(),
-        }
-    }
-}
-
-impl std::fmt::Debug for StreamOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StreamOptions").field("format", &self.format).field("sources", &self.sources).finish_non_exhaustive()
-    }
-}
+use crate::source::{Chunk, SourceBatch, SourceFile};
 
 /// What a run did.
 #[derive(Debug, Default)]

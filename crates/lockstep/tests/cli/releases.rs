@@ -25,6 +25,9 @@ fn a_change_is_validated_promoted_and_gone_back_from() {
     place.say("release promote --by ada --reason fees");
     place.say("get card_activity card=c1 --as-of 2024-03-07T14:35:00Z");
     place.say("release show");
+    place.note("what it was validated on can be validated again, beside what served then");
+    place.say("snapshot validate s0002");
+    place.say("snapshot validate s0002 --against s0001");
     place.say("release diff 1 2");
     place.say("release diff 1 1");
     place.say("release diff 1 3");
@@ -42,6 +45,8 @@ fn a_change_is_validated_promoted_and_gone_back_from() {
     place.say("apply");
     place.say("backfill");
     place.say("release promote");
+    place.say("snapshot create lost --set 3");
+    place.say("snapshot validate lost --against serving");
     place.say("release promote --force --by grace");
     place.say("release list");
     place.check("releases");

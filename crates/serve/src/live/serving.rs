@@ -76,13 +76,12 @@ impl Serving {
     pub(super) fn choose(store: &Store, compile: &dyn Fn(&Definitions) -> Result<Arc<Compiled>, Error>) -> Result<Serving, Error> {
         let cut = store.cut();
         if let Some((release, switch)) = cut.serving()? {
-            let history = cut.definitions_history()?;
             let NewRelease { definitions, generations, .. } = release.new;
-            let found = history.iter().find(|known| known.version == definitions);
+            let found = cut.definitions_numbered(definitions)?;
             let gone = || Error::data(format!("release {} is of definitions number {definitions}, which the store does not have", release.release));
             let at = ReleaseAt { release: release.release, epoch: switch.epoch };
             return Ok(Serving {
-                compiled: compile(found.ok_or_else(gone)?)?,
+                compiled: compile(&found.ok_or_else(gone)?)?,
                 release: Some(at),
                 generations: Some(generations),
                 deployments: Arc::default(),

@@ -100,7 +100,7 @@ impl Manifest {
         cut: &dyn CutRead,
         files: Vec<SnapshotFile>,
     ) -> Result<Manifest, Error> {
-        let applied = cut.definitions_history()?.into_iter().find(|applied| applied.version == described.definitions);
+        let applied = cut.definitions_numbered(described.definitions)?;
         let definitions = applied.map(|applied| DefinitionsMark { version: applied.version, fingerprint: applied.applied.fingerprint });
         let release = cut.serving()?.map(|(release, _)| release.release);
         let generations = described.generations.iter().map(|&(generation, watermark)| of_generation(cut, generation, watermark));

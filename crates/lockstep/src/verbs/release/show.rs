@@ -93,7 +93,7 @@ impl ask::Question for Question {
             generation: info.generation.0,
             meaning: info.meaning.to_string(),
         };
-        let definitions = cut.definitions_history()?.into_iter().find(|known| known.version == release.new.definitions);
+        let definitions = cut.definitions_numbered(release.new.definitions)?;
         Ok(Shown {
             release: release.release,
             made_at: release.made_at.to_string(),
