@@ -75,7 +75,19 @@ fn prepare(file: &ModelFile, sizes: &[usize]) -> Result<Option<Tract>, Refusal> 
     }
     let given = model.block(sizes[0], sample(file.inputs(), sizes[0], 3)).map_err(refused)?;
     model.outputs = settle(file.outputs(), &given).map_err(refused)?;
+    same_ranks(file.outputs(), &model.outputs)?;
     Ok(Some(model))
+}
+
+/// Where a file says how many dimensions an output has, tract is to give as many: some of its operators leave out one of a single value.
+fn same_ranks(said: &[Port], given: &[Port]) -> Result<(), Refusal> {
+    let differs = |(said, given): &(&Port, &Port)| said.width != [None] && said.width.len() != given.width.len();
+    match said.iter().zip(given).find(differs) {
+        None => Ok(()),
+        Some((said, given)) => {
+            Err(refused(format!("output `{}` has the dimensions {}, and the file says {}", said.name, given.dimensions(), said.dimensions())))
+        }
+    }
 }
 
 impl Tract {

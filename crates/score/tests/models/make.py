@@ -1,6 +1,6 @@
 """Makes the models that the tests run, with the rows that go in and what Python's ONNX Runtime says of them.
 
-    python3 -m venv target/venv && target/venv/bin/pip install -r requirements.txt && target/venv/bin/python make.py
+    python3 -m venv target/venv && target/venv/bin/pip install -r requirements.txt && PYTHONHASHSEED=0 target/venv/bin/python make.py
 
 Each model is a file of its own, NAME.onnx, and beside it NAME.json has the inputs and outputs, floats by their bits. Rows are
 at random, and then such as are awkward: exactly at thresholds, missing, infinite, zero of both signs.
@@ -112,7 +112,8 @@ def rows_of_maps(value):
 
 def save(name, model, inputs):
     if isinstance(model, onnx.ModelProto):
-        model.producer_version = ""
+        # Some exporters name the graph at random.
+        model.producer_version, model.graph.name = "", name
         model = model.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -132,6 +133,7 @@ def sklearn_models():
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
     from sklearn.compose import ColumnTransformer
+    from sklearn.decomposition import PCA
     from sklearn.ensemble import (
         ExtraTreesClassifier,
         ExtraTreesRegressor,
@@ -141,11 +143,17 @@ def sklearn_models():
         HistGradientBoostingRegressor,
         RandomForestClassifier,
         RandomForestRegressor,
+        VotingRegressor,
     )
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LinearRegression, LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.naive_bayes import GaussianNB
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    from sklearn.preprocessing import MinMaxScaler, Normalizer, OneHotEncoder, StandardScaler
+    from sklearn.svm import LinearSVC
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
     x = features(1)
@@ -193,6 +201,18 @@ def sklearn_models():
     linear("sklearn_logistic", LogisticRegression(), two)
     linear("sklearn_logistic_classes", LogisticRegression(), three, plain)
     linear("sklearn_linear", LinearRegression(), real)
+    linear("sklearn_linear_targets", LinearRegression(), np.stack([real, -real * 2, real + x[:, 1]], axis=1))
+    linear("sklearn_logistic_text", LogisticRegression(), np.array(["late", "on time"])[two])
+    linear("sklearn_logistic_classes_text", LogisticRegression(), np.array(["early", "late", "never"])[three])
+    linear("sklearn_one_vs_rest", OneVsRestClassifier(LogisticRegression()), three, plain)
+    linear("sklearn_svc", LinearSVC(), two)
+    linear("sklearn_mlp", MLPClassifier(hidden_layer_sizes=(8,), max_iter=40, random_state=3), two, plain)
+    linear("sklearn_mlp_regressor", MLPRegressor(hidden_layer_sizes=(8,), max_iter=40, random_state=3), real)
+    linear("sklearn_pca_logistic", make_pipeline(MinMaxScaler(), PCA(3), LogisticRegression()), two)
+    linear("sklearn_normalized_linear", make_pipeline(Normalizer(), LinearRegression()), real)
+    linear("sklearn_bayes", GaussianNB(), two, plain)
+    linear("sklearn_nearest", KNeighborsClassifier(3), two, plain)
+    linear("sklearn_voting_regressor", VotingRegressor([("a", LinearRegression()), ("b", DecisionTreeRegressor(max_depth=3))]), real)
     linear("sklearn_scaled_logistic", make_pipeline(StandardScaler(), LogisticRegression()), two)
     linear("sklearn_scaled_forest", make_pipeline(StandardScaler(), RandomForestClassifier(max_depth=4, **small)), two)
 
