@@ -1,6 +1,6 @@
 """Makes the models that the tests run, with the rows that go in and what Python's ONNX Runtime says of them.
 
-    python3 -m venv target/venv && target/venv/bin/pip install -r requirements.txt && PYTHONHASHSEED=0 target/venv/bin/python make.py
+    python3 -m venv target/venv && target/venv/bin/pip install -r requirements.txt && target/venv/bin/python make.py
 
 Each model is a file of its own, NAME.onnx, and beside it NAME.json has the inputs and outputs, floats by their bits. Rows are
 at random, and then such as are awkward: exactly at thresholds, missing, infinite, zero of both signs.
@@ -112,8 +112,13 @@ def rows_of_maps(value):
 
 def save(name, model, inputs):
     if isinstance(model, onnx.ModelProto):
-        # Some exporters name the graph at random.
-        model.producer_version, model.graph.name = "", name
+        # The order of opsets is that of a set, and some exporters name the graph at random.
+        opsets = sorted({(opset.domain, opset.version) for opset in model.opset_import}, reverse=True)
+        del model.opset_import[:]
+        model.opset_import.extend(helper.make_opsetid(*opset) for opset in opsets)
+        model.producer_version = ""
+        if model.producer_name == "OnnxMLTools":
+            model.graph.name = name
         model = model.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
