@@ -9,10 +9,13 @@ use super::{HUNG_MORE, PoolError, Shared, now, worker};
 /// How long it sleeps at the most while something runs: a deadline that comes sooner than those that it knows of is seen by then.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const LOOK_EVERY_AT_LEAST: Duration = Duration::from_millis(1);
+/// How often it looks after nothing has run any more before it sleeps until it is woken: being woken costs each request that comes alone some microseconds.
+const LOOKS_AT_NOTHING: u32 = 50;
 
 /// Watches until the pool has ended.
 pub fn watch(shared: &Arc<Shared>) {
     let mut state = shared.lock();
+    let (mut runs, mut looks_at_nothing) = (0, 0);
     loop {
         look(shared, &mut state);
         if state.ending && state.workers.is_empty() {
@@ -20,18 +23,20 @@ pub fn watch(shared: &Arc<Shared>) {
             state.refuse(&PoolError::Ended);
             return;
         }
-        state = match state.next_look() {
-            Some(next) => {
-                let pause = next.saturating_duration_since(now()).clamp(LOOK_EVERY_AT_LEAST, LOOK_EVERY);
-                shared.watch.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => {
-                state.unwatched = true;
-                let mut state = shared.watch.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.unwatched = false;
-                state
-            }
-        };
+        let next = state.next_look();
+        let is_nothing = next.is_none() && state.counted.runs == runs;
+        runs = state.counted.runs;
+        looks_at_nothing = if is_nothing { looks_at_nothing + 1 } else { 0 };
+        if looks_at_nothing > LOOKS_AT_NOTHING {
+            state.unwatched = true;
+            state = shared.watch.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.unwatched = false;
+            looks_at_nothing = 0;
+        } else {
+            let pause = next.map_or(LOOK_EVERY, |next| next.saturating_duration_since(now()));
+            let pause = pause.clamp(LOOK_EVERY_AT_LEAST, LOOK_EVERY);
+            state = shared.watch.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
@@ -49,10 +54,9 @@ fn look(shared: &Arc<Shared>, state: &mut State) {
             asked.block_ended(block, Err(PoolError::TimedOut(shared.options.timeout)));
         }
         // More of them would only hang beside the others, with a session each.
-        if !state.ending && state.hanging <= shared.options.threads + HUNG_MORE {
-            if let Err(error) = worker::start(shared, state, None) {
-                tracing::error!(%error, "replace a thread of a model that hangs");
-            }
+        let is_replaced = !state.ending && state.hanging <= shared.options.threads + HUNG_MORE;
+        if is_replaced && let Err(error) = worker::start(shared, state, None) {
+            tracing::error!(%error, "replace a thread of a model that hangs");
         }
     }
     if state.workers.is_empty() && !state.ending {

@@ -15,6 +15,7 @@ mod introduce;
 mod limits;
 mod listen;
 mod push;
+mod queue;
 mod reply;
 mod scored;
 mod scoring;

@@ -16,6 +16,7 @@ use super::call::{Call, RequestLog};
 use super::deadline::{Deadline, Until};
 use super::failure::{About, Failure};
 use super::limits::Limits;
+use super::queue::Queue;
 use crate::Pushes;
 use crate::desk::{self, Answered, Question, Wanted};
 use crate::feature_log::{self, FeatureLog, Figures, Taker, Vectors};
@@ -66,14 +67,6 @@ pub struct Service {
     pushing: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     shadows: Arc<Semaphore>,
-}
-
-/// Those who wait for a turn, and those whose turn it is.
-struct Queue {
-    waiting: Semaphore,
-    turns: Arc<Semaphore>,
-    /// What is said to who may not wait.
-    full: String,
 }
 
 /// Where an answer is taken from.
@@ -191,20 +184,6 @@ impl Asked {
     ) -> Asked {
         let (state, wanted) = (Arc::clone(state), Arc::clone(wanted));
         Asked { state, origin, wanted, rows: rows.clone(), moments: moments.to_vec(), now, time, pinned: false }
-    }
-}
-
-impl Queue {
-    fn new(turns: usize, waiting: usize, what: &str) -> Queue {
-        let full = format!("{waiting} {what} wait already · try again in a moment");
-        Queue { waiting: Semaphore::new(waiting), turns: Arc::new(Semaphore::new(turns)), full }
-    }
-
-    async fn turn(&self, until: &Until) -> Result<OwnedSemaphorePermit, Failure> {
-        let full = |_| Failure::new(Code::ResourceExhausted, self.full.clone()).of_reading();
-        let _waiting = self.waiting.try_acquire().map_err(full)?;
-        let closed = |_| Failure::new(Code::Unavailable, "the server is about to end");
-        timeout_at(until.at(), Arc::clone(&self.turns).acquire_owned()).await.map_err(|_| until.exceeded().of_reading())?.map_err(closed)
     }
 }
 
