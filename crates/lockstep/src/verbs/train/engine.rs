@@ -205,6 +205,7 @@ impl<'a> Engine<'a> {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             from_log: None,
             from_store: self.origin.used(&views)?,
+            scores: None,
         })
     }
 
