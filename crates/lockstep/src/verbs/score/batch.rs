@@ -22,8 +22,8 @@ use lockstep_transform::definition::sql_name;
 use super::written::Written;
 use crate::feed::stop_on_signals;
 use crate::train::{
-    Answered, Asked, Directory, FeaturePart, Job, Manifest, ManifestColumn, ManifestPart, ModelUsed, PartReport, ScoredPart, ScoredRows, Scores, Spine, SpineRows,
-    TrainingReport, digest, write_part,
+    Answered, Asked, Directory, FeaturePart, Job, Manifest, ManifestColumn, ManifestPart, ModelUsed, PartReport, ScoredPart, ScoredRows, Scores,
+    Spine, SpineRows, TrainingReport, digest, write_part,
 };
 use crate::verbs::Context;
 use crate::verbs::train::engine::{self, Engine, write_parts};
@@ -45,7 +45,7 @@ pub struct BatchArguments {
     #[command(flatten)]
     pub given: Given,
     /// The directory to make, of Parquet files with a manifest
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "rows")]
     pub out: Option<PathBuf>,
     /// Score by all that a snapshot of the store has, and by its definitions; moments after its own are refused
     #[arg(long, value_name = "NAME", requires = "out")]
