@@ -124,8 +124,8 @@ fn what_cannot_be_scored_is_said() {
     let project = project();
     spine(&project);
     let said = |deployment: &str, more: &[&str]| scored(&project, deployment, "out", more).error();
-    let unknown = said("frued", &[]);
-    assert!(unknown.contains("no deployment named `frued`") && unknown.contains("did you mean `fraud`"), "{unknown}");
+    let unknown = said("frad", &[]);
+    assert!(unknown.contains("no deployment named `frad`") && unknown.contains("did you mean `fraud`"), "{unknown}");
     assert!(said("fraud", &["--snapshot", "s0001"]).contains("there is no snapshot `s0001`"));
     project.run(&["snapshot", "create", "--moment", "2024-03-04T00:00:00Z"]).fine();
     assert!(said("fraud", &["--snapshot", "s0001"]).contains("snapshot `s0001` answers up to"));

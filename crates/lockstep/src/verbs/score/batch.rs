@@ -13,10 +13,12 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use clap::Args;
 use futures::executor::block_on;
-use lockstep_model::{Clock, Error, Status, SystemClock};
+use lockstep_ingest::offline::training::Histories;
+use lockstep_model::{Clock, Error, Status, SystemClock, TimeMode};
 use lockstep_serve::desk::{self, Wanted};
 use lockstep_serve::scoring::{Deployed, Deployments, Looked, Lookups, Models, Of, Scored, Way, score};
 use lockstep_serve::server::Failure;
+use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::sql_name;
 
 use super::written::Written;
@@ -107,22 +109,26 @@ fn asked(origin: &Origin, deployed: &Deployed) -> Result<Vec<Arc<Asked>>> {
 }
 
 /// Features from all that was read, in place of a store's state.
-struct FromEngine<'a>(&'a Engine<'a>);
+struct FromEvents<'a> {
+    histories: &'a Histories,
+    catalog: &'a Catalog,
+    asked: &'a [Arc<Asked>],
+    time: TimeMode,
+}
 
-impl Lookups for FromEngine<'_> {
+impl Lookups for FromEvents<'_> {
     async fn look_up(&self, wanted: &Arc<Wanted>, rows: RecordBatch, moments: Vec<i64>) -> Result<Looked, Failure> {
         Ok(Looked { answered: self.answer(wanted, rows, moments)?, recalled: false })
     }
 }
 
-impl FromEngine<'_> {
+impl FromEvents<'_> {
     fn answer(&self, wanted: &Wanted, rows: RecordBatch, moments: Vec<i64>) -> Result<desk::Answered, Error> {
-        let FromEngine(engine) = self;
-        let asked = engine.wanted.asked.iter().find(|asked| asked.name == wanted.name());
+        let asked = self.asked.iter().find(|asked| asked.name == wanted.name());
         let asked = asked.ok_or_else(|| Error::internal(format!("nobody said that `{}` is read", wanted.name())))?;
         let count = moments.len();
         let rows = SpineRows { request: rows.clone(), rows, moments };
-        let Answered { columns, statuses, filled_by, .. } = engine.features(asked, &rows)?;
+        let Answered { columns, statuses, filled_by, .. } = asked.answer(self.histories, self.catalog, &rows, self.time, &SystemClock)?;
         let none: Arc<[Option<i64>]> = vec![None; count].into();
         let features = wanted.outputs().iter().map(|output| desk::Feature {
             name: Arc::clone(&output.name),
@@ -134,7 +140,7 @@ impl FromEngine<'_> {
             event_times: Arc::clone(&none),
             known_at: None,
         });
-        Ok(desk::Answered { features: features.collect(), reads: Vec::new(), time: engine.time, rows: count })
+        Ok(desk::Answered { features: features.collect(), reads: Vec::new(), time: self.time, rows: count })
     }
 }
 
@@ -231,7 +237,9 @@ impl Scoring<'_> {
     /// Scores rows.
     fn rows(&self, engine: &Engine<'_>, rows: &SpineRows) -> Result<(RecordBatch, Scored)> {
         let deployed = self.layout.deployed;
-        let scored = block_on(score(deployed, &FromEngine(engine), &rows.request, &rows.moments, None)).map_err(Error::from)?;
+        let (histories, catalog) = (&engine.histories, &engine.origin.catalog);
+        let events = FromEvents { histories, catalog, asked: &engine.wanted.asked, time: engine.time };
+        let scored = block_on(score(deployed, &events, &rows.request, &rows.moments, None)).map_err(Error::from)?;
         check_whys(deployed, &scored)?;
         let mut columns: Vec<ArrayRef> = self.carried.iter().map(|&at| Arc::clone(rows.rows.column(at))).collect();
         columns.extend(scored.predictions.iter().cloned());
