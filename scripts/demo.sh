@@ -53,6 +53,18 @@ show lockstep train delay_v1 --spine "$out/spine.parquet" --out "$out/train" |
   sed -n -e '1,3p' -e '/^  \(origin_avg_delay_1d\|dest_avg_delay_6h\|carrier_avg_delay_1d\|plane_last_delay\|route_late_share_30d\) /p'
 echo "…"
 
+say "July's flights, scored in one go, each as of two hours before it was due, from all that the store has applied"
+flights="SELECT flight_id, origin, dest, carrier, tailnum, distance, scheduled_at, late, scheduled_at - INTERVAL '2 hours' AS request_time
+  FROM \"examples/flights/data/labels.parquet\" WHERE scheduled_at >= TIMESTAMP '2013-07-01' AND scheduled_at < TIMESTAMP '2013-08-01' ORDER BY flight_id"
+printf '$ lockstep score late --spine-sql "SELECT …, scheduled_at - INTERVAL '"'2 hours'"' AS request_time FROM …" --out %s/scores\n' "$out"
+lockstep score late --spine-sql "$flights" --out "$out/scores"
+say "how well do the trees tell late flights from others, and do they mean what they say?"
+lockstep sql "SELECT round((sum(CASE WHEN late THEN r ELSE 0 END) - late_ones * (late_ones + 1) / 2.0) / (late_ones * (flights - late_ones)), 4) AS auc, flights, late_ones AS late
+  FROM (SELECT late, rank() OVER (ORDER BY late_probability) + (count(*) OVER (PARTITION BY late_probability) - 1) / 2.0 AS r,
+               count(*) OVER () AS flights, count(*) FILTER (WHERE late) OVER () AS late_ones FROM \"$out/scores/\") AS ranked GROUP BY flights, late_ones"
+lockstep sql "SELECT least(floor(late_probability * 5), 4) / 5 AS said_from, count(*) AS flights, round(avg(late_probability), 3) AS said, round(avg(CASE WHEN late THEN 1.0 ELSE 0.0 END), 3) AS were_late
+  FROM \"$out/scores/\" GROUP BY 1 ORDER BY 1"
+
 say "was every answer what the inputs say, as far as they had come?"
 show lockstep verify --served "$out/answers"
 

@@ -125,7 +125,7 @@ pub enum Verb {
     Release(verbs::release::Arguments),
     Model(verbs::model::Arguments),
     Get(verbs::get::Arguments),
-    Score(verbs::score::Arguments),
+    Score(Box<verbs::score::Arguments>),
     Train(Box<verbs::train::Arguments>),
     Diff(verbs::diff::Arguments),
     Sql(verbs::sql::Arguments),

@@ -44,7 +44,7 @@ def trees(values, labels):
 
 def trees_file(model, width):
     types = [("features", FloatTensorType([None, width]))]
-    file = onnxmltools.convert_lightgbm(model, initial_types=types, zipmap=False, target_opset=OPSET)
+    file = onnxmltools.convert_lightgbm(model, initial_types=types, zipmap=True, target_opset=OPSET)
     return smaller(file)
 
 
@@ -75,7 +75,8 @@ def simple_file(model, means, scales):
 def run(file, values, output):
     """What ONNX Runtime makes of the file: what was trained is what is deployed."""
     session = onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run([output], {"features": values})[0])[:, -1]
+    given = session.run([output], {"features": values})[0]
+    return np.asarray([row[1] for row in given]) if isinstance(given, list) else np.asarray(given)[:, -1]
 
 
 def write(file, path):

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::report::{PartReport, TrainingReport};
+use super::scored::Scores;
 use super::served::FromLog;
 
 /// The manifest's name.
@@ -63,6 +64,9 @@ pub struct Job {
     /// The store that it was computed from, where it is one, and not batch files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_store: Option<FromStore>,
+    /// What its rows were scored by, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Scores>,
 }
 
 /// A view that a training set was read from.
@@ -164,7 +168,7 @@ pub struct ManifestColumn {
     /// Its type in SQL.
     #[serde(rename = "type")]
     pub data_type: String,
-    /// `request`, `timestamp`, `carried`, `outcome`, `weight`, `feature` or `status`.
+    /// `request`, `timestamp`, `carried`, `outcome`, `weight`, `feature` or `status`; of scores also `prediction` and `way`.
     pub role: String,
 }
 
@@ -198,18 +202,18 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Whether a training set can be made here.
+    /// Whether a set can be made here; `noun` is what messages call it.
     ///
     /// # Errors
     /// Invalid where something is there and is not to be replaced.
-    pub fn check(out: &Path, replace: bool) -> Result<()> {
+    pub fn check(out: &Path, replace: bool, noun: &str) -> Result<()> {
         let (shown, is_set) = (out.display(), out.join(MANIFEST).is_file());
         if is_set && !replace {
-            return Err(Error::invalid(format!("there is a training set at {shown} · name another directory, or replace it with --replace")).into());
+            return Err(Error::invalid(format!("there is a {noun} at {shown} · name another directory, or replace it with --replace")).into());
         }
         let is_empty = !out.exists() || (out.is_dir() && fs::read_dir(out)?.next().is_none());
         if !is_set && !is_empty {
-            return Err(Error::invalid(format!("there is something at {shown} that is no training set · name another directory")).into());
+            return Err(Error::invalid(format!("there is something at {shown} that is no {noun} · name another directory")).into());
         }
         Ok(())
     }

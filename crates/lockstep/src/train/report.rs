@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::array::{Array, ArrayRef, StringArray, new_empty_array};
 use arrow::compute::{filter, is_not_null};
 use arrow::datatypes::DataType;
 use lockstep_model::{Error, FilledBy, Status};
@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answered, Own};
+use super::scored::{ScoredPart, ScoredRows};
 use super::served::ServedReport;
 use crate::bytes::Bytes;
 use crate::output::Paint;
@@ -38,6 +39,9 @@ pub struct PartReport {
     pub last_known_good: u64,
     /// Per feature.
     pub features: Vec<FeaturePart>,
+    /// Which way its rows went, where they were scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scored: Option<ScoredPart>,
 }
 
 /// The values of a feature in a part.
@@ -124,6 +128,31 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl FeaturePart {
+    /// No values.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn none(data_type: &DataType) -> Result<FeaturePart, Error> {
+        FeaturePart::new(&new_empty_array(data_type), &[], &[])
+    }
+
+    /// Values as they were computed, with their statuses and what filled them.
+    ///
+    /// # Errors
+    /// Where a value cannot be profiled.
+    pub fn new(values: &ArrayRef, statuses: &[Status], filled_by: &[FilledBy]) -> Result<FeaturePart, Error> {
+        let mut profile = Profile::new(values.data_type());
+        profile.add(values)?;
+        Ok(FeaturePart {
+            statuses: Statuses::of(statuses),
+            defaults: filled_by.iter().filter(|filled| **filled == FilledBy::Default).count() as u64,
+            last_known_good: 0,
+            not_asked: 0,
+            differing: 0,
+            profile: profile.states().into_iter().map(|(name, state)| (name, Bytes(state))).collect(),
+        })
+    }
+
     /// Values as they were served, with the names of their statuses (NULL where they were not asked for) and of what filled them.
     ///
     /// # Errors
@@ -151,7 +180,7 @@ impl FeaturePart {
 impl PartReport {
     /// What a part is of rows that were served, of which some have values of the last known good; but for its file.
     pub fn served(rows: u64, last_known_good: u64, features: Vec<FeaturePart>) -> PartReport {
-        PartReport { file: String::new(), rows, bytes: 0, sha256: String::new(), own_events: 0, compared: 0, last_known_good, features }
+        PartReport { file: String::new(), rows, bytes: 0, sha256: String::new(), own_events: 0, compared: 0, last_known_good, features, scored: None }
     }
 
     /// What a part is, but for its file.
@@ -160,16 +189,8 @@ impl PartReport {
     /// Where a value cannot be profiled.
     pub fn new(answered: &Answered, types: &[DataType], compared: u64, differing: &[u64]) -> Result<PartReport, Error> {
         let feature = |at: usize| {
-            let mut profile = Profile::new(&types[at]);
-            profile.add(&answered.columns[at])?;
-            Ok(FeaturePart {
-                statuses: Statuses::of(&answered.statuses[at]),
-                defaults: answered.filled_by[at].iter().filter(|filled| **filled == FilledBy::Default).count() as u64,
-                last_known_good: 0,
-                not_asked: 0,
-                differing: differing.get(at).copied().unwrap_or(0),
-                profile: profile.states().into_iter().map(|(name, state)| (name, Bytes(state))).collect(),
-            })
+            let part = FeaturePart::new(&answered.columns[at], &answered.statuses[at], &answered.filled_by[at])?;
+            Ok(FeaturePart { differing: differing.get(at).copied().unwrap_or(0), ..part })
         };
         Ok(PartReport {
             file: String::new(),
@@ -180,7 +201,13 @@ impl PartReport {
             compared,
             last_known_good: 0,
             features: (0..types.len()).map(feature).collect::<Result<_, Error>>()?,
+            scored: None,
         })
+    }
+
+    /// What a part is of rows that were scored; but for its file.
+    pub fn scored(rows: u64, features: Vec<FeaturePart>, scored: ScoredPart) -> PartReport {
+        PartReport { scored: Some(scored), ..PartReport::served(rows, 0, features) }
     }
 }
 
@@ -202,6 +229,9 @@ pub struct TrainingReport {
     /// What became of the log's rows and of the outcomes, where it is made of what was served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served: Option<ServedReport>,
+    /// Which way the rows went and what was predicted, where they were scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scored: Option<ScoredRows>,
     /// How long the units of work took, ms: the median, the 99th percentile and the longest.
     pub unit_ms: [f64; 3],
 }
@@ -230,6 +260,29 @@ pub struct FeatureReport {
     pub profile: BTreeMap<String, Bytes>,
 }
 
+impl FeatureReport {
+    /// Puts the parts of a feature together.
+    ///
+    /// # Errors
+    /// Where one of them is not there, or does not decode.
+    pub fn new<'a>(name: &str, data_type: &DataType, parts: impl Iterator<Item = Result<&'a FeaturePart, Error>>) -> Result<FeatureReport, Error> {
+        let mut feature = FeatureReport { name: name.to_owned(), ..FeatureReport::default() };
+        let mut profile = Profile::new(data_type);
+        for part in parts {
+            let part = part?;
+            feature.statuses.add(part.statuses);
+            feature.defaults += part.defaults;
+            feature.last_known_good += part.last_known_good;
+            feature.not_asked += part.not_asked;
+            feature.differing += part.differing;
+            profile.merge(&part.profile.iter().map(|(name, state)| (name.clone(), state.0.clone())).collect())?;
+        }
+        feature.summary = profile.summary();
+        feature.profile = profile.states().into_iter().map(|(name, state)| (name, Bytes(state))).collect();
+        Ok(feature)
+    }
+}
+
 impl TrainingReport {
     /// Puts parts together.
     ///
@@ -243,20 +296,8 @@ impl TrainingReport {
             report.compared += part.compared;
         }
         for (at, (name, data_type)) in names.iter().zip(types).enumerate() {
-            let mut feature = FeatureReport { name: name.clone(), ..FeatureReport::default() };
-            let mut profile = Profile::new(data_type);
-            for part in parts {
-                let part = part.features.get(at).ok_or_else(|| Error::data("a part of the training set has other features"))?;
-                feature.statuses.add(part.statuses);
-                feature.defaults += part.defaults;
-                feature.last_known_good += part.last_known_good;
-                feature.not_asked += part.not_asked;
-                feature.differing += part.differing;
-                profile.merge(&part.profile.iter().map(|(name, state)| (name.clone(), state.0.clone())).collect())?;
-            }
-            feature.summary = profile.summary();
-            feature.profile = profile.states().into_iter().map(|(name, state)| (name, Bytes(state))).collect();
-            report.features.push(feature);
+            let parts = parts.iter().map(|part| part.features.get(at).ok_or_else(|| Error::data("a part of the training set has other features")));
+            report.features.push(FeatureReport::new(name, data_type, parts)?);
         }
         Ok(report)
     }
@@ -350,7 +391,7 @@ fn are(rows: u64) -> String {
 }
 
 /// A number in about four digits.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     let magnitude = value.abs();
     if value == 0.0 || (0.01..1e6).contains(&magnitude) {
         let digits = if magnitude >= 100.0 { 1 } else { 3 };

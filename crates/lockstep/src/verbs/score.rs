@@ -1,11 +1,14 @@
-//! `score`: the predictions of a deployment for one row, now or at a moment.
+//! `score`: the predictions of a deployment for one row, now or at a moment; or for the rows of a file, each as of its own.
+
+mod batch;
+mod written;
 
 use std::sync::Arc;
 
 use anyhow::Result;
 use arrow::array::{Array, ArrayRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use lockstep_model::{Clock, EventTime, SystemClock, TimeMode};
 use lockstep_serve::Lags;
 use lockstep_serve::admin::Progress;
@@ -16,7 +19,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::get::assignment;
-use super::verify::Time;
 use crate::ask;
 use crate::failure::Outcome;
 use crate::output::{Paint, Report};
@@ -24,6 +26,8 @@ use crate::owned::Owned;
 use crate::project::next_event;
 use crate::requests;
 use crate::table::{Align, Cell, Table};
+use batch::BatchArguments;
+pub use written::Written;
 
 /// Threads that run a model for one row.
 const THREADS: usize = 1;
@@ -31,25 +35,30 @@ const THREADS: usize = 1;
 const EXAMPLES: &str = "\
 Examples:
   lockstep score late origin=EWR dest=ORD tailnum=N14228 distance=719
-  lockstep score late origin=EWR dest=ORD tailnum=N14228 distance=719 --as-of 2013-03-01T12:00:00Z --json";
+  lockstep score late origin=EWR dest=ORD tailnum=N14228 distance=719 --as-of 2013-03-01T12:00:00Z --json
+  lockstep score late --spine flights.parquet --out scores/
+  lockstep score late --spine flights.parquet --snapshot s0001 --features --out scores/";
 
 /// Score a row by a deployment
 ///
 /// Looks its features up as `lockstep get` does, runs its models, and says which way the row went: by the model, by the fallback, or by defaults. Columns that are not given are NULL.
+///
+/// With --out, the rows of a spine are scored, each as of its moment, from all that the store has applied: what a request at that moment would have been answered by what is known now, bit for bit. Rows
+/// that the model cannot score go to the fallback or the defaults, as in a request; a model that fails ends the run.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("rows").args(["spine", "spine_sql", "every"])))]
 pub struct Arguments {
     /// A deployment
     pub deployment: String,
     /// What the request gives, as column=value
-    #[arg(value_name = "COLUMN=VALUE", value_parser = assignment)]
+    #[arg(value_name = "COLUMN=VALUE", value_parser = assignment, conflicts_with_all = ["out", "rows"])]
     pub columns: Vec<(String, String)>,
     /// The moment; now by default
-    #[arg(long, value_name = "MOMENT", value_parser = EventTime::parse)]
+    #[arg(long, value_name = "MOMENT", value_parser = EventTime::parse, conflicts_with = "out")]
     pub as_of: Option<EventTime>,
-    /// Which clock counts events; that of knowledge by default, where the definitions have it
-    #[arg(long, value_enum)]
-    pub time: Option<Time>,
+    /// What the spine form is told.
+    #[command(flatten)]
+    pub batch: BatchArguments,
 }
 
 /// The predictions for one row.
@@ -132,7 +141,12 @@ pub struct Question {
 /// # Errors
 /// NotFound for an unknown deployment; Invalid for columns that it is not asked with, or values that are not of their type; where the model fails and nothing stands in.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
-    let Arguments { deployment, columns, as_of, time } = arguments;
+    let Arguments { deployment, columns, as_of, batch } = arguments;
+    if let Some(out) = &batch.out {
+        context.out.show(&batch::run(context, deployment, batch, out)?)?;
+        return Ok(Outcome::Fine);
+    }
+    let time = batch.given.time;
     let at = as_of.unwrap_or_else(|| SystemClock.now());
     let question = Question { deployment: deployment.clone(), columns: columns.clone(), at, time: time.map(TimeMode::from) };
     let answer = context.ask(&question)?;

@@ -112,7 +112,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     }
     let to_stdout = arguments.out == Path::new("-");
     if !to_stdout {
-        Directory::check(&arguments.out, arguments.replace)?;
+        Directory::check(&arguments.out, arguments.replace, "training set")?;
     }
     let trained = if arguments.log.from_log { from_log::make(context, arguments)? } else { history::make(context, arguments)? };
     if to_stdout {

@@ -4,6 +4,7 @@
 
 mod audit;
 mod errors;
+mod flights;
 mod formats;
 mod journey;
 mod json;

@@ -15,6 +15,7 @@ mod push;
 mod readme;
 mod refusals;
 mod releases;
+mod scored_rows;
 mod scoring;
 mod secure;
 mod stall;

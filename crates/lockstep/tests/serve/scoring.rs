@@ -41,7 +41,7 @@ CREATE DEPLOYMENT plain AS fraud_trees WITH (timeout = '5 s', when_missing = 'de
 ";
 
 /// A model whose leaves are worth `times` as much.
-fn fraud(times: f32) -> Vec<u8> {
+pub fn fraud(times: f32) -> Vec<u8> {
     let stump = |feature, at, leaves: [f32; 2]| Stump { feature, at, leaves: leaves.map(|leaf| leaf * times) };
     stumps(4, &[stump(0, 50.0, [0.1, 0.3]), stump(1, 1.0, [0.02, 0.2]), stump(2, 20.0, [0.05, 0.25]), stump(3, 30.0, [0.01, 0.125])])
 }

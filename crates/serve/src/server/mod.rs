@@ -22,7 +22,7 @@ mod scoring;
 mod service;
 
 pub use breaker::{Breaker, BreakerSettings, Seen, Standing};
-pub(crate) use failure::{About, Failure};
+pub use failure::{About, Failure};
 pub(crate) use guard::Granted;
 pub use guard::{Role, Token};
 #[cfg(test)]

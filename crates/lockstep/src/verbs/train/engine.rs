@@ -205,6 +205,7 @@ impl<'a> Engine<'a> {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             from_log: None,
             from_store: self.origin.used(&views)?,
+            scores: None,
         })
     }
 
@@ -298,7 +299,10 @@ fn run_query(project: &Project, catalog: &Catalog, sql: &str) -> Result<(tempfil
 /// The view whose entities are all that can be asked for.
 fn entity_view(wanted: &Wanted) -> Result<&Arc<Transformation>> {
     let [asked, ..] = wanted.asked.as_slice() else { return Err(Error::internal("nothing is asked").into()) };
-    Ok(asked.entity_view().filter(|_| asked.request() == wanted.request).ok_or_else(|| no_entities(wanted, asked))?)
+    let request = asked.request();
+    let same = request.len() == wanted.request.len()
+        && request.iter().zip(&wanted.request).all(|(a, b)| (a.name(), a.data_type()) == (b.name(), b.data_type()));
+    Ok(asked.entity_view().filter(|_| same).ok_or_else(|| no_entities(wanted, asked))?)
 }
 
 fn entities(histories: &Histories, view: &Transformation) -> Result<Vec<ArrayRef>> {

@@ -284,6 +284,7 @@ impl Serving<'_> {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             from_log: Some(from_log),
             from_store: None,
+            scores: None,
         }
     }
 

@@ -16,7 +16,7 @@ use lockstep_model::{Error, EventTime, PartitionId, Position, SystemClock};
 use lockstep_serve::Served;
 use lockstep_serve::admin::Progress;
 use lockstep_serve::live::check_moments;
-use lockstep_store::{CutRead, DefinitionText, GenerationInfo, OnlineStore, Snapshots};
+use lockstep_store::{CutRead, Definitions, GenerationInfo, OnlineStore, Snapshots};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::Shape;
 use lockstep_transform::transformation::Transformation;
@@ -46,10 +46,8 @@ pub struct Origin {
 pub struct StoreAt {
     /// The snapshot and its moment, where it is one.
     pub snapshot: Option<(String, EventTime)>,
-    /// The number of the definitions.
-    pub definitions: u64,
-    /// Their texts.
-    pub texts: Vec<DefinitionText>,
+    /// The definitions, with the files of their models.
+    pub definitions: Definitions,
     /// The release that served, and the epoch since which it did.
     pub release: Option<(u32, u64)>,
     /// What its generations have applied: one for each view of the definitions that has a published one.
@@ -80,8 +78,7 @@ impl StoreAt {
         let published: Vec<GenerationInfo> = served.catalog().views.keys().filter_map(|view| served.generation(view).cloned()).collect();
         Ok(StoreAt {
             snapshot: None,
-            definitions: number,
-            texts: definitions.applied.texts,
+            definitions,
             release: cut.serving()?.map(|(release, switch)| (release.release, switch.epoch)),
             applied: Applied::of(cut, published)?,
         })
@@ -147,7 +144,7 @@ impl StoreAt {
         Ok(FromStore {
             snapshot: self.snapshot.as_ref().map(|(name, _)| name.clone()),
             moment: self.snapshot.as_ref().map(|(_, moment)| moment.to_string()),
-            definitions: self.definitions,
+            definitions: self.definitions.version,
             release: self.release.map(|(release, _)| release),
             epoch: self.release.map(|(_, epoch)| epoch),
             generations: self.read_by(views).map(generation).collect::<Result<_>>()?,
@@ -161,12 +158,31 @@ impl Origin {
     /// # Errors
     /// NotFound where there is no such snapshot or nothing was applied; [`Wrong`] where something is wrong with the definitions.
     pub fn of(context: &Context, project: &Project, events: &Events) -> Result<Origin> {
-        let store = match (&events.snapshot, events.applied) {
-            (Some(name), _) => StoreAt::of_snapshot(project, name)?,
-            (None, true) => context.ask(&Question {})?,
-            (None, false) => return Ok(Origin { catalog: project.catalog()?, store: None }),
+        if events.snapshot.is_none() && !events.applied {
+            return Ok(Origin { catalog: project.catalog()?, store: None });
+        }
+        Origin::of_store(context, project, events.snapshot.as_deref())
+    }
+
+    /// The definitions that the store of a project serves, and what it has applied by now; or those of a snapshot.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn of_store(context: &Context, project: &Project, snapshot: Option<&str>) -> Result<Origin> {
+        let store = match snapshot {
+            Some(name) => StoreAt::of_snapshot(project, name)?,
+            None => context.ask(&Question {})?,
         };
-        Ok(Origin { catalog: compile(&sources_of_texts(&store.texts)).map_err(Wrong)?, store: Some(store) })
+        Ok(Origin { catalog: compile(&sources_of_texts(&store.definitions.applied.texts)).map_err(Wrong)?, store: Some(store) })
+    }
+
+    /// The record of the definitions, where they are a store's.
+    ///
+    /// # Errors
+    /// Internal where they are the project's.
+    pub fn definitions(&self) -> Result<&Definitions, Error> {
+        let store = self.store.as_ref().ok_or_else(|| Error::internal("definitions that were not applied"))?;
+        Ok(&store.definitions)
     }
 
     /// Reads all that the views are computed from. What does not fit into memory goes beside `out`, since that has room for as much.

@@ -1,0 +1,378 @@
+//! `score --spine`: a deployment's predictions for the rows of a file, each as of its moment.
+//!
+//! Features are computed as those of a training set are, from all that the store has applied, and go the way of a request from there on: the same tensors, sessions, fallbacks and defaults
+//! ([`lockstep_serve::scoring::score`]). So a row has the predictions that `Score` would have answered at its moment, in every bit.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use clap::Args;
+use futures::executor::block_on;
+use lockstep_ingest::offline::training::Histories;
+use lockstep_model::{Clock, Error, Status, SystemClock, TimeMode};
+use lockstep_serve::desk::{self, Wanted};
+use lockstep_serve::scoring::{Deployed, Deployments, Looked, Lookups, Models, Of, Scored, Way, score};
+use lockstep_serve::server::Failure;
+use lockstep_transform::catalog::Catalog;
+use lockstep_transform::definition::sql_name;
+
+use super::written::Written;
+use crate::feed::stop_on_signals;
+use crate::train::{
+    Answered, Asked, Directory, FeaturePart, Job, Manifest, ManifestColumn, ManifestPart, ModelUsed, PartReport, ScoredPart, ScoredRows, Scores,
+    Spine, SpineRows, TrainingReport, digest, write_part,
+};
+use crate::verbs::Context;
+use crate::verbs::train::engine::{self, Engine, write_parts};
+use crate::verbs::train::given::Given;
+use crate::verbs::train::origin::Origin;
+
+/// The columns that say how a row came to its predictions, and why it did not go the way of the model.
+const SCORED_BY: &str = "scored_by";
+const SCORED_WHY: &str = "scored_why";
+
+/// What of rows that fell out follows from the rows alone. A model that fails, or takes too long, does so for another reason another time.
+const OF_THE_ROW: [&str; 3] = ["missing", "stale", "unfit"];
+
+/// Rows that are scored in one go, into a directory.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Many rows")]
+pub struct BatchArguments {
+    /// The rows.
+    #[command(flatten)]
+    pub given: Given,
+    /// The directory to make, of Parquet files with a manifest
+    #[arg(long, value_name = "DIR", requires = "rows")]
+    pub out: Option<PathBuf>,
+    /// Score by all that a snapshot of the store has, and by its definitions; moments after its own are refused
+    #[arg(long, value_name = "NAME", requires = "out")]
+    pub snapshot: Option<String>,
+    /// Write the features that went into the models too
+    #[arg(long, requires = "out")]
+    pub features: bool,
+    /// Replace the scores that are there
+    #[arg(long, requires = "out")]
+    pub replace: bool,
+}
+
+/// Scores the rows of a spine.
+///
+/// # Errors
+/// NotFound where there is no such deployment or snapshot; Invalid where a model was made for other features; where the spine or an input cannot be read, or a model fails.
+pub fn run(context: &Context, deployment: &str, arguments: &BatchArguments, out: &Path) -> Result<Written> {
+    if context.global.server.is_some() {
+        return Err(Error::invalid("rows are scored where the store and their files are · run it beside them, without --server").into());
+    }
+    Directory::check(out, arguments.replace, "set of scores")?;
+    let project = context.project()?;
+    let origin = Origin::of_store(context, &project, arguments.snapshot.as_deref())?;
+    let threads = project.config.threads();
+    let models = Models::new(lockstep_store::Models::of(&project.store), project.config.serve.limits().breaker, Arc::new(SystemClock));
+    let of = Of { definitions: origin.definitions()?, catalog: &origin.catalog };
+    let deployed = Deployments::load_one(&models, of, deployment, threads)?;
+    let asked = asked(&origin, &deployed)?;
+    let layout = Layout { deployed: &deployed, asked: &asked, features: arguments.features };
+    let (mut carried, stop) = (Vec::new(), stop_on_signals()?);
+    let mut check = |spine: &Spine| {
+        carried = layout.carried(spine)?;
+        Ok(())
+    };
+    let wanted = engine::Wanted { name: deployment.to_owned(), request: deployed.asked.fields().clone(), asked: asked.clone() };
+    let say = |warning: &str| context.out.say(&format!("{} {warning}", context.out.err().yellow("warning:")));
+    let mut engine = Engine::open(&project, &arguments.given, (origin, None), wanted, out, &mut check, &say, &stop)?;
+    let scoring = Scoring { schema: layout.schema(&engine.spine, &carried), carried, layout };
+    let job = scoring.job(&engine)?;
+    let directory = scoring.write(&mut engine, out, &job, &stop)?;
+    let parts = directory.parts.clone();
+    let digest = digest(&parts);
+    let report = scoring.report(&engine, &parts)?;
+    directory.finish(&scoring.manifest(&engine, job, &parts, digest.clone(), report.clone()))?;
+    deployed.stages().for_each(|stage| stage.model.finish());
+    Ok(Written::new(deployment, out, &engine, (&parts, digest), report))
+}
+
+/// The services that its models take features of, each once.
+fn asked(origin: &Origin, deployed: &Deployed) -> Result<Vec<Arc<Asked>>> {
+    let mut asked: Vec<Arc<Asked>> = Vec::new();
+    for stage in deployed.steps.iter().chain(&deployed.fallback) {
+        let service = &stage.model.bound.service;
+        if !asked.iter().any(|known| known.name == *service) {
+            asked.push(Arc::new(Asked::new(&origin.catalog, service)?));
+        }
+    }
+    Ok(asked)
+}
+
+/// Features from all that was read, in place of a store's state.
+struct FromEvents<'a> {
+    histories: &'a Histories,
+    catalog: &'a Catalog,
+    asked: &'a [Arc<Asked>],
+    time: TimeMode,
+}
+
+impl Lookups for FromEvents<'_> {
+    async fn look_up(&self, wanted: &Arc<Wanted>, rows: RecordBatch, moments: Vec<i64>) -> Result<Looked, Failure> {
+        Ok(Looked { answered: self.answer(wanted, rows, moments)?, recalled: false })
+    }
+}
+
+impl FromEvents<'_> {
+    fn answer(&self, wanted: &Wanted, rows: RecordBatch, moments: Vec<i64>) -> Result<desk::Answered, Error> {
+        let asked = self.asked.iter().find(|asked| asked.name == wanted.name());
+        let asked = asked.ok_or_else(|| Error::internal(format!("nobody said that `{}` is read", wanted.name())))?;
+        let count = moments.len();
+        let rows = SpineRows { request: rows.clone(), rows, moments };
+        let Answered { columns, statuses, filled_by, .. } = asked.answer(self.histories, self.catalog, &rows, self.time, &SystemClock)?;
+        let none: Arc<[Option<i64>]> = vec![None; count].into();
+        let features = wanted.outputs().iter().map(|output| desk::Feature {
+            name: Arc::clone(&output.name),
+            head: Arc::clone(&output.head),
+            values: Arc::clone(&columns[output.index]),
+            statuses: statuses[output.index].clone(),
+            stale: None,
+            filled_by: Arc::clone(&filled_by[output.index]),
+            event_times: Arc::clone(&none),
+            known_at: None,
+        });
+        Ok(desk::Answered { features: features.collect(), reads: Vec::new(), time: self.time, rows: count })
+    }
+}
+
+/// What is written of each row.
+struct Layout<'a> {
+    deployed: &'a Deployed,
+    asked: &'a [Arc<Asked>],
+    /// Whether features are.
+    features: bool,
+}
+
+impl Layout<'_> {
+    /// The features of all steps, each under its name, and that of its step before it where there are several.
+    fn features(&self) -> Vec<Field> {
+        let is_chain = self.deployed.steps.len() > 1;
+        let of_step = |stage: &lockstep_serve::scoring::Stage| -> Vec<Field> {
+            let asked = self.asked.iter().find(|asked| asked.name == stage.model.bound.service);
+            let schema = asked.map(|asked| asked.features());
+            let fields = schema.iter().flat_map(|schema| schema.fields().iter());
+            fields
+                .map(|field| {
+                    let name = if is_chain { format!("{}_{}", stage.name, field.name()) } else { field.name().clone() };
+                    Field::new(name, field.data_type().clone(), true)
+                })
+                .collect()
+        };
+        self.deployed.steps.iter().flat_map(of_step).collect()
+    }
+
+    /// What comes behind the columns that are carried along.
+    fn own(&self) -> Vec<Field> {
+        let mut fields: Vec<Field> = self.deployed.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+        fields.extend([Field::new(SCORED_BY, DataType::Utf8, false), Field::new(SCORED_WHY, DataType::Utf8, true)]);
+        if self.features {
+            fields.extend(self.features());
+        }
+        fields
+    }
+
+    /// The columns of the spine that are carried along: all, but for those that a feature repeats which is written.
+    fn carried(&self, spine: &Spine) -> Result<Vec<usize>> {
+        let (own, request) = (self.own(), self.deployed.asked.fields());
+        let predicted = self.deployed.schema.fields().len() + 2;
+        let mut carried = Vec::new();
+        for (at, field) in spine.columns.fields().iter().enumerate() {
+            let name = field.name();
+            match own.iter().position(|own| own.name() == name) {
+                None => carried.push(at),
+                Some(place) if place >= predicted && at != spine.timestamp && request.find(name).is_some() => {}
+                Some(_) => {
+                    let what = format!("the spine has a column `{name}`, and so have the scores of `{}`", self.deployed.name);
+                    return Err(Error::invalid(format!("{what} · rename the spine's")).into());
+                }
+            }
+        }
+        Ok(carried)
+    }
+
+    fn schema(&self, spine: &Spine, carried: &[usize]) -> SchemaRef {
+        let carried = carried.iter().map(|&at| spine.columns.field(at).clone());
+        Arc::new(Schema::new(carried.chain(self.own()).collect::<Vec<_>>()))
+    }
+}
+
+/// A run.
+struct Scoring<'a> {
+    layout: Layout<'a>,
+    /// The columns of the spine that are carried along.
+    carried: Vec<usize>,
+    schema: SchemaRef,
+}
+
+impl Scoring<'_> {
+    /// Writes the scores to a directory, or goes on with one.
+    fn write(&self, engine: &mut Engine<'_>, out: &Path, job: &Job, stop: &AtomicBool) -> Result<Directory> {
+        let mut directory = Directory::begin(out, job)?;
+        engine.write(&mut directory, stop, |engine, rows, directory| {
+            let (batch, scored) = self.rows(engine, rows)?;
+            let make = |slice: std::ops::Range<usize>| {
+                let report = self.part(&scored, slice.clone())?;
+                Ok((batch.slice(slice.start, slice.len()), report))
+            };
+            write_parts((directory, job), rows.moments.len(), engine.project.config.threads(), &make)
+        })?;
+        if directory.parts.is_empty() {
+            // Rows that are none have scores that are none, which still have their columns.
+            let none = RecordBatch::new_empty(Arc::clone(&self.schema));
+            let part = write_part(directory.partial(), 0, &none, job, PartReport::scored(0, self.no_features()?, ScoredPart::default()))?;
+            directory.parts.push(part);
+        }
+        Ok(directory)
+    }
+
+    /// Scores rows.
+    fn rows(&self, engine: &Engine<'_>, rows: &SpineRows) -> Result<(RecordBatch, Scored)> {
+        let deployed = self.layout.deployed;
+        let (histories, catalog) = (&engine.histories, &engine.origin.catalog);
+        let events = FromEvents { histories, catalog, asked: &engine.wanted.asked, time: engine.time };
+        let scored = block_on(score(deployed, &events, &rows.request, &rows.moments, None)).map_err(Error::from)?;
+        check_whys(deployed, &scored)?;
+        let mut columns: Vec<ArrayRef> = self.carried.iter().map(|&at| Arc::clone(rows.rows.column(at))).collect();
+        columns.extend(scored.predictions.iter().cloned());
+        columns.push(Arc::new(scored.ways.iter().map(|way| Some(super::word(*way))).collect::<StringArray>()));
+        columns.push(Arc::new(scored.whys.iter().map(|why| why.as_ref().map(|why| &*why.text)).collect::<StringArray>()));
+        if self.layout.features {
+            columns.extend(self.feature_columns(&scored, rows.moments.len())?);
+        }
+        Ok((RecordBatch::try_new(Arc::clone(&self.schema), columns)?, scored))
+    }
+
+    /// The features of all steps: NULL for rows that did not come to a step.
+    fn feature_columns(&self, scored: &Scored, rows: usize) -> Result<Vec<ArrayRef>> {
+        let mut columns = Vec::new();
+        for (stage, fields) in self.layout.deployed.steps.iter().zip(self.fields_by_step()) {
+            match scored.looked.iter().find(|looked| looked.step == stage.name) {
+                None => columns.extend(fields.iter().map(|field| new_null_array(field.data_type(), rows))),
+                Some(looked) => {
+                    let mut places: Vec<Option<u32>> = vec![None; rows];
+                    looked.rows.iter().zip(0u32..).for_each(|(&row, at)| places[row as usize] = Some(at));
+                    let places = UInt32Array::from(places);
+                    for feature in &looked.looked.answered.features {
+                        columns.push(take(&feature.values, &places, None)?);
+                    }
+                }
+            }
+        }
+        Ok(columns)
+    }
+
+    fn fields_by_step(&self) -> Vec<Vec<Field>> {
+        let mut all = self.layout.features().into_iter();
+        let count = |stage: &lockstep_serve::scoring::Stage| stage.wanted.outputs().len();
+        self.layout.deployed.steps.iter().map(|stage| all.by_ref().take(count(stage)).collect()).collect()
+    }
+
+    /// What is told of a part.
+    fn part(&self, scored: &Scored, slice: std::ops::Range<usize>) -> Result<PartReport> {
+        let mut features = Vec::new();
+        for (stage, fields) in self.layout.deployed.steps.iter().zip(self.fields_by_step()) {
+            let Some(looked) = scored.looked.iter().find(|looked| looked.step == stage.name) else {
+                features.extend(fields.iter().map(|field| FeaturePart::none(field.data_type())).collect::<Result<Vec<_>, _>>()?);
+                continue;
+            };
+            // Rows ascend, so that those of the slice follow each other.
+            let (start, end) = (slice.start as u32, slice.end as u32);
+            let of_slice = looked.rows.partition_point(|&row| row < start)..looked.rows.partition_point(|&row| row < end);
+            for feature in &looked.looked.answered.features {
+                let values = feature.values.slice(of_slice.start, of_slice.len());
+                features.push(FeaturePart::new(&values, &feature.statuses[of_slice.clone()], &feature.filled_by[of_slice.clone()])?);
+            }
+        }
+        let mut told = ScoredPart::default();
+        for row in slice.clone() {
+            told.count(super::word(scored.ways[row]), scored.whys[row].as_ref().map(|why| why.word));
+        }
+        for column in &scored.predictions {
+            let values = column.slice(slice.start, slice.len());
+            let status = |row: usize| if values.is_null(row) { Status::Null } else { Status::Present };
+            told.predictions.push(FeaturePart::new(&values, &(0..values.len()).map(status).collect::<Vec<_>>(), &[])?);
+        }
+        Ok(PartReport::scored(slice.len() as u64, features, told))
+    }
+
+    fn no_features(&self) -> Result<Vec<FeaturePart>, Error> {
+        self.layout.features().iter().map(|field| FeaturePart::none(field.data_type())).collect()
+    }
+
+    fn job(&self, engine: &Engine<'_>) -> Result<Job> {
+        let deployed = self.layout.deployed;
+        let model = |stage: &lockstep_serve::scoring::Stage| {
+            let bound = &stage.model.bound;
+            ModelUsed {
+                step: stage.name.clone(),
+                model: bound.name.clone(),
+                sha256: bound.sha256.clone(),
+                runtime: bound.runtime.to_string(),
+                service: bound.service.clone(),
+                service_meaning: bound.service_meaning.to_string(),
+            }
+        };
+        let models = deployed.steps.iter().chain(&deployed.fallback).map(model).collect();
+        let scores = Scores { deployment: deployed.name.clone(), models, features: self.layout.features };
+        Ok(Job { scores: Some(scores), ..engine.job(deployed.meaning.to_string(), false)? })
+    }
+
+    fn report(&self, engine: &Engine<'_>, parts: &[PartReport]) -> Result<TrainingReport> {
+        let fields: Fields = self.layout.features().into();
+        let of = |fields: &Fields| -> (Vec<String>, Vec<DataType>) {
+            fields.iter().map(|field| (field.name().clone(), field.data_type().clone())).unzip()
+        };
+        let (names, types) = of(&fields);
+        let mut report = TrainingReport::new(&names, &types, parts, None)?;
+        let (names, types) = of(self.layout.deployed.schema.fields());
+        report.scored = Some(ScoredRows::new(&names, &types, parts)?);
+        report.warnings.extend(engine.warnings.iter().cloned());
+        Ok(report)
+    }
+
+    fn manifest(&self, engine: &Engine<'_>, job: Job, parts: &[PartReport], digest: String, report: TrainingReport) -> Manifest {
+        let (carried, predictions) = (self.carried.len(), self.layout.deployed.schema.fields().len());
+        let timestamp = engine.spine.columns.field(engine.spine.timestamp).name();
+        let request = self.layout.deployed.asked.fields();
+        let role = |(at, field): (usize, &Arc<Field>)| {
+            let role = match at {
+                at if at >= carried + predictions + 2 => "feature",
+                at if at >= carried + predictions => "way",
+                at if at >= carried => "prediction",
+                _ if field.name() == timestamp => "timestamp",
+                _ if request.find(field.name()).is_some() => "request",
+                _ => "carried",
+            };
+            ManifestColumn { name: field.name().clone(), data_type: sql_name(field.data_type()), role: role.to_owned() }
+        };
+        Manifest {
+            job,
+            created_at: SystemClock.now().to_string(),
+            columns: self.schema.fields().iter().enumerate().map(role).collect(),
+            parts: parts.iter().map(ManifestPart::of).collect(),
+            digest,
+            report,
+        }
+    }
+}
+
+/// Refuses what would be otherwise another time: rows that fell out since a model failed or was too slow.
+fn check_whys(deployed: &Deployed, scored: &Scored) -> Result<(), Error> {
+    let mut fallen = scored.whys.iter().zip(&scored.ways).filter(|(_, way)| **way != Way::Model).filter_map(|(why, _)| why.as_ref());
+    match fallen.find(|why| !OF_THE_ROW.contains(&why.word)) {
+        None => Ok(()),
+        Some(why) => Err(Error::unavailable(format!(
+            "`{}` failed while rows were scored, and what stands in then is for callers that wait · {} · the same command goes on behind the parts that are written",
+            deployed.name, why.text
+        ))),
+    }
+}
