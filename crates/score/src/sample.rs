@@ -5,7 +5,7 @@ use crate::{Element, Port, Tensor, Values};
 /// Where a file leaves a dimension open, rows of a sample have this many values of it.
 const OPEN: usize = 4;
 
-/// Rows for inputs, at random: small numbers, half of them whole, so that many thresholds and table entries are met. The same seed gives the same rows.
+/// Rows for inputs, at random: categories that the file knows, else small numbers, half of them whole, so that many thresholds and table entries are met. The same seed gives the same rows.
 pub fn sample(ports: &[Port], rows: usize, seed: u64) -> Vec<Tensor> {
     let mut random = Random(seed ^ 0x9e37_79b9_7f4a_7c15);
     ports.iter().map(|port| tensor(port, rows, &mut random)).collect()
@@ -14,13 +14,18 @@ pub fn sample(ports: &[Port], rows: usize, seed: u64) -> Vec<Tensor> {
 fn tensor(port: &Port, rows: usize, random: &mut Random) -> Tensor {
     let shape: Vec<usize> = std::iter::once(rows).chain(port.width.iter().map(|width| width.unwrap_or(OPEN))).collect();
     let count = shape.iter().product();
+    let known = port.labels.as_deref().unwrap_or_default();
+    let texts = if known.is_empty() { ["", "a", "b"].map(str::to_owned).to_vec() } else { known.to_vec() };
+    let whole: Vec<i64> = known.iter().filter_map(|known| known.parse().ok()).collect();
+    // Two numbers that the smallest of tables has.
+    let whole = if whole.is_empty() { vec![0, 1] } else { whole };
     let values = match port.element {
         Element::Float32 => Values::Float32((0..count).map(|_| random.number() as f32).collect()),
         Element::Float64 => Values::Float64((0..count).map(|_| random.number()).collect()),
-        Element::Int32 => Values::Int32((0..count).map(|_| random.below(3) as i32).collect()),
-        Element::Int64 => Values::Int64((0..count).map(|_| random.below(3) as i64).collect()),
+        Element::Int32 => Values::Int32((0..count).map(|_| random.below(2) as i32).collect()),
+        Element::Int64 => Values::Int64((0..count).map(|_| random.of(&whole)).collect()),
         Element::Bool => Values::Bool((0..count).map(|_| random.below(2) == 1).collect()),
-        Element::Text => Values::Text((0..count).map(|_| ["", "a", "b"][random.below(3) as usize].to_owned()).collect()),
+        Element::Text => Values::Text((0..count).map(|_| random.of(&texts)).collect()),
     };
     Tensor { shape, values }
 }
@@ -38,6 +43,11 @@ impl Random {
 
     fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
+    }
+
+    /// One of some, of which there are.
+    fn of<T: Clone>(&mut self, some: &[T]) -> T {
+        some[self.below(some.len() as u64) as usize].clone()
     }
 
     fn number(&mut self) -> f64 {
@@ -59,5 +69,7 @@ mod tests {
         assert!(rows.iter().zip(&ports).all(|(tensor, port)| tensor.fits(port) == Ok(7)));
         assert_eq!(rows, sample(&ports, 7, 1));
         assert_ne!(rows, sample(&ports, 7, 2));
+        let known = Port { labels: Some(vec!["7".to_owned()]), ..port(Element::Int64, &[]) };
+        assert_eq!(sample(&[known], 3, 1)[0].values, Values::Int64(vec![7; 3]));
     }
 }

@@ -41,7 +41,8 @@ pub struct Port {
     pub element: Element,
     /// Dimensions behind the first, which is that of rows; `None` where the file leaves one open. None at all: one value a row.
     pub width: Vec<Option<usize>>,
-    /// What each value of a row stands for, where the file says it: the classes of a classifier's probabilities.
+    /// Of an output, what each value of a row stands for, where the file says it: the classes of a classifier's probabilities. Of an input, values that the file knows: categories, of which
+    /// others may be refused.
     pub labels: Option<Vec<String>>,
 }
 

@@ -75,12 +75,32 @@ pub(super) fn inputs(graph: &GraphProto) -> Result<(Vec<Port>, Option<usize>), F
             ));
         }
         fixed = fixed.or(*rows);
-        ports.push(Port { name: input.name.clone(), element, width: width.to_vec(), labels: None });
+        ports.push(Port { name: input.name.clone(), element, width: width.to_vec(), labels: categories(graph, &input.name) });
     }
     if ports.is_empty() {
         return Err(FileError::Graph { what: "it has no inputs".to_owned() });
     }
     Ok((ports, fixed))
+}
+
+/// The categories that encoders of an input know, seen through what only carries its values.
+fn categories(graph: &GraphProto, input: &str) -> Option<Vec<String>> {
+    let mut carried = HashSet::from([input]);
+    let mut known = Vec::new();
+    for node in graph.node.iter() {
+        if !node.input.iter().any(|name| carried.contains(name.as_str())) {
+            continue;
+        }
+        match node.op_type.as_str() {
+            "Identity" | "Gather" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Concat" | "ArrayFeatureExtractor" => {
+                carried.extend(node.output.iter().map(String::as_str))
+            }
+            "OneHotEncoder" => known.extend(class_labels(node, "cats_strings", "cats_int64s")),
+            "LabelEncoder" => known.extend(class_labels(node, "keys_strings", "keys_int64s")),
+            _ => {}
+        }
+    }
+    (!known.is_empty()).then_some(known)
 }
 
 /// The outputs, with the classes that a row's values stand for.

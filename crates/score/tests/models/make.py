@@ -235,6 +235,11 @@ def sklearn_models():
     model = make_pipeline(columns, LogisticRegression()).fit(frame, two)
     types = [("distance", FloatTensorType([None, 1])), ("carrier", StringTensorType([None, 1]))]
     made = to_onnx(model, initial_types=types, target_opset={"": 17, "ai.onnx.ml": 3})
+    columns = ColumnTransformer([("number", StandardScaler(), ["distance"]), ("text", OneHotEncoder(), ["carrier"])])
+    strict = make_pipeline(columns, LogisticRegression()).fit(frame, two)
+    # Without leave to ignore what is unknown, which is refused then.
+    strict = to_onnx(strict, initial_types=types, target_opset={"": 17, "ai.onnx.ml": 3})
+    save("sklearn_one_hot_strict", strict, {"distance": fresh[:, :1], "carrier": carriers[random(6).integers(4, size=ROWS)].astype(object).reshape(-1, 1)})
     named = np.append(carriers, "XX")[random(6).integers(5, size=ROWS)].astype(object).reshape(-1, 1)
     save("sklearn_one_hot", made, {"distance": fresh[:, :1], "carrier": named})
 
