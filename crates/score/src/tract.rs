@@ -3,6 +3,7 @@
 //! A graph is optimised for a number of rows, and gets its rows in blocks of that number: for a small one, and for a large one where that gives the same bits. Where the rows of a block are
 //! not independent after all, blocks are of one row.
 
+mod labels;
 mod scaler;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tract_onnx::prelude::{
 
 use crate::blocks::{BLOCKS, independent, run_blocks};
 use crate::load::{Refusal, settle};
+use crate::proto::ModelProto;
 use crate::runtime::caught;
 use crate::{Element, Model, ModelFile, Port, RunError, Runtime, Session, Tensor, Values, sample};
 
@@ -24,6 +26,8 @@ struct Tract {
     /// The sizes of blocks, and for each a plan.
     sizes: Vec<usize>,
     plans: Vec<Arc<TypedSimplePlan>>,
+    /// Outputs that are classes by number, to be named.
+    named: Vec<labels::Named>,
 }
 
 /// Operators that tract has, and that give something else here than elsewhere: their classes are numbers, or their sums are in another order.
@@ -67,9 +71,10 @@ fn refused(reason: String) -> Refusal {
 
 /// Prepared for blocks of so many rows, if rows are independent in them.
 fn prepare(file: &ModelFile, sizes: &[usize]) -> Result<Option<Tract>, Refusal> {
-    let plan = |size: &usize| caught(|| plan(file, *size).map_err(|error| cause(&error)));
+    let (proto, named) = labels::numbered(file.proto());
+    let plan = |size: &usize| caught(|| plan(&proto, file.inputs(), *size).map_err(|error| cause(&error)));
     let plans: Vec<Arc<TypedSimplePlan>> = sizes.iter().map(plan).collect::<Result<_, _>>().map_err(refused)?;
-    let mut model = Tract { inputs: file.inputs().to_vec(), outputs: Vec::new(), sizes: sizes.to_vec(), plans };
+    let mut model = Tract { inputs: file.inputs().to_vec(), outputs: Vec::new(), sizes: sizes.to_vec(), plans, named };
     if !independent(file.inputs(), sizes, |size, inputs| model.block(size, inputs)).map_err(refused)? {
         return Ok(None);
     }
@@ -93,13 +98,15 @@ fn same_ranks(said: &[Port], given: &[Port]) -> Result<(), Refusal> {
 impl Tract {
     fn block(&self, size: usize, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
         let plan = self.sizes.iter().position(|own| *own == size).and_then(|at| self.plans.get(at));
-        plan.ok_or_else(|| format!("there is no plan for {size} rows")).and_then(|plan| run(plan, inputs))
+        let mut outputs = run(plan.ok_or_else(|| format!("there is no plan for {size} rows"))?, inputs)?;
+        labels::name(&mut outputs, &self.named)?;
+        Ok(outputs)
     }
 }
 
-fn plan(file: &ModelFile, block: usize) -> TractResult<Arc<TypedSimplePlan>> {
-    let mut model = onnx().model_for_proto_model(file.proto())?;
-    for (at, port) in file.inputs().iter().enumerate() {
+fn plan(proto: &ModelProto, inputs: &[Port], block: usize) -> TractResult<Arc<TypedSimplePlan>> {
+    let mut model = onnx().model_for_proto_model(proto)?;
+    for (at, port) in inputs.iter().enumerate() {
         let shape: Vec<usize> = std::iter::once(block).chain(port.width.iter().map(|width| width.unwrap_or(1))).collect();
         model.set_input_fact(at, InferenceFact::dt_shape(datum_type(port.element), shape))?;
     }
