@@ -122,27 +122,21 @@ fn bind_one(model: &definition::Model, read: &ReadModel, service: &ServicePlan, 
     Bound::new(model, &read.file.0, service, read.training_set.as_ref().map(|manifest| manifest.0.as_slice()))
 }
 
-/// What is written down of models that are bound, in their order.
-pub fn pins(catalog: &Catalog, bound: &[Bound], models: &[ReadModel]) -> Vec<AppliedModel> {
-    let pin = |bound: &Bound| {
-        let model = catalog.definitions.models.get(&bound.name)?;
-        let manifest = models.iter().find(|read| read.model == bound.name).and_then(|read| read.training_set.as_ref());
-        let training_set = model
-            .options
-            .training_set
-            .as_ref()
-            .zip(manifest)
-            .map(|(path, manifest)| AppliedTrainingSet { path: path.clone(), sha256: lockstep_store::sha256(&manifest.0) });
+/// What is written down of models, in the order of the definitions.
+pub fn pins(catalog: &Catalog, models: &[ReadModel]) -> Vec<AppliedModel> {
+    let pin = |(name, model): (&String, &definition::Model)| {
+        let read = models.iter().find(|read| read.model == *name)?;
+        let training_set = model.options.training_set.as_ref().zip(read.training_set.as_ref());
         Some(AppliedModel {
-            model: bound.name.clone(),
+            model: name.clone(),
             path: model.path.clone(),
-            sha256: bound.sha256.clone(),
-            bytes: bound.bytes,
-            service_meaning: bound.service_meaning,
-            training_set,
+            sha256: lockstep_store::sha256(&read.file.0),
+            bytes: read.file.0.len() as u64,
+            service_meaning: catalog.services.get(&model.service)?.meaning,
+            training_set: training_set.map(|(path, manifest)| AppliedTrainingSet { path: path.clone(), sha256: lockstep_store::sha256(&manifest.0) }),
         })
     };
-    bound.iter().filter_map(pin).collect()
+    catalog.definitions.models.iter().filter_map(pin).collect()
 }
 
 /// Keeps the files of models in the store.

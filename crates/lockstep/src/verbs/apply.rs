@@ -128,7 +128,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     // Here, too: what is wrong is said of the files as they are seen from here.
     let catalog = compile(&files).map_err(Wrong)?;
     let models = models::read(&project, &catalog)?;
-    models::bind(&catalog, &models, Smoking::First).map_err(Wrong)?;
+    // A server may run what this machine cannot.
+    if context.global.server.is_none() {
+        models::bind(&catalog, &models, Smoking::First).map_err(Wrong)?;
+    }
     models::check_size(&models)?;
     let expected = arguments.expect.map_or_else(|| newest(context, &project), Ok)?;
     let (by, reason) = (arguments.signed.by(), arguments.signed.reason.clone());
@@ -161,7 +164,7 @@ impl ask::Question for Question {
     fn answer(&self, owned: &Owned, _: &Progress<'_>) -> Result<Applied> {
         let catalog = compile(&sources_of_texts(&self.texts)).map_err(Wrong)?;
         let bound = models::bind(&catalog, &self.models, Smoking::First).map_err(Wrong)?;
-        let pins = models::pins(&catalog, &bound, &self.models);
+        let pins = models::pins(&catalog, &self.models);
         let _alone = owned.change();
         let cut = OnlineStore::cut(&*owned.store);
         let latest = cut.definitions()?;

@@ -166,8 +166,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let files = project.files()?;
     let after = compile(&files).map_err(Wrong)?;
     let read = models::read(&project, &after)?;
-    let bound = models::bind(&after, &read, Smoking::Not).map_err(Wrong)?;
-    let question = Question { texts: project.texts(&files), models: models::pins(&after, &bound, &read) };
+    // A server may run what this machine cannot.
+    if context.global.server.is_none() {
+        models::bind(&after, &read, Smoking::Not).map_err(Wrong)?;
+    }
+    let question = Question { texts: project.texts(&files), models: models::pins(&after, &read) };
     let Answer { mut planned, before } =
         if context.has_store(&project) { context.ask(&question)? } else { question.plan(&project, None, None, &[], &[])? };
     if let Some(sample) = arguments.values {

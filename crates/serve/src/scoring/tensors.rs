@@ -162,7 +162,11 @@ trait Value: Clone + Default {
         None
     }
     /// The value of a whole number.
-    fn whole(_: i128) -> Option<Self> {
+    fn whole(_: i64) -> Option<Self> {
+        None
+    }
+    /// The value of a whole number that is not below zero.
+    fn unsigned(_: u64) -> Option<Self> {
         None
     }
     /// The value of a float.
@@ -180,7 +184,11 @@ impl Value for f32 {
         Some(f32::NAN)
     }
 
-    fn whole(value: i128) -> Option<f32> {
+    fn whole(value: i64) -> Option<f32> {
+        Some(value as f32)
+    }
+
+    fn unsigned(value: u64) -> Option<f32> {
         Some(value as f32)
     }
 
@@ -194,7 +202,11 @@ impl Value for f64 {
         Some(f64::NAN)
     }
 
-    fn whole(value: i128) -> Option<f64> {
+    fn whole(value: i64) -> Option<f64> {
+        Some(value as f64)
+    }
+
+    fn unsigned(value: u64) -> Option<f64> {
         Some(value as f64)
     }
 
@@ -204,19 +216,27 @@ impl Value for f64 {
 }
 
 impl Value for i32 {
-    fn whole(value: i128) -> Option<i32> {
+    fn whole(value: i64) -> Option<i32> {
+        i32::try_from(value).ok()
+    }
+
+    fn unsigned(value: u64) -> Option<i32> {
         i32::try_from(value).ok()
     }
 }
 
 impl Value for i64 {
-    fn whole(value: i128) -> Option<i64> {
+    fn whole(value: i64) -> Option<i64> {
+        Some(value)
+    }
+
+    fn unsigned(value: u64) -> Option<i64> {
         i64::try_from(value).ok()
     }
 }
 
 impl Value for bool {
-    fn whole(value: i128) -> Option<bool> {
+    fn whole(value: i64) -> Option<bool> {
         match value {
             0 => Some(false),
             1 => Some(true),
@@ -232,23 +252,23 @@ impl Value for String {
 }
 
 /// Calls `put` with each value of a column.
-fn each<T: Value>(column: &ArrayRef, put: &mut dyn FnMut(usize, Result<T, Misfit>)) -> Result<(), Error> {
+fn each<T: Value>(column: &ArrayRef, put: &mut impl FnMut(usize, Result<T, Misfit>)) -> Result<(), Error> {
     match column.data_type() {
-        DataType::Float64 => primitives::<T, Float64Type>(column, put, T::float),
-        DataType::Float32 => primitives::<T, Float32Type>(column, put, |value| T::float(f64::from(value))),
-        DataType::Int8 => wholes::<T, Int8Type>(column, put),
-        DataType::Int16 => wholes::<T, Int16Type>(column, put),
-        DataType::Int32 => wholes::<T, Int32Type>(column, put),
-        DataType::Int64 => wholes::<T, Int64Type>(column, put),
-        DataType::UInt8 => wholes::<T, UInt8Type>(column, put),
-        DataType::UInt16 => wholes::<T, UInt16Type>(column, put),
-        DataType::UInt32 => wholes::<T, UInt32Type>(column, put),
-        DataType::UInt64 => wholes::<T, UInt64Type>(column, put),
+        DataType::Float64 => primitives::<T, Float64Type>(column, put, T::float, |_| 0),
+        DataType::Float32 => primitives::<T, Float32Type>(column, put, |value| T::float(f64::from(value)), |_| 0),
+        DataType::Int8 => primitives::<T, Int8Type>(column, put, |value| T::whole(value.into()), i128::from),
+        DataType::Int16 => primitives::<T, Int16Type>(column, put, |value| T::whole(value.into()), i128::from),
+        DataType::Int32 => primitives::<T, Int32Type>(column, put, |value| T::whole(value.into()), i128::from),
+        DataType::Int64 => primitives::<T, Int64Type>(column, put, |value| T::whole(value.into()), i128::from),
+        DataType::UInt8 => primitives::<T, UInt8Type>(column, put, |value| T::unsigned(value.into()), i128::from),
+        DataType::UInt16 => primitives::<T, UInt16Type>(column, put, |value| T::unsigned(value.into()), i128::from),
+        DataType::UInt32 => primitives::<T, UInt32Type>(column, put, |value| T::unsigned(value.into()), i128::from),
+        DataType::UInt64 => primitives::<T, UInt64Type>(column, put, |value| T::unsigned(value.into()), i128::from),
         DataType::Boolean => {
             let values = column.as_boolean();
             for row in 0..values.len() {
-                let value = i128::from(values.value(row));
-                put(row, of::<T>(values.is_null(row), || T::whole(value), || value));
+                let value = i64::from(values.value(row));
+                put(row, of::<T>(values.is_null(row), || T::whole(value), || value.into()));
             }
         }
         DataType::Utf8 => texts(column.as_string::<i32>().iter(), put),
@@ -259,27 +279,20 @@ fn each<T: Value>(column: &ArrayRef, put: &mut dyn FnMut(usize, Result<T, Misfit
     Ok(())
 }
 
-fn wholes<T: Value, A: ArrowPrimitiveType<Native: Into<i128>>>(column: &ArrayRef, put: &mut dyn FnMut(usize, Result<T, Misfit>)) {
-    let values = column.as_primitive::<A>();
-    for (row, &value) in values.values().iter().enumerate() {
-        let value: i128 = value.into();
-        put(row, of::<T>(values.is_null(row), || T::whole(value), || value));
-    }
-}
-
+/// Values that are `converted`, and `shown` where the type has none such; binding lets floats into floats alone, which have all of them.
 fn primitives<T: Value, A: ArrowPrimitiveType>(
     column: &ArrayRef,
-    put: &mut dyn FnMut(usize, Result<T, Misfit>),
-    convert: impl Fn(A::Native) -> Option<T>,
+    put: &mut impl FnMut(usize, Result<T, Misfit>),
+    converted: impl Fn(A::Native) -> Option<T>,
+    shown: impl Fn(A::Native) -> i128,
 ) {
     let values = column.as_primitive::<A>();
     for (row, &value) in values.values().iter().enumerate() {
-        // Binding lets floats into floats alone, which have all of them.
-        put(row, of::<T>(values.is_null(row), || convert(value), || 0));
+        put(row, of::<T>(values.is_null(row), || converted(value), || shown(value)));
     }
 }
 
-fn texts<'a, T: Value>(values: impl Iterator<Item = Option<&'a str>>, put: &mut dyn FnMut(usize, Result<T, Misfit>)) {
+fn texts<'a, T: Value>(values: impl Iterator<Item = Option<&'a str>>, put: &mut impl FnMut(usize, Result<T, Misfit>)) {
     for (row, value) in values.enumerate() {
         put(row, of::<T>(value.is_none(), || T::text(value.unwrap_or_default()), || 0));
     }
