@@ -84,6 +84,20 @@ pub struct Vectors {
     pub predicted: Option<Predicted>,
 }
 
+/// What of an answer is handed on once it was given.
+#[derive(Debug, Default)]
+pub struct Picked {
+    pub(crate) logged: Vec<Vectors>,
+    pub(crate) watched: Vec<Vectors>,
+}
+
+impl Picked {
+    /// What is logged of it.
+    pub fn logged(&mut self) -> &mut [Vectors] {
+        &mut self.logged
+    }
+}
+
 /// What a deployment predicted of vectors, for all rows.
 #[derive(Debug, Clone)]
 pub struct Predicted {

@@ -19,7 +19,7 @@ use super::limits::Limits;
 use super::queue::Queue;
 use crate::Pushes;
 use crate::desk::{self, Answered, Question, Wanted};
-use crate::feature_log::{self, FeatureLog, Figures, Taker, Vectors};
+use crate::feature_log::{self, FeatureLog, Figures, Picked, Taker};
 use crate::last_known_good::{Kept, LastKnownGood};
 use crate::live::{Live, Reach, State};
 use crate::metrics::{Counts, Metrics, Protocol};
@@ -114,13 +114,6 @@ pub struct Asked {
     pinned: bool,
 }
 
-/// What of an answer is handed on once it was given.
-#[derive(Debug, Default)]
-pub struct Picked {
-    logged: Vec<Vectors>,
-    watched: Vec<Vectors>,
-}
-
 /// What a request says beside its columns.
 #[derive(Debug, Clone, Copy)]
 pub struct Head<'a> {
@@ -163,13 +156,6 @@ impl Origin {
             Origin::Disk => Some(Reach::Disk),
             Origin::LastKnown => None,
         }
-    }
-}
-
-impl Picked {
-    /// What is logged of it.
-    pub fn logged(&mut self) -> &mut [Vectors] {
-        &mut self.logged
     }
 }
 
