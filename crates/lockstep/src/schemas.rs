@@ -79,7 +79,6 @@ pub fn all() -> Vec<Named> {
         Named { name: "audit", about: "lockstep audit --json", schema: schema_for!(crate::audit::Audited) },
         Named { name: "verify", about: "lockstep verify --json", schema: schema_for!(Verified) },
         Named { name: "train", about: "lockstep train --json", schema: schema_for!(verbs::train::Trained) },
-        Named { name: "score", about: "lockstep score --json", schema: schema_for!(verbs::score::Answer) },
         Named { name: "scores", about: "lockstep score --out --json", schema: schema_for!(verbs::score::Written) },
         Named { name: "diff", about: "lockstep diff --json", schema: schema_for!(verbs::diff::SetsDiffer) },
         Named { name: "manifest", about: "manifest.json of a training set, or of scores", schema: schema_for!(crate::train::Manifest) },

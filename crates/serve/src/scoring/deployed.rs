@@ -21,6 +21,9 @@ use crate::server::BreakerSettings;
 /// How long a model may take to load and to run its first rows.
 const WARM_WITHIN: Duration = Duration::from_secs(120);
 
+/// How long a model may take, at the least, where nobody waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What loads models, and knows those that are loaded.
 pub struct Models {
     files: lockstep_store::Models,
@@ -258,7 +261,8 @@ fn pool_options(options: &definition::DeploymentOptions, threads: Option<usize>)
         max_batch: options.max_batch as usize,
         max_wait: time(options.max_wait),
         queue: options.queue as usize,
-        timeout: time(options.timeout),
+        // Who loads one by itself has rows to score, and no caller who waits.
+        timeout: if threads.is_some() { time(options.timeout).max(PATIENCE) } else { time(options.timeout) },
         warm_within: WARM_WITHIN,
     }
 }
