@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Float32Type, TimestampMicrosecondType};
 use lockstep_client::Rows;

@@ -51,12 +51,12 @@ fn values_are_those_that_were_made_outside_of_rust() {
     let mut cases = 0;
     for line in CASES.lines().filter(|line| !line.starts_with('#')) {
         let parts: Vec<&str> = line.split(" | ").collect();
-        let actual = match parts.as_slice() {
-            &["hash_bucket", kind, value, buckets, _] => {
+        let actual = match parts[..] {
+            ["hash_bucket", kind, value, buckets, _] => {
                 let found = evaluate(&format!("hash_bucket(a, {buckets})"), &[scalar(kind, value)]);
                 found.values.as_primitive::<arrow::datatypes::Int64Type>().value(0).to_string()
             }
-            &[function, a, b, _] => {
+            [function, a, b, _] => {
                 let found = evaluate(&format!("{function}(a, b)"), &[list(a), list(b)]);
                 let value = found.values.as_primitive::<Float64Type>().iter().next().unwrap();
                 value.map_or_else(|| "null".to_owned(), |value| format!("{:016x}", value.to_bits()))
