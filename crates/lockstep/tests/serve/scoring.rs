@@ -205,6 +205,10 @@ fn rows_without_features_go_the_declared_way() {
     assert_eq!(metric("lockstep_score_rows_total{deployment=\"plain\",way=\"default\"}", &text), f64::from(missing));
     assert_eq!(metric("lockstep_score_rows_fallen_total{deployment=\"careful\",why=\"missing\"}", &text), f64::from(missing));
     assert_eq!(metric("lockstep_model_threads{deployment=\"fraud\",step=\"fraud_trees\",model=\"fraud_trees\"}", &text), 2.0);
+    // One pool runs the model for all deployments that run it alike.
+    let runs =
+        |deployment: &str| metric(&format!("lockstep_model_runs{{deployment=\"{deployment}\",step=\"fraud_trees\",model=\"fraud_trees\"}}"), &text);
+    assert_eq!([runs("careful"), runs("plain")], [2.0; 2]);
     // The shadow has seen the same rows, after they were answered, and is worth twice as much.
     let shadow = "{deployment=\"careful\",model=\"fraud_next\"}";
     let seen = wait_for("the shadow", || {

@@ -84,10 +84,10 @@ impl Asked {
 }
 
 impl Drop for Asked {
-    /// What nobody waited for was never begun.
+    /// What nobody waited for was never begun, which says nothing of the model.
     fn drop(&mut self) {
         let teller = self.lock().teller.take();
-        tell(teller, &Err(PoolError::Late));
+        tell(teller, &Err(PoolError::Ended));
     }
 }
 

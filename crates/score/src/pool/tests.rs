@@ -277,6 +277,28 @@ fn rows_that_are_none_of_the_model_are_refused() {
     assert_eq!(pool.figures().counted, Counted::default());
 }
 
+#[test]
+fn whoever_asked_may_be_gone_before_it_is_told_how_it_ended() {
+    let (pool, model) = pool(hasty());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let submit = |value| {
+        let told = Arc::clone(&told);
+        let teller: Teller = Box::new(move |outcome| told.lock().unwrap().push(outcome.err().cloned()));
+        pool.submit_telling(vec![rows_of([value])], None, teller)
+    };
+    assert!(submit(1.0).wait().is_ok());
+    eventually("it is over", || pool.figures().running == 0);
+    let hanging = submit(HANGS);
+    eventually("it is begun", || pool.figures().running == 1);
+    drop((hanging, submit(2.0)));
+    eventually("all were told", || told.lock().unwrap().len() == 3);
+    // One that hangs counts as such; what was never begun says nothing of the model.
+    let mut told = told.lock().unwrap().clone();
+    told.sort_by_key(|outcome| outcome.as_ref().map(ToString::to_string));
+    assert_eq!(told, [None, Some(PoolError::TimedOut(hasty().timeout)), Some(PoolError::Ended)]);
+    model.released.store(true, Ordering::Relaxed);
+}
+
 /// Wakes nobody: it is asked again.
 #[test]
 fn what_comes_of_rows_can_be_awaited() {

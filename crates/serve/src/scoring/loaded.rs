@@ -49,8 +49,9 @@ impl Loaded {
             Error::data(format!("load model `{}`: {error} · {advice}", bound.name)).caused_by(error)
         };
         let pool = Pool::new(model, options, samples.into()).map_err(failed)?;
-        // A run that is given up has failed, whenever it comes back.
-        let breaker = Breaker::new(BreakerSettings { stall: options.timeout, ..breaker }, Arc::clone(clock));
+        // As long as it may wait for a thread, and then be run.
+        let stall = options.timeout.saturating_mul(2);
+        let breaker = Breaker::new(BreakerSettings { stall, ..breaker }, Arc::clone(clock));
         Ok(Loaded { bound, pool, breaker })
     }
 
