@@ -161,3 +161,22 @@ fn a_model_for_onnx_runtime_is_run_in_a_process_of_its_own_first() {
     let said = place.run_with(&["smoke-model"], "no model");
     assert!(said.status == 2 && said.stderr.contains("the file is no ONNX model"), "{}", said.stderr);
 }
+
+#[test]
+fn a_row_is_scored_and_says_which_way_it_went() {
+    let mut place = project();
+    place.edit("feature_defs/risk.sql", "timeout = '50 ms'", "timeout = '20 s'");
+    place.say("apply");
+    place.say("backfill");
+    place.say("score risk card=c1 amount=250 country=FR --as-of 2024-03-08T12:00:00Z");
+    place.say("score risk card=c1 amount=250 country=FR --as-of 2024-03-08T12:00:00Z --json");
+    place.note("where a feature has no value, the defaults are to answer");
+    place.edit("feature_defs/risk.sql", "'default.risk' = 0.5", "'default.risk' = 0.5, 'default.is_fraud' = false, when_missing = 'default'");
+    place.say("apply");
+    place.say("score risk card=nobody amount=1 country=FR --as-of 2024-03-08T12:00:00Z");
+    place.note("a column that there is not, a value of another type, another deployment");
+    place.say("score risk amuont=1");
+    place.say("score risk amount=much");
+    place.say("score rsk card=c1");
+    place.check("scores");
+}
