@@ -243,7 +243,7 @@ impl Scoring<'_> {
         check_whys(deployed, &scored)?;
         let mut columns: Vec<ArrayRef> = self.carried.iter().map(|&at| Arc::clone(rows.rows.column(at))).collect();
         columns.extend(scored.predictions.iter().cloned());
-        columns.push(Arc::new(scored.ways.iter().map(|way| Some(super::word(*way))).collect::<StringArray>()));
+        columns.push(Arc::new(scored.ways.iter().map(|way| Some(way.name())).collect::<StringArray>()));
         columns.push(Arc::new(scored.whys.iter().map(|why| why.as_ref().map(|why| &*why.text)).collect::<StringArray>()));
         if self.layout.features {
             columns.extend(self.feature_columns(&scored, rows.moments.len())?);
@@ -294,7 +294,7 @@ impl Scoring<'_> {
         }
         let mut told = ScoredPart::default();
         for row in slice.clone() {
-            told.count(super::word(scored.ways[row]), scored.whys[row].as_ref().map(|why| why.word));
+            told.count(scored.ways[row].name(), scored.whys[row].as_ref().map(|why| why.word));
         }
         for column in &scored.predictions {
             let values = column.slice(slice.start, slice.len());
