@@ -22,7 +22,7 @@ use crate::failure::Outcome;
 use crate::output::{Paint, Report};
 use crate::table::{Align, Cell, Table};
 use crate::text::{counted, grouped};
-use crate::train::{InputFile, Job, Manifest};
+use crate::train::{InputFile, Job, Manifest, Scores};
 use crate::verify::same_at;
 
 /// Examples of a feature.
@@ -266,6 +266,9 @@ fn causes(a: Option<&Manifest>, b: Option<&Manifest>) -> Vec<String> {
         tell(is_of_store(a) && !is_of_store(b), format!("the first is computed from {whole}, the second from {files}"));
         tell(!is_of_store(a) && is_of_store(b), format!("the first is computed from {files}, the second from {whole}"));
     }
+    if let (Some(a), Some(b)) = (&a.scores, &b.scores) {
+        tell(a.models != b.models, format!("they are scored by {}, and by {}", models(a), models(b)));
+    }
     tell(a.time != b.time, format!("events are counted in {} time, and in {} time", a.time, b.time));
     tell(a.before != b.before, "rows are asked at other distances before their timestamps".to_owned());
     tell(a.until != b.until, format!("what was known is read until {} and until {}", shown_until(a.until.as_ref()), shown_until(b.until.as_ref())));
@@ -289,6 +292,12 @@ fn causes(a: Option<&Manifest>, b: Option<&Manifest>) -> Vec<String> {
     let only_b = inputs_b.iter().filter(|(at, _)| !inputs_a.contains_key(*at));
     only_b.for_each(|(_, input)| tell(true, format!("{} is read for the second only", shown_input(input))));
     causes
+}
+
+/// The models of scores, each with its hash.
+fn models(scores: &Scores) -> String {
+    let models = scores.models.iter().map(|used| format!("{} ({})", used.model, used.sha256.get(..12).unwrap_or(&used.sha256)));
+    models.collect::<Vec<_>>().join(", ")
 }
 
 /// Inputs by source and place.

@@ -7,6 +7,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{Float32Type, TimestampMicrosecondType};
 use lockstep_client::Rows;
 use lockstep_client::proto::Way;
+use lockstep_testkit::onnx::{Stump, stumps};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
@@ -42,7 +43,7 @@ fn read(project: &Project, out: &str) -> (RecordBatch, Value) {
 }
 
 /// Compares scores with what the server answers to the same rows, each at its moment; how many rows went the way of the model.
-fn compare(caller: &Caller, deployment: &str, scores: &RecordBatch) -> usize {
+fn compare(caller: &Caller, deployment: &str, prediction: &str, scores: &RecordBatch) -> usize {
     let texts = |name: &str| -> Vec<Option<String>> {
         scores.column_by_name(name).unwrap().as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
     };
@@ -51,8 +52,8 @@ fn compare(caller: &Caller, deployment: &str, scores: &RecordBatch) -> usize {
     let rows = Rows::of(deployment).column("card", texts("card")).column("amount", amounts).column("country", texts("country")).as_of_each(moments);
     let answered = caller.runtime.block_on(caller.client.score(rows)).unwrap();
     let bits = |risk: Option<f32>| risk.map(f32::to_bits);
-    let expected: Vec<Option<u32>> = answered.prediction("risk").unwrap().values::<f32>().unwrap().into_iter().map(bits).collect();
-    let given: Vec<Option<u32>> = scores.column_by_name("risk").unwrap().as_primitive::<Float32Type>().iter().map(bits).collect();
+    let expected: Vec<Option<u32>> = answered.prediction(prediction).unwrap().values::<f32>().unwrap().into_iter().map(bits).collect();
+    let given: Vec<Option<u32>> = scores.column_by_name(prediction).unwrap().as_primitive::<Float32Type>().iter().map(bits).collect();
     assert_eq!(expected, given, "{deployment}");
     let ways: Vec<Option<String>> = answered.ways().iter().map(|way| Some(way.as_str_name().trim_start_matches("WAY_").to_owned())).collect();
     assert_eq!(ways, texts("scored_by"), "{deployment}");
@@ -77,7 +78,7 @@ fn scored_rows_are_what_a_server_answers_bit_for_bit() {
         let (alone, of_alone) = read(&project, &format!("{deployment}-alone"));
         assert_eq!((&scores, &manifest["job"], &manifest["digest"]), (&alone, &of_alone["job"], &of_alone["digest"]));
         assert_eq!(scores.num_rows(), ROWS);
-        let counted = compare(&caller, deployment, &scores);
+        let counted = compare(&caller, deployment, "risk", &scores);
         assert!(counted >= by_model && (deployment == "fraud" || counted < ROWS), "{deployment}: {counted}");
         assert_eq!(told["report"]["scored"]["ways"]["MODEL"].as_u64().unwrap_or(0) as usize, counted);
         let used = &manifest["job"]["scores"];
@@ -85,6 +86,35 @@ fn scored_rows_are_what_a_server_answers_bit_for_bit() {
         assert_eq!(used["models"][0]["sha256"].as_str().unwrap().len(), 64);
         assert_eq!(manifest["job"]["from_store"]["generations"][0]["view"], "card_activity");
     }
+}
+
+/// A model whose features are another one's prediction, and how often the card has paid.
+const CHAIN: &str = "
+CREATE FEATURE SERVICE after_risk AS
+SELECT r.risk AS risk, a.payments_7d AS payments_7d FROM REQUEST (card VARCHAR, risk REAL) r LEFT JOIN card_activity a ON a.card = r.card;
+CREATE MODEL last FROM 'models/last.onnx' USING after_risk (input => (risk, payments_7d)) PREDICT (verdict REAL FROM score);
+CREATE DEPLOYMENT chained AS (first => fraud_trees, second => last) WITH (timeout = '5 s');
+";
+
+#[test]
+fn a_chain_is_scored_step_by_step_as_a_server_does() {
+    let project = project();
+    let stump = |feature, at, leaves| Stump { feature, at, leaves };
+    fs::write(project.dir.join("models/last.onnx"), stumps(2, &[stump(0, 0.5, [0.25, 0.5]), stump(1, 3.0, [0.0, 0.125])])).unwrap();
+    fs::write(project.dir.join("feature_defs/chain.sql"), CHAIN).unwrap();
+    project.run(&["apply"]).fine();
+    spine(&project);
+    scored(&project, "chained", "chained", &["--features"]).fine();
+    let (scores, manifest) = read(&project, "chained");
+    let server = Server::start(&project);
+    assert_eq!(compare(&Caller::new(&server), "chained", "verdict", &scores), ROWS);
+    let models: Vec<&str> = manifest["job"]["scores"]["models"].as_array().unwrap().iter().map(|used| used["model"].as_str().unwrap()).collect();
+    assert_eq!(models, ["fraud_trees", "last"]);
+    // What went into the second is what the first predicted.
+    scored(&project, "fraud", "fraud", &[]).fine();
+    assert_eq!(scores.column_by_name("second_risk"), read(&project, "fraud").0.column_by_name("risk"));
+    assert_eq!(scores.column_by_name("first_payments_7d"), None, "a service gives its outputs, and not all of its views");
+    assert!(scores.column_by_name("second_payments_7d").is_some() && scores.column_by_name("first_payments_1h").is_some());
 }
 
 #[test]
@@ -103,6 +133,8 @@ fn a_snapshot_scores_the_same_for_ever_and_by_its_own_models() {
     assert_eq!((&before, &of_before["digest"]), (&after, &of_after["digest"]));
     assert_ne!(of_before["job"]["scores"]["models"], of_now["job"]["scores"]["models"]);
     assert_ne!(before.column_by_name("risk"), now.column_by_name("risk"));
+    let diff = project.run(&["diff", "before", "now"]);
+    assert!(diff.status == Some(1) && diff.out.contains("they are scored by fraud_trees "), "{diff:?}");
     // The features are those of a training set of the snapshot.
     let train = ["train", "fraud_v1", "--spine", "spine.csv", "--timestamp", "asked_at", "--snapshot", "s0001", "--out", "trained"];
     project.run(&train).fine();
