@@ -259,11 +259,11 @@ fn each<T: Value>(column: &ArrayRef, put: &mut impl FnMut(usize, Result<T, Misfi
         DataType::Int8 => primitives::<T, Int8Type>(column, put, |value| T::whole(value.into()), i128::from),
         DataType::Int16 => primitives::<T, Int16Type>(column, put, |value| T::whole(value.into()), i128::from),
         DataType::Int32 => primitives::<T, Int32Type>(column, put, |value| T::whole(value.into()), i128::from),
-        DataType::Int64 => primitives::<T, Int64Type>(column, put, |value| T::whole(value.into()), i128::from),
+        DataType::Int64 => primitives::<T, Int64Type>(column, put, |value| T::whole(value), i128::from),
         DataType::UInt8 => primitives::<T, UInt8Type>(column, put, |value| T::unsigned(value.into()), i128::from),
         DataType::UInt16 => primitives::<T, UInt16Type>(column, put, |value| T::unsigned(value.into()), i128::from),
         DataType::UInt32 => primitives::<T, UInt32Type>(column, put, |value| T::unsigned(value.into()), i128::from),
-        DataType::UInt64 => primitives::<T, UInt64Type>(column, put, |value| T::unsigned(value.into()), i128::from),
+        DataType::UInt64 => primitives::<T, UInt64Type>(column, put, |value| T::unsigned(value), i128::from),
         DataType::Boolean => {
             let values = column.as_boolean();
             for row in 0..values.len() {
