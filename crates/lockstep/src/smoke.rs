@@ -72,6 +72,7 @@ enum Ended {
 }
 
 /// Gives a process its input and waits for it, so long and no longer.
+#[allow(clippy::disallowed_methods, reason = "how long to wait for another process; nothing is computed from it")]
 fn ended(mut child: Child, bytes: &[u8], patience: Duration) -> std::io::Result<Ended> {
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     std::thread::scope(|scope| {
