@@ -37,6 +37,7 @@ fn main() {
         Some("peer") => peer::run(),
         Some("views") => start::by_views(),
         Some("score") => score::compare(),
+        Some("again") => killed(),
         _ => compare(),
     }
 }
@@ -100,6 +101,20 @@ fn compare() {
         start::by_views();
     }
     println!("\nmarks that others set on machines of theirs: 1 × 250 p99 1.3 ms (Feast, Java), 100 × 50 p99 22 ms (Feast, Go)");
+}
+
+/// Only what begins a server again with a store of a gigabyte, and a long run before it.
+fn killed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let project = Project::of(dir.path(), PAYMENTS * 3 / 2, ACCOUNTS);
+    let server = project.serve();
+    let pushing = Running::start(&["push", &server.address, &EVENTS_PER_SECOND.to_string(), &ACCOUNTS.to_string()]);
+    let load = Load { name: "v20", rows: 1, metadata: "full", seconds: 10, per_second: 0, accounts: ACCOUNTS };
+    let full = load.on(&server, None, 0.0);
+    let calm = Load { per_second: (full.per_second / 2.0) as u32, ..load }.on(&server, None, 0.0);
+    soak(&server, full.per_second * 0.8);
+    drop(pushing);
+    drop(start::again(&project, server, calm.p99));
 }
 
 /// A long run at four fifths of the rate that is possible: memory, errors, and answers at moments of the past, which are to be the same at its end.
