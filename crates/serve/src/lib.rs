@@ -9,6 +9,7 @@ pub mod admin;
 pub mod beside;
 pub mod chosen;
 pub mod desk;
+pub mod explained;
 pub mod feature_log;
 pub mod lag;
 pub mod last_known_good;
@@ -18,6 +19,7 @@ pub mod metrics;
 mod push;
 pub mod scoring;
 pub mod server;
+pub mod usage;
 mod warm;
 pub mod wire;
 

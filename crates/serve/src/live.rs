@@ -106,6 +106,11 @@ impl Live {
         serving.scoring(self.models.as_ref())
     }
 
+    /// What is read.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
     /// The clock that says what time it is.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock

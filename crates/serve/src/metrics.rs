@@ -16,7 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tonic::Code;
 
-use crate::desk::Answered;
+use crate::desk::{Answered, Wanted};
 
 mod reading;
 mod scoring;
@@ -80,6 +80,8 @@ const STATUSES: [&str; 5] = ["not_found", "expired", "error", "null", "present"]
 /// What a service or view has answered since the server began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Answers {
+    /// Rows that were asked for.
+    pub rows: u64,
     /// Values.
     pub values: u64,
     /// Those that could not be computed.
@@ -95,6 +97,7 @@ impl Answers {
     #[must_use]
     pub fn since(self, then: Answers) -> Answers {
         Answers {
+            rows: self.rows.saturating_sub(then.rows),
             values: self.values.saturating_sub(then.values),
             errors: self.errors.saturating_sub(then.errors),
             defaults: self.defaults.saturating_sub(then.defaults),
@@ -132,6 +135,7 @@ struct Target {
 impl Target {
     fn answers(&self) -> Answers {
         Answers {
+            rows: self.rows.get(),
             values: self.values.iter().map(Counter::get).sum(),
             errors: self.values[Status::Error as usize].get(),
             defaults: self.defaults.get(),
@@ -144,6 +148,8 @@ impl Target {
 #[derive(Debug)]
 pub struct Counts {
     target: Arc<Target>,
+    /// The views whose features were listed, where no service or view was named.
+    views: Vec<Arc<Target>>,
     rows: u64,
     by_status: [u64; 5],
     filled: [u64; 3],
@@ -153,8 +159,9 @@ pub struct Counts {
 impl Counts {
     /// The answer was given.
     pub fn add(&self) {
-        let Counts { target, rows, by_status, filled, stale } = self;
+        let Counts { target, views, rows, by_status, filled, stale } = self;
         target.rows.inc_by(*rows);
+        views.iter().for_each(|view| view.rows.inc_by(*rows));
         for (counter, count) in target.values.iter().zip(by_status).filter(|(_, count)| **count > 0) {
             counter.inc_by(*count);
         }
@@ -217,9 +224,12 @@ impl Metrics {
         Call { metrics: self, protocol, begun: Instant::now(), code: Code::Cancelled }
     }
 
-    /// What an answer of `target`, a service or view, adds to what is counted once it is given.
-    pub fn counts(&self, target: &str, answered: &Answered) -> Counts {
-        let mut counts = Counts { target: self.target(target), rows: answered.rows as u64, by_status: [0; 5], filled: [0; 3], stale: 0 };
+    /// What an answer adds to what is counted once it is given.
+    pub fn counts(&self, wanted: &Wanted, answered: &Answered) -> Counts {
+        let listed = if wanted.parts().len() > 1 { wanted.parts() } else { &[] };
+        let views = listed.iter().map(|part| self.target(&part.name)).collect();
+        let (target, rows) = (self.target(wanted.name()), answered.rows as u64);
+        let mut counts = Counts { target, views, rows, by_status: [0; 5], filled: [0; 3], stale: 0 };
         for feature in &answered.features {
             feature.statuses.iter().for_each(|status| counts.by_status[*status as usize] += 1);
             feature.filled_by.iter().for_each(|by| counts.filled[*by as usize] += 1);

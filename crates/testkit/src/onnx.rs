@@ -11,15 +11,30 @@ pub struct Stump {
     pub leaves: [f32; 2],
 }
 
+/// A tree all of whose leaves are equally deep.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tree {
+    /// Which feature each split looks at, and where it splits, level by level from the root; the splits under split `i` are `2 i + 1` and `2 i + 2`.
+    pub splits: Vec<(i64, f32)>,
+    /// What each leaf adds, from left to right; one more than there are splits.
+    pub leaves: Vec<f32>,
+}
+
 /// A file that adds up stumps over rows of so many `float32` features: its input is `input`, its output `score`, of one value a row.
 pub fn stumps(features: i64, stumps: &[Stump]) -> Vec<u8> {
+    let tree = |stump: &Stump| Tree { splits: vec![(stump.feature, stump.at)], leaves: stump.leaves.into() };
+    trees(features, &stumps.iter().map(tree).collect::<Vec<_>>())
+}
+
+/// As [`stumps`], of trees.
+pub fn trees(features: i64, trees: &[Tree]) -> Vec<u8> {
     let node = Message::default()
         .text(1, "input")
         .text(2, "score")
-        .text(3, "stumps")
+        .text(3, "trees")
         .text(4, "TreeEnsembleRegressor")
         .text(7, "ai.onnx.ml")
-        .messages(5, attributes(stumps));
+        .messages(5, attributes(trees));
     let graph = Message::default().message(1, &node).text(2, "graph").message(11, &value("input", features)).message(12, &value("score", 1));
     Message::default()
         .int(1, 8)
@@ -30,28 +45,64 @@ pub fn stumps(features: i64, stumps: &[Stump]) -> Vec<u8> {
         .0
 }
 
-/// Each tree has three nodes: the split, and its leaves.
-fn attributes(stumps: &[Stump]) -> Vec<Message> {
-    let trees = || 0..stumps.len() as i64;
-    let each = |of: [i64; 3]| trees().flat_map(|_| of).collect::<Vec<_>>();
-    let of_leaves = |of: [i64; 2]| trees().flat_map(|_| of).collect::<Vec<_>>();
+/// The nodes of each tree are its splits, and its leaves behind them.
+fn attributes(trees: &[Tree]) -> Vec<Message> {
+    let mut nodes = Nodes::default();
+    (0..).zip(trees).for_each(|(id, tree)| nodes.add(id, tree));
+    let zeros = vec![0; nodes.of.len()];
     vec![
-        ints("nodes_treeids", &trees().flat_map(|tree| [tree; 3]).collect::<Vec<_>>()),
-        ints("nodes_nodeids", &each([0, 1, 2])),
-        ints("nodes_featureids", &stumps.iter().flat_map(|stump| [stump.feature, 0, 0]).collect::<Vec<_>>()),
-        texts("nodes_modes", &stumps.iter().flat_map(|_| ["BRANCH_LEQ", "LEAF", "LEAF"]).collect::<Vec<_>>()),
-        floats("nodes_values", &stumps.iter().flat_map(|stump| [stump.at, 0.0, 0.0]).collect::<Vec<_>>()),
-        floats("nodes_hitrates", &vec![1.0; 3 * stumps.len()]),
-        ints("nodes_truenodeids", &each([1, 0, 0])),
-        ints("nodes_falsenodeids", &each([2, 0, 0])),
-        ints("nodes_missing_value_tracks_true", &each([0, 0, 0])),
-        ints("target_treeids", &trees().flat_map(|tree| [tree; 2]).collect::<Vec<_>>()),
-        ints("target_nodeids", &of_leaves([1, 2])),
-        ints("target_ids", &of_leaves([0, 0])),
-        floats("target_weights", &stumps.iter().flat_map(|stump| stump.leaves).collect::<Vec<_>>()),
+        ints("nodes_treeids", &nodes.of),
+        ints("nodes_nodeids", &nodes.ids),
+        ints("nodes_featureids", &nodes.features),
+        texts("nodes_modes", &nodes.modes),
+        floats("nodes_values", &nodes.values),
+        floats("nodes_hitrates", &vec![1.0; nodes.of.len()]),
+        ints("nodes_truenodeids", &nodes.yes),
+        ints("nodes_falsenodeids", &nodes.no),
+        ints("nodes_missing_value_tracks_true", &zeros),
+        ints("target_treeids", &nodes.leaf_of),
+        ints("target_nodeids", &nodes.leaf_ids),
+        ints("target_ids", &vec![0; nodes.leaf_of.len()]),
+        floats("target_weights", &trees.iter().flat_map(|tree| tree.leaves.iter().copied()).collect::<Vec<_>>()),
         Message::default().text(1, "n_targets").int(3, 1).int(20, 2),
         Message::default().text(1, "post_transform").text(4, "NONE").int(20, 3),
     ]
+}
+
+/// What the format says of each node, list by list.
+#[derive(Default)]
+struct Nodes {
+    of: Vec<i64>,
+    ids: Vec<i64>,
+    features: Vec<i64>,
+    modes: Vec<&'static str>,
+    values: Vec<f32>,
+    yes: Vec<i64>,
+    no: Vec<i64>,
+    leaf_of: Vec<i64>,
+    leaf_ids: Vec<i64>,
+}
+
+impl Nodes {
+    fn add(&mut self, tree: i64, of: &Tree) {
+        let splits = of.splits.len();
+        assert_eq!(of.leaves.len(), splits + 1, "a leaf more than splits");
+        for id in 0..(splits + of.leaves.len()) as i64 {
+            let split = of.splits.get(id as usize);
+            let (feature, at) = split.copied().unwrap_or_default();
+            self.of.push(tree);
+            self.ids.push(id);
+            self.features.push(feature);
+            self.values.push(at);
+            self.modes.push(if split.is_some() { "BRANCH_LEQ" } else { "LEAF" });
+            self.yes.push(split.map_or(0, |_| 2 * id + 1));
+            self.no.push(split.map_or(0, |_| 2 * id + 2));
+            if split.is_none() {
+                self.leaf_of.push(tree);
+                self.leaf_ids.push(id);
+            }
+        }
+    }
 }
 
 fn ints(name: &str, values: &[i64]) -> Message {

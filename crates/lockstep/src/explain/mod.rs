@@ -4,6 +4,7 @@ mod estimate;
 mod text;
 
 use anyhow::{Result, anyhow};
+use lockstep_serve::explained::features_over;
 use lockstep_transform::catalog::{Availability, Catalog, SourcePlan};
 use lockstep_transform::definition::{AvailableAt, Interval, Version, View, sql_name};
 use lockstep_transform::tiles::{Frame, Shape};
@@ -13,7 +14,6 @@ use serde::Serialize;
 
 pub use estimate::Estimate;
 
-use crate::touched::features_over;
 use crate::verbs::explain::Measured;
 
 /// A view, explained.

@@ -181,7 +181,7 @@ mod tests {
     use crate::serving::Share;
 
     fn totals(values: u64, errors: u64, defaults: u64, stale: u64) -> Totals {
-        Totals::from([("s".to_owned(), Answers { values, errors, defaults, stale })])
+        Totals::from([("s".to_owned(), Answers { rows: values, values, errors, defaults, stale })])
     }
 
     #[test]

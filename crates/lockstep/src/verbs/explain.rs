@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use lockstep_model::{Clock, Error, EventTime, Fingerprint, StateRead, SystemClock};
 use lockstep_serve::admin::Progress;
+use lockstep_serve::explained::{WindowRead, windows};
 use lockstep_store::OnlineStore;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::{Request, Survey, survey};
@@ -22,7 +23,7 @@ use crate::output::{Paint, Report};
 use crate::owned::Owned;
 use crate::requests;
 use crate::text::{age, bytes, counted, grouped};
-use crate::touched::{self, WindowRead};
+use crate::touched;
 use crate::usage::{KEYS_MAX, Usage, usage};
 
 const EXAMPLES: &str = "\
@@ -176,7 +177,7 @@ fn entity(catalog: &Catalog, view: &Transformation, state: &dyn StateRead, quest
         read_keys: features.stats.keys,
         read_rounds: features.stats.rounds,
         read_bytes: features.stats.bytes,
-        windows: touched::windows(view, &touches, 0),
+        windows: windows(view, &touches, 0),
     })
 }
 
@@ -229,5 +230,5 @@ fn entity_text(entity: &EntityMeasured, paint: Paint) -> String {
         counted(*read_rounds, "round", "rounds"),
         bytes(*read_bytes)
     );
-    text + &touched::text(windows, "  ", paint)
+    text + &touched::windows_text(windows, "  ", paint)
 }

@@ -8,6 +8,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
 use lockstep_model::{Clock, Error, EventTime, FilledBy, Status, SystemClock, TimeMode};
 use lockstep_serve::admin::Progress;
+use lockstep_serve::explained::{Explained, explained};
 use lockstep_serve::{Lookup, LookupRequest, Served};
 use lockstep_store::{CutRead, OnlineStore};
 use lockstep_transform::catalog::Catalog;
@@ -26,7 +27,7 @@ use crate::pinned::Pinned;
 use crate::requests::{self, Requests};
 use crate::table::{Align, Cell, Table};
 use crate::text::age;
-use crate::touched::{self, Explained};
+use crate::touched;
 
 /// Requests of one lookup.
 const BATCH: usize = 4096;
@@ -278,7 +279,7 @@ fn got(name: &str, moments: &[i64], lookup: &Lookup) -> Result<Vec<Got>> {
         at: EventTime(at).to_string(),
         time: lookup.time,
         features: (0..lookup.columns.len()).map(|index| feature(index, row)).collect(),
-        explained: touched::explained(lookup, row),
+        explained: explained(lookup, row),
     };
     Ok(moments.iter().enumerate().map(answer).collect())
 }
@@ -323,7 +324,7 @@ impl Report for Got {
             let event_time = feature.event_time.clone().unwrap_or_default();
             table.row([feature.name.as_str().into(), value.into(), status, event_time.into(), age.into()]);
         }
-        let explained = self.explained.as_ref().map(|explained| explained.text(paint)).unwrap_or_default();
+        let explained = self.explained.as_ref().map(|explained| touched::explained_text(explained, paint)).unwrap_or_default();
         format!("{} at {}\n{}{explained}", paint.bold(&self.name), self.at, table.render(paint))
     }
 }

@@ -16,6 +16,7 @@ use lockstep_serve::feature_log::{FeatureLog, Taker};
 use lockstep_serve::live::Live;
 use lockstep_serve::metrics::Metrics;
 use lockstep_serve::server::{Running, ServerOptions, Service, start};
+use lockstep_serve::usage::Usage;
 use lockstep_serve::{Lags, Pushes, warm};
 use lockstep_transform::catalog::SourcePlan;
 
@@ -34,6 +35,8 @@ use crate::release::watch::Watch;
 /// How often a server looks whether it is to end, and whether other definitions serve by now.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const REFRESH_EVERY: u32 = 10;
+/// The file in the store's directory that says when what was asked for.
+const USAGE: &str = "usage.json";
 
 /// Answer requests for features, and apply what comes meanwhile
 ///
@@ -80,8 +83,9 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let log =
         owned.project.config.serve.feature_log.as_ref().map(|config| KeptLog::start(config, owned.project.feature_log_dir(), Arc::new(SystemClock)));
     let metrics = Arc::new(Metrics::new());
+    let usage = Arc::new(usage(&owned));
     let watch = Watch::default();
-    let seen_by = (log.clone(), watch.taker());
+    let seen_by = (log.clone(), watch.taker(), Arc::clone(&usage));
     let running = listen(&owned, &live, push.as_ref(), seen_by, &metrics)?;
     let at = running.address();
     context.out.say(&format!("listening on {at}: gRPC, and JSON over HTTP"));
@@ -89,12 +93,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     running.ready();
     context.out.say(&format!("ready · {}", what_is_there(&live)));
     let ingester = followers.map(|followers| thread::spawn(move || followers.run()));
-    look_after(&owned, &live, (&metrics, watch), (&context.out, &stop));
+    look_after(&owned, &live, (&metrics, watch, &usage), (&context.out, &stop));
     context.out.say("ending: no more requests are taken");
     running.stop();
     live.finish();
     if let Some(log) = log {
         log.finish();
+    }
+    if let Err(error) = usage.finish() {
+        tracing::warn!(%error, "note what is asked for");
     }
     let followed = ingester.map(|ingester| ingester.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
     drop((live, owned));
@@ -102,6 +109,15 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         feed::say_stopped(&followed?.report.stopped)?;
     }
     Ok(Outcome::Fine)
+}
+
+/// What is known of what was asked for. A file that does not say it costs nothing but that.
+fn usage(owned: &Owned) -> Usage {
+    let (path, now) = (owned.project.store.join(USAGE), SystemClock.now());
+    Usage::open(path.clone(), now).unwrap_or_else(|error| {
+        tracing::warn!(%error, "when what was asked for is noted anew");
+        Usage::anew(path, now)
+    })
 }
 
 /// What follows topics and pushes until it is told to stop. What cannot be read on is told, and served with the lag that it has.
@@ -115,12 +131,12 @@ fn listen(
     owned: &Arc<Owned>,
     live: &Arc<Live>,
     push: Option<&Arc<PushLog>>,
-    (log, watcher): (Option<Arc<KeptLog>>, Arc<dyn Taker>),
+    (log, watcher, usage): (Option<Arc<KeptLog>>, Arc<dyn Taker>, Arc<Usage>),
     metrics: &Arc<Metrics>,
 ) -> Result<Running> {
     let config = &owned.project.config;
     let service = Service::new(Arc::clone(live), push.cloned().map(pushes), config.serve.limits(), Arc::clone(metrics));
-    let service = Arc::new(service.logging(log.map(|log| log as Arc<dyn FeatureLog>)).watched(watcher));
+    let service = Arc::new(service.logging(log.map(|log| log as Arc<dyn FeatureLog>)).watched(watcher).used(usage));
     let asked = Arc::clone(owned);
     let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
         ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))
@@ -163,7 +179,7 @@ impl Pushes for Pushed {
 }
 
 /// Waits to be told to end. Meanwhile it takes up what is to serve, and takes a release back that answers worse than it may.
-fn look_after(owned: &Owned, live: &Live, (metrics, mut watch): (&Metrics, Watch), (out, stop): (&Output, &AtomicBool)) {
+fn look_after(owned: &Owned, live: &Live, (metrics, mut watch, usage): (&Metrics, Watch, &Usage), (out, stop): (&Output, &AtomicBool)) {
     let mut looked = 0_u32;
     let mut failing = false;
     while !stop.load(Ordering::Relaxed) {
@@ -175,6 +191,9 @@ fn look_after(owned: &Owned, live: &Live, (metrics, mut watch): (&Metrics, Watch
                 tracing::error!(%error, "take up what has changed");
             }
             failing = refreshed.is_err();
+            if let Err(error) = usage.look(&metrics.answers(), live.now()) {
+                tracing::warn!(%error, "note what is asked for");
+            }
             match watch.look(owned, live, || metrics.answers()) {
                 Ok(None) => {}
                 Ok(Some(reason)) => out.say(&format!("went back to the release before: {reason}")),

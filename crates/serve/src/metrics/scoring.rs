@@ -182,7 +182,9 @@ impl Scores {
         for (name, of) in self.deployments.read().unwrap_or_else(PoisonError::into_inner).iter() {
             let failed = of.failed.get();
             let answered = answers.entry(name.clone()).or_default();
-            answered.values += of.ways.iter().map(Counter::get).sum::<u64>() + failed;
+            let rows = of.ways.iter().map(Counter::get).sum::<u64>() + failed;
+            answered.rows += rows;
+            answered.values += rows;
             answered.errors += of.ways[Way::None as usize].get() + failed;
             answered.defaults += of.ways[Way::Default as usize].get();
         }

@@ -32,7 +32,8 @@ pub async fn view(service: &Arc<Service>, deadline: Deadline, name: String) -> R
     service.run(how, described).await
 }
 
-fn state(service: &Service, origin: Origin) -> Result<Arc<State>, Error> {
+/// The state that is told of: the newest, or the last that was read.
+pub(super) fn state(service: &Service, origin: Origin) -> Result<Arc<State>, Error> {
     origin.reach().map_or_else(|| Ok(service.live.last_state()), |reach| service.live.state(reach))
 }
 

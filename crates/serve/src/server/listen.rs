@@ -283,7 +283,9 @@ async fn admit(State(guard): State<Arc<Guard>>, mut request: Request, next: Next
 /// What a path needs; health is nobody's secret.
 fn needed(path: &str) -> Option<Role> {
     match path {
-        "/healthz" | "/readyz" => None,
+        // The page asks for a token itself, where it needs one for what it shows.
+        "/healthz" | "/readyz" | "/" => None,
+        path if path.starts_with("/page/") => None,
         path if path.starts_with("/grpc.health.v1.Health/") => None,
         path if path.starts_with("/v1/events") || path.ends_with("/PushEvents") => Some(Role::Write),
         // What a question needs is decided by who reads it.

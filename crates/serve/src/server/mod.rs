@@ -14,6 +14,7 @@ mod http;
 mod introduce;
 mod limits;
 mod listen;
+mod overview;
 mod push;
 mod queue;
 mod reply;

@@ -23,6 +23,7 @@ use crate::feature_log::{self, FeatureLog, Figures, Picked, Taker};
 use crate::last_known_good::{Kept, LastKnownGood};
 use crate::live::{Live, Reach, State};
 use crate::metrics::{Counts, Metrics, Protocol};
+use crate::usage::Usage;
 
 /// Rows of a request that is answered where it is: some hundreds of microseconds.
 const ROWS_AT_ONCE: usize = 64;
@@ -60,6 +61,7 @@ pub struct Service {
     known: Option<LastKnownGood>,
     features: Option<Arc<dyn FeatureLog>>,
     watcher: Option<Arc<dyn Taker>>,
+    usage: Option<Arc<Usage>>,
     reads: Arc<Breaker>,
     writes: Arc<Breaker>,
     small: Queue,
@@ -183,6 +185,7 @@ impl Service {
             known: limits.last_known_good.map(|fallback| LastKnownGood::new(fallback.keep)),
             features: None,
             watcher: None,
+            usage: None,
             reads: breaker(),
             writes: breaker(),
             small: Queue::new(READING_MAX[0], READING_MAX[1], "requests that read the disk"),
@@ -201,6 +204,17 @@ impl Service {
     #[must_use]
     pub fn logging(self, features: Option<Arc<dyn FeatureLog>>) -> Service {
         Service { features, ..self }
+    }
+
+    /// With a note of when each service, view and deployment was asked last.
+    #[must_use]
+    pub fn used(self, usage: Arc<Usage>) -> Service {
+        Service { usage: Some(usage), ..self }
+    }
+
+    /// When what was asked last, where that is noted.
+    pub fn usage(&self) -> Option<&Arc<Usage>> {
+        self.usage.as_ref()
     }
 
     /// With someone who looks at some of what is served now.
@@ -328,7 +342,7 @@ impl Service {
                     .ok_or_else(|| Failure::new(Code::Unavailable, "the store does not answer, and what it would say is not known").of_reading())?
             }
         };
-        let counts = self.metrics.counts(asked.wanted.name(), &answered);
+        let counts = self.metrics.counts(&asked.wanted, &answered);
         Ok((answered, counts))
     }
 

@@ -114,6 +114,13 @@ pub struct Deployment {
     pub options: DeploymentOptions,
 }
 
+impl Deployment {
+    /// The models that are run for it, those of its steps first.
+    pub fn models(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map(|step| step.model.as_str()).chain(self.fallback.as_deref()).chain(self.shadow.as_deref())
+    }
+}
+
 /// A model in a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {

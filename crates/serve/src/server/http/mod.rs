@@ -1,7 +1,9 @@
 //! The same as gRPC as JSON over HTTP, for curl and browsers; health, metrics and a description of it all.
 
 mod answer;
+mod explain;
 mod open_api;
+mod page;
 mod request;
 mod score;
 pub mod values;
@@ -28,6 +30,7 @@ use super::call::Call;
 use super::deadline::Deadline;
 use super::failure::Failure;
 use super::introduce;
+use super::overview::{self, Overview};
 use super::reply;
 use super::scoring;
 use super::service::{Origin, Service};
@@ -58,11 +61,15 @@ pub fn router(http: Arc<Http>) -> Router {
         .route("/v1/views/{name}", get(view))
         .route("/v1/services", get(list))
         .route("/v1/services/{name}", get(service))
+        .route("/v1/explain/{name}", get(explain_features))
         .route("/v1/status", get(status))
+        .route("/v1/overview", get(overview))
         .route("/metrics", get(metrics))
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/openapi.json", get(open_api))
+        .route("/", get(page::index))
+        .route("/page/{file}", get(page::file))
         .with_state(http)
         .fallback(nothing_here)
 }
@@ -222,6 +229,19 @@ async fn deployment(State(http): Shared, Path(name): Path<String>) -> Result<Jso
 
 async fn status(State(http): Shared, Extension(deadline): Extension<Deadline>) -> Result<Json<answer::Status>, Failure> {
     Ok(Json(introduce::status(&http.service, deadline).await?.into()))
+}
+
+async fn overview(State(http): Shared, Extension(deadline): Extension<Deadline>) -> Result<Json<Overview>, Failure> {
+    Ok(Json(overview::overview(&http.service, deadline).await?))
+}
+
+async fn explain_features(
+    State(http): Shared,
+    Path(name): Path<String>,
+    Query(parameters): Query<Vec<(String, String)>>,
+    Extension(deadline): Extension<Deadline>,
+) -> Result<Json<explain::Explanation>, Failure> {
+    Ok(Json(explain::explain(&http.service, deadline, FeaturesRequest::of_query(name, parameters)?).await?))
 }
 
 /// Where the store does not answer, what is read off it is as it was read off last.

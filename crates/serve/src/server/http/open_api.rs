@@ -6,7 +6,8 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{FailureJson, answer, request, score};
+use super::super::overview::Overview;
+use super::{FailureJson, answer, explain, request, score};
 
 static DESCRIPTION: LazyLock<Value> = LazyLock::new(describe);
 
@@ -35,6 +36,8 @@ fn describe() -> Value {
         }}),
     );
     paths.insert("/v1/features/{name}".to_owned(), one("The features of one entity: columns are parameters of the query", answered, by_query(&name)));
+    let explained = responses::<explain::Explanation>(&mut schemas);
+    paths.insert("/v1/explain/{name}".to_owned(), one("The features of one entity, and what each came from", explained, by_query(&name)));
     let (ask, scored) = (schema::<score::ScoreRequest>(&mut schemas), responses::<score::ScoreResponse>(&mut schemas));
     paths.insert(
         "/v1/score".to_owned(),
@@ -66,6 +69,7 @@ fn describe() -> Value {
     paths.insert("/v1/views/{name}".to_owned(), one("A feature view", responses::<answer::View>(&mut schemas), name.clone()));
     paths.insert("/v1/services/{name}".to_owned(), one("A feature service", responses::<answer::Service>(&mut schemas), name));
     paths.insert("/v1/status".to_owned(), one("How far the server is", responses::<answer::Status>(&mut schemas), none.clone()));
+    paths.insert("/v1/overview".to_owned(), one("What there is, and how it hangs together", responses::<Overview>(&mut schemas), none.clone()));
     let text = json!({"200": {"description": "as text", "content": {"text/plain": {"schema": {"type": "string"}}}}});
     for (path, summary) in [
         ("/metrics", "Metrics in the OpenMetrics format"),
