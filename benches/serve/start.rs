@@ -8,7 +8,7 @@ use lockstep_client::{Client, Request};
 
 use crate::load::{Load, account};
 use crate::support::{SPAN, START, heading, row};
-use crate::{ACCOUNTS, Project, Running};
+use crate::{ACCOUNTS, HISTORY, Project, Running, SETTINGS};
 
 /// A server that was killed, and began again.
 #[allow(clippy::disallowed_methods, reason = "only printed")]
@@ -52,7 +52,7 @@ pub fn by_views() {
     for count in COUNTS {
         let dir = tempfile::tempdir().expect("a directory");
         let names: Vec<(String, usize)> = (0..count).map(|number| (format!("v{number}"), 20)).collect();
-        let project = Project::with(dir.path(), 10_000, FEW, &names);
+        let project = Project::with(dir.path(), (10_000, FEW), &names, SETTINGS, HISTORY);
         let server = project.serve();
         let load = Load { name: "v0", rows: 1, metadata: "full", seconds: 4, per_second: 2000, accounts: FEW };
         std::thread::sleep(Duration::from_secs(1));
