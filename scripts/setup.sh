@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs and Cargo cannot bring: a C++ compiler, libclang with its own headers, with which
 # bindgen reads RocksDB's C interface, and OpenSSL's headers, for librdkafka. With LOCKSTEP_SETUP_TESTS set, also what the
-# tests on a Kafka broker need, Java and Maven, and ONNX Runtime's library, for models that need it. Silent and quick when nothing is missing; without the right to install,
+# tests on a Kafka broker need, Java and Maven, a browser for those of the page, and ONNX Runtime's library, for models that need it. Silent and quick when nothing is missing; without the right to install,
 # says in one line what to install and fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -78,6 +78,7 @@ find_missing() {
   have_openssl_headers || missing+=("OpenSSL's headers")
   if tests_lack java; then missing+=("Java"); fi
   if tests_lack mvn; then missing+=("Maven"); fi
+  if tests_lack chromedriver; then missing+=("Chromium and its driver"); fi
 }
 
 packages_for_missing() {
@@ -87,6 +88,7 @@ packages_for_missing() {
   have_openssl_headers || printf '%s\n' libssl-dev pkg-config
   if tests_lack java; then echo default-jre-headless; fi
   if tests_lack mvn; then echo maven; fi
+  if tests_lack chromedriver; then printf '%s\n' chromium chromium-driver; fi
 }
 
 install_missing() {

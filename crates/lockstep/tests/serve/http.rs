@@ -63,7 +63,7 @@ fn every_path_is_in_its_description() {
             let at =
                 names.iter().fold(path.clone(), |path, (hole, name)| path.replace(hole, name)).replace("services/card_activity", "services/fraud_v1");
             let at = at.replace("deployments/card_activity", "deployments/fraud");
-            let at = if at.starts_with("/v1/features/") { format!("{at}?card=c1") } else { at };
+            let at = if at.starts_with("/v1/features/") || at.starts_with("/v1/explain/") { format!("{at}?card=c1") } else { at };
             assert_eq!(server.get(&at).0, 200, "{at}");
         }
     }

@@ -5,12 +5,14 @@
 mod project;
 
 mod answers;
+mod browser;
 mod feature_log;
 mod from_log;
 mod hostile;
 mod http;
 mod life;
 mod next_event;
+mod page;
 mod push;
 mod readme;
 mod refusals;

@@ -11,7 +11,7 @@ use crate::support::{AT_MICROS, Server, agent, read};
 
 const CONFIG: &str = "lockstep.toml";
 
-fn settings(project: &Project, more: &str) {
+pub fn settings(project: &Project, more: &str) {
     let path = project.dir.join(CONFIG);
     let text = fs::read_to_string(&path).unwrap();
     fs::write(path, format!("{text}\n{more}")).unwrap();
