@@ -143,10 +143,13 @@ pub struct CrashPlan {
 struct Step {
     point: CrashPoint,
     hits_left: AtomicU64,
+    /// Whether the thread stops there, as if the disk did not answer, instead of the process.
+    stalls: bool,
 }
 
 impl CrashPlan {
-    /// Parses `commit.after:3` (abort at the third hit), several of them separated by commas; `:1` may be left out. Empty text plans nothing.
+    /// Parses `commit.after:3` (abort at the third hit), several of them separated by commas; `:1` may be left out, and `commit.after:3:stall` has the thread wait there for ever. Empty
+    /// text plans nothing.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let steps = text.split(',').map(str::trim).filter(|step| !step.is_empty()).map(Step::parse).collect::<Result<Vec<_>, _>>()?;
         Ok(CrashPlan { steps: (!steps.is_empty()).then(|| steps.into()) })
@@ -154,21 +157,29 @@ impl CrashPlan {
 
     /// Aborts the process if the plan says so.
     pub fn hit(&self, point: CrashPoint) {
-        if self.is_due(point) {
-            std::process::abort();
+        match self.due(point) {
+            Some(Step { stalls: true, .. }) => loop {
+                std::thread::park();
+            },
+            Some(_) => std::process::abort(),
+            None => {}
         }
     }
 
     /// Counts a hit, and says whether this is the one to abort at.
     pub(crate) fn is_due(&self, point: CrashPoint) -> bool {
-        let Some(steps) = &self.steps else { return false };
-        steps.iter().filter(|step| step.point == point).any(Step::count_down)
+        self.due(point).is_some()
+    }
+
+    fn due(&self, point: CrashPoint) -> Option<&Step> {
+        self.steps.as_ref()?.iter().filter(|step| step.point == point).find(|step| step.count_down())
     }
 }
 
 impl Step {
     fn parse(text: &str) -> Result<Self, Error> {
-        let (name, hits) = text.split_once(':').unwrap_or((text, "1"));
+        let (crash, stalls) = text.strip_suffix(":stall").map_or((text, false), |crash| (crash, true));
+        let (name, hits) = crash.split_once(':').unwrap_or((crash, "1"));
         let known = CrashPoint::NAMES.iter().find(|(known, _)| *known == name);
         let &(_, point) = known.ok_or_else(|| {
             let names = CrashPoint::NAMES.map(|(name, _)| name).join(", ");
@@ -177,7 +188,7 @@ impl Step {
         let hits = hits.parse::<u64>().ok().filter(|&hits| hits > 0);
         let hits =
             hits.ok_or_else(|| Error::invalid(format!("`{text}` does not say at which hit to crash · hits count from 1 · write `{name}:3`")))?;
-        Ok(Step { point, hits_left: AtomicU64::new(hits) })
+        Ok(Step { point, hits_left: AtomicU64::new(hits), stalls })
     }
 
     fn count_down(&self) -> bool {
@@ -197,6 +208,11 @@ mod tests {
         assert!(!due(CrashPoint::CommitBefore));
         assert_eq!([due(CrashPoint::CommitAfter), due(CrashPoint::CommitAfter), due(CrashPoint::CommitAfter)], [false, true, false]);
         assert!(due(CrashPoint::PublishBefore));
+        let stalls = CrashPlan::parse("commit.after:2:stall, publish.before:stall").unwrap();
+        assert_eq!(
+            stalls.steps.unwrap().iter().map(|step| (step.hits_left.load(Ordering::Relaxed), step.stalls)).collect::<Vec<_>>(),
+            [(2, true), (1, true)]
+        );
         assert!(!CrashPlan::parse("").unwrap().is_due(CrashPoint::CommitAfter));
     }
 

@@ -7,6 +7,7 @@ pub mod wanted;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use lockstep_ingest::out::{LetterRoutes, Outlets};
@@ -369,6 +370,14 @@ fn ingest_file(
 /// # Errors
 /// Where signals cannot be listened to.
 pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    stop_on_signals_within(Duration::MAX)
+}
+
+/// As [`stop_on_signals`], for a process that others wait for: where it has not ended by then, since a disk or a sink does not answer, it ends at once.
+///
+/// # Errors
+/// As [`stop_on_signals`].
+pub fn stop_on_signals_within(limit: Duration) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -380,16 +389,29 @@ pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     };
     std::thread::spawn(move || {
         runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-                if told.swap(true, Ordering::Relaxed) {
-                    std::process::exit(130);
-                }
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
             }
+            told.store(true, Ordering::Relaxed);
+            let status = tokio::select! {
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 130,
+                () = tokio::time::sleep(limit) => {
+                    eprintln!("{}", not_ended(limit));
+                    2
+                }
+            };
+            std::process::exit(status)
         });
     });
     Ok(stop)
+}
+
+/// What is told where something does not let the process end. Nothing is lost: what a kill leaves is a prefix of commits.
+fn not_ended(limit: Duration) -> String {
+    format!(
+        "not ended within {} s: a disk, or a file or topic that rows go to, does not answer · what was committed is whole, and everything else is read again · ending at once",
+        limit.as_secs()
+    )
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -61,6 +62,9 @@ fn named_file(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), file.to_owned()))
 }
 
+/// How long it may take, once it is asked to end, until what was read is committed.
+const END_WITHIN: Duration = Duration::from_secs(60);
+
 /// Applies a log.
 ///
 /// # Errors
@@ -68,7 +72,7 @@ fn named_file(text: &str) -> Result<(String, String), String> {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let mut project = context.project()?;
     project.config.batch_rows = arguments.batch_rows.unwrap_or(project.config.batch_rows);
-    let stop = feed::stop_on_signals()?;
+    let stop = feed::stop_on_signals_within(END_WITHIN)?;
     let held = if arguments.standby { context.own_in_turn(&project, "ingest", &stop)? } else { Some(context.own(&project, "ingest")?) };
     let Some(held) = held else { return Ok(Outcome::Fine) };
     let mut answering = match (&arguments.answer, &arguments.keep) {

@@ -35,6 +35,8 @@ use crate::release::watch::Watch;
 /// How often a server looks whether it is to end, and whether other definitions serve by now.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const REFRESH_EVERY: u32 = 10;
+/// How long it may take, once requests are over, until what was read is committed.
+const END_WITHIN: Duration = Duration::from_secs(10);
 /// The file in the store's directory that says when what was asked for.
 const USAGE: &str = "usage.json";
 
@@ -67,7 +69,8 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if let Some(listen) = &arguments.listen {
         project.config.serve.listen.clone_from(listen);
     }
-    let stop = feed::stop_on_signals()?;
+    let [drain, linger] = project.config.serve.ending();
+    let stop = feed::stop_on_signals_within(drain + linger + END_WITHIN)?;
     let held = if arguments.standby { context.own_in_turn(&project, "serve", &stop)? } else { Some(context.own(&project, "serve")?) };
     let Some(held) = held else { return Ok(Outcome::Fine) };
     let owned = held.shared();

@@ -95,6 +95,30 @@ fn a_second_server_is_refused_and_a_standby_takes_over() {
 }
 
 #[test]
+fn a_disk_that_does_not_answer_keeps_nobody_from_ending() {
+    let project = Project::new();
+    let config = project.dir.join("lockstep.toml");
+    let settings = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{settings}\n[serve]\ndrain = '1 second'\n")).unwrap();
+    let server = Server::given(&project, &[], &[("LOCKSTEP_CRASH", "commit.before:1:stall")]);
+    let push =
+        r#"{"rows": [{"payment_id": 901, "card": "c9", "merchant": "shoes", "country": "DE", "amount": 3.5, "paid_at": "2024-03-08T11:00:00Z"}]}"#;
+    let (status, said) = server.post("/v1/events/payments", push);
+    assert_eq!(status, 200, "{said}");
+    thread::sleep(std::time::Duration::from_millis(500));
+    let ended = server.terminate();
+    assert_eq!(ended.status, Some(2), "{ended:?}");
+    assert!(ended.err.contains("not ended within 11 s: a disk, or a file or topic that rows go to, does not answer"), "{}", ended.err);
+    // What was acknowledged is there.
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    wait_for("the payment", || {
+        let answer = caller.ask(Request::new("card_activity").column("card", ["c9"]).as_of(AT_MICROS)).unwrap();
+        (answer.feature("payments_7d").unwrap().values::<i64>().unwrap() == [Some(1)]).then_some(())
+    });
+}
+
+#[test]
 fn nothing_published_is_said() {
     let project = Project::below("empty");
     std::fs::remove_dir_all(project.store()).unwrap();

@@ -36,11 +36,16 @@ impl Server {
 
     /// As [`Self::start`], with more arguments.
     pub fn start_with(project: &Project, args: &[&str]) -> Server {
+        Server::given(project, args, &[])
+    }
+
+    /// As [`Self::start_with`], with variables of the environment.
+    pub fn given(project: &Project, args: &[&str], variables: &[(&str, &str)]) -> Server {
         let mut command = project.command(&["serve"]);
         if !args.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        let mut child = command.args(args).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.args(args).envs(variables.iter().copied()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let (teller, told) = mpsc::channel();
         let said = thread::spawn(move || {
