@@ -1,5 +1,6 @@
 //! What is asked for and what is answered, whatever the protocol.
 
+mod lists;
 #[cfg(test)]
 mod tests;
 mod wanted;
@@ -10,6 +11,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use lockstep_model::{Error, FilledBy, Generation, Status, TimeMode};
 use lockstep_transform::transformation::Transformation;
 
+pub use lists::Lists;
 use wanted::Output;
 pub use wanted::Wanted;
 

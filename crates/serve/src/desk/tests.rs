@@ -13,7 +13,7 @@ use super::{Question, Wanted, answer, moments_of, rows_of};
 use crate::Lags;
 use crate::live::{Live, Reach};
 
-const SQL: &str = "CREATE ENTITY shop (shop VARCHAR);
+pub(super) const SQL: &str = "CREATE ENTITY shop (shop VARCHAR);
 CREATE SOURCE sales (id BIGINT PRIMARY KEY, shop VARCHAR, at TIMESTAMP) WITH (event_time = 'at');
 CREATE SOURCE visits (id BIGINT PRIMARY KEY, shop VARCHAR, at TIMESTAMP) WITH (event_time = 'at');
 CREATE FEATURE VIEW quick ENTITY shop WITH (max_staleness = '2 seconds') AS SELECT shop, count(*) OVER (PARTITION BY shop ORDER BY at

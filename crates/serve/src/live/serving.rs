@@ -9,7 +9,7 @@ use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, SourceFile};
 use lockstep_transform::next_event::NextEvent;
 
-use crate::desk::Wanted;
+use crate::desk::{Lists, Wanted};
 use crate::scoring::{Deployed, Deployments, Models, Of};
 use crate::{Served, chosen};
 
@@ -25,6 +25,8 @@ pub struct Compiled {
     pub catalog: Arc<Catalog>,
     /// All outputs of each service and view, which is what most requests want.
     pub(super) wanted: Arc<HashMap<String, Arc<Wanted>>>,
+    /// Lists of features that were asked for lately.
+    pub(super) lists: Arc<Lists>,
     /// The record that it was compiled from.
     record: Definitions,
     /// Its deployments, where they were loaded: those of what serves, served before, and is about to.
@@ -127,5 +129,5 @@ fn compiled(definitions: &Definitions, next: &Arc<dyn NextEvent>) -> Result<Comp
     let names = catalog.views.keys().chain(catalog.services.keys());
     let wanted = names.map(|name| Ok((name.clone(), Arc::new(Wanted::find(&catalog, name, &[])?)))).collect::<Result<_, Error>>()?;
     let (version, record) = (definitions.version, definitions.clone());
-    Ok(Compiled { version, catalog: Arc::new(catalog), wanted: Arc::new(wanted), record, deployments: Mutex::default() })
+    Ok(Compiled { version, catalog: Arc::new(catalog), wanted: Arc::new(wanted), lists: Arc::default(), record, deployments: Mutex::default() })
 }

@@ -11,7 +11,7 @@ use lockstep_transform::catalog::Catalog;
 use super::serving::{ReleaseAt, Serving};
 use super::{Layer, Reach};
 use crate::Served;
-use crate::desk::Wanted;
+use crate::desk::{Lists, Wanted};
 use crate::scoring::Deployments;
 
 /// The store at one moment, as one set of definitions reads it.
@@ -26,6 +26,7 @@ pub struct State {
     /// The snapshot that it is; `None` for what is live.
     pub snapshot: Option<PinnedAt>,
     wanted: Arc<HashMap<String, Arc<Wanted>>>,
+    lists: Arc<Lists>,
     deployments: Arc<Deployments>,
     pub(super) sequence: u64,
     standings: OnceLock<Arc<Vec<Standing>>>,
@@ -97,18 +98,18 @@ impl State {
         let cut = layer(SharedCut::new(store));
         let served = serving.served(reach.of(&*cut))?;
         let Serving { compiled, release, deployments, .. } = serving;
-        let (wanted, deployments) = (Arc::clone(&compiled.wanted), Arc::clone(deployments));
+        let (wanted, lists, deployments) = (Arc::clone(&compiled.wanted), Arc::clone(&compiled.lists), Arc::clone(deployments));
         let (version, release, standings) = (compiled.version, *release, OnceLock::new());
-        Ok(State { cut, served, version, release, snapshot: None, wanted, deployments, sequence, standings })
+        Ok(State { cut, served, version, release, snapshot: None, wanted, lists, deployments, sequence, standings })
     }
 
     pub(super) fn of_snapshot(snapshot: &Arc<Snapshot>, at: PinnedAt, serving: &Serving) -> Result<State, Error> {
         let cut: Box<dyn SharedRead> = Box::new(SharedCut::of_snapshot(snapshot));
         let served = serving.served(cut.whole())?;
         let Serving { compiled, release, deployments, .. } = serving;
-        let (wanted, deployments) = (Arc::clone(&compiled.wanted), Arc::clone(deployments));
+        let (wanted, lists, deployments) = (Arc::clone(&compiled.wanted), Arc::clone(&compiled.lists), Arc::clone(deployments));
         let (version, release, standings) = (compiled.version, *release, OnceLock::new());
-        Ok(State { cut, served, version, release, snapshot: Some(at), wanted, deployments, sequence: 0, standings })
+        Ok(State { cut, served, version, release, snapshot: Some(at), wanted, lists, deployments, sequence: 0, standings })
     }
 
     /// What is read.
@@ -128,7 +129,7 @@ impl State {
     pub fn wanted(&self, name: &str, features: &[String]) -> Result<Arc<Wanted>, Error> {
         match self.wanted.get(name) {
             Some(wanted) if features.is_empty() => Ok(Arc::clone(wanted)),
-            _ => Wanted::find(self.catalog(), name, features).map(Arc::new),
+            _ => self.lists.find(self.catalog(), name, features),
         }
     }
 
