@@ -161,7 +161,9 @@ impl Counts {
     pub fn add(&self) {
         let Counts { target, views, rows, by_status, filled, stale } = self;
         target.rows.inc_by(*rows);
-        views.iter().for_each(|view| view.rows.inc_by(*rows));
+        for view in views {
+            view.rows.inc_by(*rows);
+        }
         for (counter, count) in target.values.iter().zip(by_status).filter(|(_, count)| **count > 0) {
             counter.inc_by(*count);
         }

@@ -22,6 +22,11 @@ fn effort() -> usize {
     std::env::var("LOCKSTEP_TEST_EFFORT").ok().and_then(|effort| effort.parse().ok()).unwrap_or(1).max(1)
 }
 
+/// Another one each time, unless `LOCKSTEP_TEST_SEED` says which.
+fn seed() -> u64 {
+    std::env::var("LOCKSTEP_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..))
+}
+
 /// A message that is sent as it is.
 #[derive(Debug, Clone, Default)]
 struct Raw(Bytes);
@@ -88,7 +93,7 @@ fn good() -> GetFeaturesRequest {
 
 #[test]
 fn garbage_over_grpc() {
-    let (project, seed) = (Project::new(), fastrand::u64(..));
+    let (project, seed) = (Project::new(), seed());
     println!("seed {seed}");
     let server = Server::start(&project);
     let caller = Caller::new(&server);
@@ -100,27 +105,30 @@ fn garbage_over_grpc() {
     for number in 0..REQUESTS * effort() {
         let message = Raw(mutated(&good, &mut random).into());
         let path = PathAndQuery::try_from(format!("/lockstep.v1.Features/{}", paths[number % paths.len()])).unwrap();
-        let code = caller.runtime.block_on(async {
+        let ended = caller.runtime.block_on(async {
             let mut grpc = Grpc::new(channel.clone());
             grpc.ready().await.unwrap();
             // Both kinds of answer are a stream of messages.
             match grpc.server_streaming(tonic::Request::new(message), path, RawCodec).await {
-                Err(status) => status.code(),
+                Err(status) => Err(status),
                 Ok(replies) => {
                     let mut replies = replies.into_inner();
                     loop {
                         match replies.message().await {
                             Ok(Some(_)) => {}
-                            Ok(None) => break tonic::Code::Ok,
-                            Err(status) => break status.code(),
+                            Ok(None) => break Ok(()),
+                            Err(status) => break Err(status),
                         }
                     }
                 }
             }
         });
+        let code = ended.as_ref().map_or_else(tonic::Status::code, |()| tonic::Code::Ok);
         *codes.entry(format!("{code:?}")).or_insert(0) += 1;
         let expected = [tonic::Code::Ok, tonic::Code::InvalidArgument, tonic::Code::NotFound, tonic::Code::OutOfRange, tonic::Code::Internal];
-        assert!(expected.contains(&code), "{code:?} · seed {seed}, request {number}");
+        // Bytes that happen to ask for an epoch ask for one that is still to come.
+        let of_the_future = ended.as_ref().is_err_and(|status| code == tonic::Code::Unavailable && status.message().contains("epoch"));
+        assert!(expected.contains(&code) || of_the_future, "{ended:?} · seed {seed}, request {number}");
     }
     println!("{codes:?}");
     still_sound(&project, &server);
@@ -128,7 +136,7 @@ fn garbage_over_grpc() {
 
 #[test]
 fn garbage_over_http() {
-    let (project, seed) = (Project::new(), fastrand::u64(..));
+    let (project, seed) = (Project::new(), seed());
     println!("seed {seed}");
     let server = Server::start(&project);
     let mut random = Rng::with_seed(seed);
@@ -147,7 +155,7 @@ fn garbage_over_http() {
 
 #[test]
 fn garbage_over_the_connection() {
-    let (project, seed) = (Project::new(), fastrand::u64(..));
+    let (project, seed) = (Project::new(), seed());
     println!("seed {seed}");
     let server = Server::start(&project);
     let mut random = Rng::with_seed(seed);
