@@ -10,18 +10,25 @@
 //! What it is not for: no answer depends on it, and nothing is decided by it but whether a server is ready, where that is declared.
 
 mod history;
+mod hot;
 mod judge;
 mod limits;
+mod measure;
 pub mod page;
 pub mod reading;
 mod shares;
 pub mod signal;
+mod skew;
 mod tracker;
+mod watcher;
 
 pub use history::Past;
 pub use judge::{Finding, judge};
 pub use limits::Limits;
+pub use measure::{Stored, of_server};
 pub use page::{History, Page, Signals};
 pub use reading::Reading;
 pub use signal::{Kind, Of, Severity, Signal, Subject, Unit};
+pub use skew::Skew;
 pub use tracker::Watch;
+pub use watcher::{Looked, Watcher};
