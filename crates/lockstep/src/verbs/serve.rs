@@ -30,6 +30,7 @@ use crate::output::Output;
 use crate::owned::Owned;
 use crate::project::next_event;
 use crate::release::watch::Watch;
+use crate::watching::Watching;
 
 /// How often a server looks whether it is to end, and whether other definitions serve by now.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -81,17 +82,21 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
         owned.project.config.serve.feature_log.as_ref().map(|config| KeptLog::start(config, owned.project.feature_log_dir(), Arc::new(SystemClock)));
     let metrics = Arc::new(Metrics::new());
     let watch = Watch::default();
-    let seen_by = (log.clone(), watch.taker());
-    let running = listen(&owned, &live, push.as_ref(), seen_by, &metrics)?;
+    let watching = Watching::new(&owned.project.config.watch);
+    owned.watched_by(&watching);
+    let (running, service) = listen(&owned, &live, push.as_ref(), (log.clone(), vec![watch.taker(), watching.taker()], &watching), &metrics)?;
     let at = running.address();
     context.out.say(&format!("listening on {at}: gRPC, and JSON over HTTP"));
     warm(&live)?;
     running.ready();
     context.out.say(&format!("ready · {}", what_is_there(&live)));
     let ingester = followers.map(|followers| thread::spawn(move || followers.run()));
-    look_after(&owned, &live, (&metrics, watch), (&context.out, &stop));
+    watching.start(&owned, &live, &service)?;
+    drop(service);
+    look_after(&owned, &live, (&metrics, watch, &watching), (&context.out, &stop));
     context.out.say("ending: no more requests are taken");
     running.stop();
+    watching.finish();
     live.finish();
     if let Some(log) = log {
         log.finish();
@@ -115,12 +120,13 @@ fn listen(
     owned: &Arc<Owned>,
     live: &Arc<Live>,
     push: Option<&Arc<PushLog>>,
-    (log, watcher): (Option<Arc<KeptLog>>, Arc<dyn Taker>),
+    (log, takers, watching): (Option<Arc<KeptLog>>, Vec<Arc<dyn Taker>>, &Watching),
     metrics: &Arc<Metrics>,
-) -> Result<Running> {
+) -> Result<(Running, Arc<Service>)> {
     let config = &owned.project.config;
     let service = Service::new(Arc::clone(live), push.cloned().map(pushes), config.serve.limits(), Arc::clone(metrics));
-    let service = Arc::new(service.logging(log.map(|log| log as Arc<dyn FeatureLog>)).watched(watcher));
+    let service = service.logging(log.map(|log| log as Arc<dyn FeatureLog>)).watched(takers).watching(Some(watching.watcher()));
+    let service = Arc::new(service);
     let asked = Arc::clone(owned);
     let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
         ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))
@@ -135,7 +141,8 @@ fn listen(
         drain,
         linger,
     };
-    Ok(start(service, Some(Admin::new(description, answer, ask::writes)), options)?)
+    let running = start(Arc::clone(&service), Some(Admin::new(description, answer, ask::writes)), options)?;
+    Ok((running, service))
 }
 
 fn what_is_there(live: &Live) -> String {
@@ -163,7 +170,7 @@ impl Pushes for Pushed {
 }
 
 /// Waits to be told to end. Meanwhile it takes up what is to serve, and takes a release back that answers worse than it may.
-fn look_after(owned: &Owned, live: &Live, (metrics, mut watch): (&Metrics, Watch), (out, stop): (&Output, &AtomicBool)) {
+fn look_after(owned: &Owned, live: &Live, (metrics, mut watch, watching): (&Metrics, Watch, &Watching), (out, stop): (&Output, &AtomicBool)) {
     let mut looked = 0_u32;
     let mut failing = false;
     while !stop.load(Ordering::Relaxed) {
@@ -175,6 +182,9 @@ fn look_after(owned: &Owned, live: &Live, (metrics, mut watch): (&Metrics, Watch
                 tracing::error!(%error, "take up what has changed");
             }
             failing = refreshed.is_err();
+            if let Err(error) = watching.measure(owned, live) {
+                tracing::debug!("read what is watched: {error:#}");
+            }
             match watch.look(owned, live, || metrics.answers()) {
                 Ok(None) => {}
                 Ok(Some(reason)) => out.say(&format!("went back to the release before: {reason}")),

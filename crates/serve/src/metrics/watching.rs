@@ -190,7 +190,8 @@ impl Watching {
             self.signals.get_or_create(&SeverityLabel { severity: severity.name() }).set(count(raised as u64));
         }
         for signal in all.iter().take(SIGNALS_MAX) {
-            let subject = signal.subject.feature.as_ref().map_or_else(|| signal.subject.name.clone(), |feature| format!("{}.{feature}", signal.subject.name));
+            let subject =
+                signal.subject.feature.as_ref().map_or_else(|| signal.subject.name.clone(), |feature| format!("{}.{feature}", signal.subject.name));
             let labels = SignalLabels {
                 kind: signal.kind.name(),
                 of: signal.subject.of.name(),
@@ -218,7 +219,11 @@ fn count(value: u64) -> i64 {
 }
 
 /// Sets a gauge of each of what has a value, and lets go of the others.
-fn set_all<'l, L: Clone + std::hash::Hash + Eq>(family: &Family<L, Float>, all: impl Iterator<Item = (&'l String, Option<f64>)>, label: impl Fn(String) -> L) {
+fn set_all<'l, L: Clone + std::hash::Hash + Eq>(
+    family: &Family<L, Float>,
+    all: impl Iterator<Item = (&'l String, Option<f64>)>,
+    label: impl Fn(String) -> L,
+) {
     family.clear();
     for (name, value) in all {
         if let Some(value) = value {

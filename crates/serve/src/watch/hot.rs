@@ -106,7 +106,8 @@ fn keys(catalog: &Catalog, target: &str) -> Vec<(String, Vec<String>)> {
         return vec![(target.to_owned(), view.entity.iter().map(|field| field.name().clone()).collect())];
     }
     let Some(service) = catalog.definitions.services.get(target) else { return Vec::new() };
-    let column = |written: &str| service.request.iter().map(|column| &column.name).find(|name| format!("\"{}\".\"{name}\"", service.request_alias) == written);
+    let column =
+        |written: &str| service.request.iter().map(|column| &column.name).find(|name| format!("\"{}\".\"{name}\"", service.request_alias) == written);
     let key = |join: &lockstep_transform::definition::Join| {
         let columns: Option<Vec<String>> = join.keys.iter().map(|key| column(&key.expr.to_string()).cloned()).collect();
         Some((join.view.clone(), columns?))

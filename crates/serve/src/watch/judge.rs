@@ -106,7 +106,8 @@ impl Judge<'_> {
     fn rows(&mut self, name: &str, source: &SourceReading) {
         let Some(shares) = source.shares else { return };
         let limits = self.limits;
-        let letters = format!("`lockstep dead-letters list --source {name}` has them with their reasons; `replay-dlq` takes them once they are mended");
+        let letters =
+            format!("`lockstep dead-letters list --source {name}` has them with their reasons; `replay-dlq` takes them once they are mended");
         let all = [
             (Kind::DeadLetters, shares.dead_letters, limits.dead_letters_max, "cannot be taken", letters.clone()),
             (
@@ -168,7 +169,8 @@ impl Judge<'_> {
             && coverage < least
         {
             let what = format!("{} of the values of {feature} are real ones, and `{name}` declares {} at least", percent(coverage), percent(least));
-            let todo = "look which status the others have: NOT_FOUND asks for other entities, EXPIRED for newer events, NULL and ERROR for other inputs";
+            let todo =
+                "look which status the others have: NOT_FOUND asks for other entities, EXPIRED for newer events, NULL and ERROR for other inputs";
             self.beyond(Kind::LowCoverage, subject(), [coverage, least], what, todo.to_owned());
         }
     }
@@ -222,7 +224,8 @@ impl Judge<'_> {
         } else {
             String::new()
         };
-        let what = format!("{} values of {subject} are not like the {against}: {measure} of {value:.2}, and at most {limit} may be{nulls}", feature.sampled);
+        let what =
+            format!("{} values of {subject} are not like the {against}: {measure} of {value:.2}, and at most {limit} may be{nulls}", feature.sampled);
         self.beyond(kind, subject, [value, limit], what, todo.to_owned());
         true
     }
@@ -238,7 +241,10 @@ impl Judge<'_> {
         for score in &deployment.scores {
             let has_moved = self.drift(Kind::ScoreDrift, subject().feature(&score.feature), score, "see which of its features have moved");
             if let Some(drift) = score.drift.as_ref().filter(|_| has_moved && score.creeps) {
-                let what = format!("`{}` of `{name}` has moved in one direction for as long as it is watched, by an index of {:.2} so far", score.feature, drift.psi);
+                let what = format!(
+                    "`{}` of `{name}` has moved in one direction for as long as it is watched, by an index of {:.2} so far",
+                    score.feature, drift.psi
+                );
                 let todo = "see whether what is decided by it becomes what its features count; explore a share of decisions, and train on that";
                 self.beyond(Kind::FeedbackLoop, subject(), [drift.psi, self.limits.psi_max], what, todo.to_owned());
             }
@@ -256,7 +262,9 @@ pub fn reaches(reading: &Reading, (kind, a): (Kind, &Subject), b: &Subject) -> b
                 Some(feature) => feature_views(&reading.targets, &subject.name, feature),
                 None => views_of(&subject.name).iter().map(String::as_str).collect(),
             },
-            Of::Deployment => services_of(&reading.deployments, &subject.name).iter().flat_map(|service| views_of(service)).map(String::as_str).collect(),
+            Of::Deployment => {
+                services_of(&reading.deployments, &subject.name).iter().flat_map(|service| views_of(service)).map(String::as_str).collect()
+            }
             Of::Server | Of::Source => Vec::new(),
         }
     };
@@ -331,7 +339,8 @@ mod tests {
 
     #[test]
     fn what_is_declared_is_the_limit_and_what_is_not_is_none() {
-        let source = |silence, every| SourceReading { silence_seconds: Some(silence), expect_events_every_seconds: every, ..SourceReading::default() };
+        let source =
+            |silence, every| SourceReading { silence_seconds: Some(silence), expect_events_every_seconds: every, ..SourceReading::default() };
         let sources = [("a".to_owned(), source(1e6, None)), ("b".to_owned(), source(60.0, Some(60.0))), ("c".to_owned(), source(61.0, Some(60.0)))];
         let found = judge(&Reading { at_micros: 100_000_000, sources: sources.into(), ..Reading::default() }, &Limits::default());
         assert_eq!(found.len(), 1);
@@ -352,6 +361,9 @@ mod tests {
             let target = TargetReading { is_service: true, features: vec![feature], ..TargetReading::default() };
             judge(&Reading { targets: [("s".to_owned(), target)].into(), ..Reading::default() }, &Limits::default()).len()
         };
-        assert_eq!([found(feature(999, 2.0, 0.1)), found(feature(1000, 0.3, 0.4)), found(feature(1000, 0.2, 0.1)), found(feature(1000, 0.3, 0.1))], [0, 0, 0, 1]);
+        assert_eq!(
+            [found(feature(999, 2.0, 0.1)), found(feature(1000, 0.3, 0.4)), found(feature(1000, 0.2, 0.1)), found(feature(1000, 0.3, 0.1))],
+            [0, 0, 0, 1]
+        );
     }
 }

@@ -151,7 +151,17 @@ fn sources(catalog: &Catalog, view: &str) -> Vec<String> {
 fn rows_of(counters: &Counters, generation: u32) -> SourceRows {
     let Counters { applied, duplicates, conflicts, refused, dead_lettered, null_keys, superseded, row_errors } = *counters;
     let [without_entity, failed_expressions] = [null_keys, row_errors].map(|count| u64::try_from(count).unwrap_or_default());
-    SourceRows { generation, applied, duplicates, conflicts, late: refused, dead_letters: dead_lettered, superseded, without_entity, failed_expressions }
+    SourceRows {
+        generation,
+        applied,
+        duplicates,
+        conflicts,
+        late: refused,
+        dead_letters: dead_lettered,
+        superseded,
+        without_entity,
+        failed_expressions,
+    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "seconds, to the microsecond, for a few hundred years")]
