@@ -19,8 +19,8 @@ use crate::progress::Display;
 use crate::project::Project;
 use crate::requests;
 use crate::verbs::{
-    Context, applied_log, apply, audit, backfill, dead_letters, drop, explain, get, migrate, model, plan, refusals, release, requested, score,
-    snapshot, status, train, verify,
+    Context, applied_log, apply, audit, backfill, dead_letters, doctor, drop, explain, get, migrate, model, plan, refusals, release, requested,
+    score, snapshot, status, train, verify,
 };
 
 /// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
@@ -73,6 +73,7 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<verify::Question>(),
     of::<audit::Question>(),
     of::<status::Question>(),
+    of::<doctor::Question>(),
     of::<dead_letters::Question>(),
     of::<refusals::Question>(),
     of::<applied_log::Question>(),

@@ -132,6 +132,8 @@ pub enum Verb {
     Verify(verbs::verify::Arguments),
     Audit(verbs::audit::Arguments),
     Status(verbs::status::Arguments),
+    Alerts(verbs::alerts::Arguments),
+    Doctor(verbs::doctor::Arguments),
     DeadLetters(verbs::dead_letters::Arguments),
     Refusals(verbs::refusals::Arguments),
     ReplayDlq(verbs::replay_dlq::Arguments),

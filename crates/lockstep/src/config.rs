@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::kafka::KafkaConfig;
 use crate::release::ReleasesConfig;
 use crate::serving::ServeConfig;
+use crate::watching::WatchConfig;
 
 /// Name of the file of settings: a directory that has one is a project.
 pub const FILE: &str = "lockstep.toml";
@@ -46,6 +47,8 @@ pub struct Config {
     pub releases: ReleasesConfig,
     /// Which snapshots are kept.
     pub snapshots: SnapshotsConfig,
+    /// When what is measured is told as a signal.
+    pub watch: WatchConfig,
 }
 
 /// What is pushed.
@@ -101,6 +104,7 @@ impl Default for Config {
             push: PushConfig::default(),
             releases: ReleasesConfig::default(),
             snapshots: SnapshotsConfig::default(),
+            watch: WatchConfig::default(),
         }
     }
 }

@@ -42,6 +42,7 @@ mod train;
 mod usage;
 mod verbs;
 mod verify;
+mod watching;
 mod who;
 
 use std::process::ExitCode;
@@ -87,6 +88,8 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::Train(args) => verbs::train::run(context, &args),
         Verb::Verify(args) => verbs::verify::run(context, &args),
         Verb::Audit(args) => verbs::audit::run(context, &args),
+        Verb::Doctor(args) => verbs::doctor::run(context, &args),
+        Verb::Alerts(args) => verbs::alerts::run(context, &args),
         Verb::Status(args) => verbs::status::run(context, &args),
         Verb::DeadLetters(args) => verbs::dead_letters::run(context, &args),
         Verb::Refusals(args) => verbs::refusals::run(context, &args),

@@ -18,6 +18,7 @@ use crate::ask;
 use crate::failure::{self, Wrong};
 use crate::pinned::AllPinned;
 use crate::project::{Project, compile, sources_of_texts};
+use crate::watching::Watching;
 
 /// A project whose store this process has open. Shared by the verb that it runs and by the questions of others.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Owned {
     pub pinned: AllPinned,
     /// Who serves from the store, where this process does.
     live: OnceLock<Weak<Live>>,
+    /// What watches that, likewise.
+    watching: OnceLock<Weak<Watching>>,
 }
 
 /// Where partitions end that are followed, by what was heard last: the row behind the last.
@@ -114,6 +117,17 @@ impl Owned {
     /// Who serves from the store in this process, where this does.
     pub fn serving(&self) -> Option<Arc<Live>> {
         self.live.get().and_then(Weak::upgrade)
+    }
+
+    /// Says what watches the server of this process.
+    pub fn watched_by(&self, watching: &Arc<Watching>) {
+        // There is one server in a process.
+        let _ = self.watching.set(Arc::downgrade(watching));
+    }
+
+    /// What watches the server of this process, where it has one.
+    pub fn watching(&self) -> Option<Arc<Watching>> {
+        self.watching.get().and_then(Weak::upgrade)
     }
 
     /// What loads models from the store.
@@ -217,6 +231,7 @@ impl Held {
             ends: Mutex::default(),
             backfilling: Mutex::default(),
             live: OnceLock::new(),
+            watching: OnceLock::new(),
         });
         let asked = Arc::clone(&owned);
         let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {

@@ -45,6 +45,8 @@ pub fn all() -> Vec<Named> {
         Named { name: "plan", about: "lockstep plan --json", schema: schema_for!(verbs::plan::Planned) },
         Named { name: "explain", about: "lockstep explain --json", schema: schema_for!(crate::explain::Explained) },
         Named { name: "status", about: "lockstep status --json", schema: schema_for!(verbs::status::StoreStatus) },
+        Named { name: "alerts", about: "lockstep alerts --json", schema: schema_for!(verbs::alerts::Alerts) },
+        Named { name: "doctor", about: "lockstep doctor --json", schema: schema_for!(verbs::doctor::Examined) },
         Named { name: "dead_letters", about: "lockstep dead-letters list --json", schema: schema_for!(verbs::dead_letters::DeadLetters) },
         Named { name: "exported", about: "lockstep dead-letters export --json", schema: schema_for!(verbs::dead_letters::Exported) },
         Named { name: "refusals", about: "lockstep refusals list --json", schema: schema_for!(verbs::refusals::Refusals) },

@@ -88,13 +88,19 @@ pub struct Vectors {
 #[derive(Debug, Default)]
 pub struct Picked {
     pub(crate) logged: Vec<Vectors>,
-    pub(crate) watched: Vec<Vectors>,
+    /// With the number of who looks at each.
+    pub(crate) watched: Vec<(usize, Vectors)>,
 }
 
 impl Picked {
     /// What is logged of it.
     pub fn logged(&mut self) -> &mut [Vectors] {
         &mut self.logged
+    }
+
+    /// What of it is looked at.
+    pub fn watched(&mut self) -> impl Iterator<Item = &mut Vectors> {
+        self.watched.iter_mut().map(|(_, vectors)| vectors)
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! A [`Served`] is made once per set of definitions and generations; a lookup takes a cut, plans nothing, and reads all its entities in one batch. [`live`]
 //! keeps both up to date while the store is written to, [`desk`] finds what a request asks for and answers it whatever the protocol, [`server`] speaks the
-//! protocols. [`scoring`] has models score what was looked up.
+//! protocols. [`scoring`] has models score what was looked up. [`watch`] sees whether all of it is as it should be.
 
 pub mod admin;
 pub mod beside;
@@ -21,6 +21,7 @@ pub mod scoring;
 pub mod server;
 pub mod usage;
 mod warm;
+pub mod watch;
 pub mod wire;
 
 pub use lag::{Lags, SourceLag};

@@ -20,6 +20,7 @@ use crate::desk::{Answered, Wanted};
 
 mod reading;
 mod scoring;
+mod watching;
 
 /// How a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,6 +93,19 @@ pub struct Answers {
     pub stale: u64,
 }
 
+/// All that is counted of what a service or view has answered since the server began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Rows.
+    pub rows: u64,
+    /// Values in the order of [`Status`].
+    pub by_status: [u64; 5],
+    /// Values that a default filled.
+    pub defaults: u64,
+    /// Values whose state lagged more than their view allows.
+    pub stale: u64,
+}
+
 impl Answers {
     /// What was answered since then.
     #[must_use]
@@ -120,6 +134,7 @@ pub struct Metrics {
     targets: RwLock<HashMap<String, Arc<Target>>>,
     reading: reading::Reading,
     scores: scoring::Scores,
+    watching: watching::Watching,
 }
 
 /// The counters of one service or view.
@@ -215,8 +230,8 @@ impl Metrics {
         let stale = Family::default();
         registry.register("values_stale", "Values whose state lagged more than their view allows", stale.clone());
         let (reading, scores) = (reading::Reading::new(&mut registry), scoring::Scores::new(&mut registry));
-        let targets = RwLock::default();
-        Metrics { registry, requests, seconds, in_flight, rows, values, filled, stale, targets, reading, scores }
+        let (watching, targets) = (watching::Watching::new(&mut registry), RwLock::default());
+        Metrics { registry, requests, seconds, in_flight, rows, values, filled, stale, targets, reading, scores, watching }
     }
 
     /// A request that begins.
@@ -246,6 +261,18 @@ impl Metrics {
         let mut answers = targets.iter().map(|(name, target)| (name.clone(), target.answers())).collect();
         self.scores.add_answers(&mut answers);
         answers
+    }
+
+    /// What each service and view has answered, in full.
+    pub fn totals(&self) -> BTreeMap<String, Totals> {
+        let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |target: &Target| Totals {
+            rows: target.rows.get(),
+            by_status: [0, 1, 2, 3, 4].map(|status| target.values[status].get()),
+            defaults: target.defaults.get(),
+            stale: target.stale.get(),
+        };
+        targets.iter().map(|(name, target)| (name.clone(), of(target))).collect()
     }
 
     fn target(&self, name: &str) -> Arc<Target> {

@@ -9,6 +9,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use lockstep_model::Error;
 
+use crate::distribution::texts;
+
 /// Bins of numbers: deciles of the reference.
 const BINS: usize = 10;
 /// Texts that have a bin of their own: the most frequent ones of the reference.
@@ -43,7 +45,7 @@ pub fn stability_index(reference: &ArrayRef, sample: &ArrayRef) -> Result<Option
 }
 
 /// The index of counts by bin. A bin that is empty on one side counts as half a value there, since its logarithm is none.
-fn index(counts: &[[u64; 2]]) -> f64 {
+pub(crate) fn index(counts: &[[u64; 2]]) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "counts of a sample")]
     let total = |side: usize| counts.iter().map(|bin| bin[side] as f64 + 0.5).sum::<f64>();
     let totals = [total(0), total(1)];
@@ -90,15 +92,6 @@ fn numbers(column: &ArrayRef) -> Result<Vec<Option<f64>>, Error> {
     let column = if column.data_type().is_temporal() { cast(column, &DataType::Int64).map_err(kernel)? } else { Arc::clone(column) };
     let floats = cast(&column, &DataType::Float64).map_err(kernel)?;
     Ok(floats.as_primitive::<Float64Type>().iter().collect())
-}
-
-fn texts(column: &ArrayRef) -> Result<Vec<Option<&str>>, Error> {
-    let known = match column.data_type() {
-        DataType::Utf8 => column.as_string_opt::<i32>().map(|texts| texts.iter().collect()),
-        DataType::LargeUtf8 => column.as_string_opt::<i64>().map(|texts| texts.iter().collect()),
-        _ => column.as_string_view_opt().map(|texts| texts.iter().collect()),
-    };
-    known.ok_or_else(|| Error::internal("texts of a type that has none"))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod changes;
 pub mod compile;
 pub mod definition;
+pub mod distribution;
 pub mod drift;
 pub mod eval;
 pub mod functions;

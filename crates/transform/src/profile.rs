@@ -15,9 +15,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{Aggregate, Call, Groups, OrderKeys, Rows, bind};
+use crate::distribution::{TEXTS, group, is_text, texts};
 
 /// Most values of a batch that sketches look at: every so many of them.
 const SKETCHED: usize = 1 << 14;
+
+/// The state beside those of aggregates: how many texts are in each of sixteen groups by their hash, eight bytes each, the least first.
+pub(crate) const TEXTS_STATE: &str = "text_groups";
 
 /// The quantiles that a summary tells.
 pub const QUANTILES: [f64; 7] = [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99];
@@ -28,6 +32,8 @@ pub struct Profile {
     measures: Vec<Measured>,
     /// Whether values are profiled as floats.
     numeric: bool,
+    /// Texts by group, of a column of texts.
+    texts: Option<[u64; TEXTS]>,
 }
 
 struct Measured {
@@ -91,7 +97,7 @@ impl Profile {
             groups.resize(1);
             Some(Measured { name, groups, is_sketch })
         });
-        Profile { measures: measures.collect(), numeric }
+        Profile { measures: measures.collect(), numeric, texts: is_text(data_type).then_some([0; TEXTS]) }
     }
 
     /// Takes in the values of a batch.
@@ -101,6 +107,9 @@ impl Profile {
     pub fn add(&mut self, column: &ArrayRef) -> Result<(), Error> {
         let kernel = |error| Error::internal("a kernel refused values of a feature").caused_by(error);
         let column = if self.numeric { cast(column, &DataType::Float64).map_err(kernel)? } else { Arc::clone(column) };
+        if let Some(groups) = &mut self.texts {
+            texts(&column)?.into_iter().flatten().for_each(|text| groups[group(text)] += 1);
+        }
         let all: Vec<(u32, u32)> = (0..column.len() as u32).map(|row| (row, 0)).collect();
         let stride = column.len().div_ceil(SKETCHED).max(1);
         let some: Vec<(u32, u32)> = all.iter().step_by(stride).copied().collect();
@@ -125,7 +134,8 @@ impl Profile {
             measured.groups.encode(0, &mut bytes);
             (measured.name.to_owned(), bytes)
         };
-        self.measures.iter().map(state).collect()
+        let groups = self.texts.map(|groups| (TEXTS_STATE.to_owned(), groups.iter().flat_map(|count| count.to_le_bytes()).collect()));
+        self.measures.iter().map(state).chain(groups).collect()
     }
 
     /// Takes in the states of another profile.
@@ -137,6 +147,9 @@ impl Profile {
             if let Some(state) = states.get(measured.name) {
                 measured.groups.merge(0, state)?;
             }
+        }
+        if let (Some(groups), Some(state)) = (&mut self.texts, states.get(TEXTS_STATE)) {
+            groups.iter_mut().zip(decode_texts(state)?).for_each(|(count, more)| *count = count.saturating_add(more));
         }
         Ok(())
     }
@@ -178,6 +191,18 @@ impl Profile {
         };
         QUANTILES.into_iter().map(of).collect()
     }
+}
+
+/// Texts by group, from their state.
+pub(crate) fn decode_texts(state: &[u8]) -> Result<[u64; TEXTS], Error> {
+    let mut groups = [0; TEXTS];
+    if state.len() != TEXTS * 8 {
+        return Err(Error::data("the profile of a feature does not decode: text groups of another number"));
+    }
+    for (count, bytes) in groups.iter_mut().zip(state.as_chunks::<8>().0) {
+        *count = u64::from_le_bytes(*bytes);
+    }
+    Ok(groups)
 }
 
 /// An aggregate over a type; `None` where it has none.

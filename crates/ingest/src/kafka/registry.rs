@@ -126,6 +126,11 @@ impl Registry {
         self.url.as_str().trim_end_matches('/')
     }
 
+    /// Whether it answers at all.
+    pub(super) fn is_there(&self) -> Result<(), Failure> {
+        self.get(&["subjects"]).map(drop)
+    }
+
     /// The schema under an id.
     pub(super) fn schema(&self, id: u32) -> Result<Answer, Failure> {
         let body = match self.get(&["schemas", "ids", &id.to_string()])? {

@@ -115,7 +115,7 @@ pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
 }
 
 /// Whether the files that definitions name go with them: schemas, and models, which come bound.
-fn beside(catalog: &Catalog, project: &Project) -> Result<Vec<Bound>, Vec<Diagnostic>> {
+pub(super) fn beside(catalog: &Catalog, project: &Project) -> Result<Vec<Bound>, Vec<Diagnostic>> {
     schemas(catalog, &project.dir)?;
     let read = models::read(project, catalog).map_err(|Wrong(wrong)| wrong)?;
     models::bind(catalog, &read, Smoking::Not)

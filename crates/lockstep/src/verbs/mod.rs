@@ -1,5 +1,6 @@
 //! The verbs: a module each, with its arguments, its answer, and `run`.
 
+pub mod alerts;
 pub mod applied_log;
 pub mod apply;
 pub mod audit;
@@ -7,6 +8,7 @@ pub mod backfill;
 pub mod check;
 pub mod dead_letters;
 pub mod diff;
+pub mod doctor;
 pub mod drop;
 pub mod explain;
 pub mod get;

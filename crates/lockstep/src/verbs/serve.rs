@@ -31,6 +31,7 @@ use crate::output::Output;
 use crate::owned::Owned;
 use crate::project::next_event;
 use crate::release::watch::Watch;
+use crate::watching::Watching;
 
 /// How often a server looks whether it is to end, and whether other definitions serve by now.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -88,17 +89,22 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let metrics = Arc::new(Metrics::new());
     let usage = Arc::new(usage(&owned));
     let watch = Watch::default();
-    let seen_by = (log.clone(), watch.taker(), Arc::clone(&usage));
-    let running = listen(&owned, &live, push.as_ref(), seen_by, &metrics)?;
+    let watching = Watching::new(&owned.project.config.watch);
+    owned.watched_by(&watching);
+    let seen_by = SeenBy { log: log.clone(), takers: vec![watch.taker(), watching.taker()], watching: &watching, usage: &usage };
+    let (running, service) = listen(&owned, &live, push.as_ref(), seen_by, &metrics)?;
     let at = running.address();
     context.out.say(&format!("listening on {at}: gRPC, and JSON over HTTP"));
     warm(&live)?;
     running.ready();
     context.out.say(&format!("ready · {}", what_is_there(&live)));
     let ingester = followers.map(|followers| thread::spawn(move || followers.run()));
-    look_after(&owned, &live, (&metrics, watch, &usage), (&context.out, &stop));
+    watching.start(&owned, &live, &service)?;
+    drop(service);
+    look_after(&owned, &live, (&metrics, watch, &watching, &usage), (&context.out, &stop));
     context.out.say("ending: no more requests are taken");
     running.stop();
+    watching.finish();
     live.finish();
     if let Some(log) = log {
         log.finish();
@@ -130,16 +136,25 @@ fn followers(owned: &Arc<Owned>, push: &Arc<PushLog>, lags: &Arc<Lags>, out: Out
     Followers::new(Arc::clone(owned), how, stop)
 }
 
+/// Who looks at what is served, and what is kept of it.
+struct SeenBy<'a> {
+    log: Option<Arc<KeptLog>>,
+    takers: Vec<Arc<dyn Taker>>,
+    watching: &'a Watching,
+    usage: &'a Arc<Usage>,
+}
+
 fn listen(
     owned: &Arc<Owned>,
     live: &Arc<Live>,
     push: Option<&Arc<PushLog>>,
-    (log, watcher, usage): (Option<Arc<KeptLog>>, Arc<dyn Taker>, Arc<Usage>),
+    SeenBy { log, takers, watching, usage }: SeenBy<'_>,
     metrics: &Arc<Metrics>,
-) -> Result<Running> {
+) -> Result<(Running, Arc<Service>)> {
     let config = &owned.project.config;
     let service = Service::new(Arc::clone(live), push.cloned().map(pushes), config.serve.limits(), Arc::clone(metrics));
-    let service = Arc::new(service.logging(log.map(|log| log as Arc<dyn FeatureLog>)).watched(watcher).used(usage));
+    let service = service.logging(log.map(|log| log as Arc<dyn FeatureLog>)).watched(takers).watching(Some(watching.watcher()));
+    let service = Arc::new(service.used(Arc::clone(usage)));
     let asked = Arc::clone(owned);
     let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
         ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))
@@ -154,7 +169,8 @@ fn listen(
         drain,
         linger,
     };
-    Ok(start(service, Some(Admin::new(description, answer, ask::writes)), options)?)
+    let running = start(Arc::clone(&service), Some(Admin::new(description, answer, ask::writes)), options)?;
+    Ok((running, service))
 }
 
 fn what_is_there(live: &Live) -> String {
@@ -182,7 +198,12 @@ impl Pushes for Pushed {
 }
 
 /// Waits to be told to end. Meanwhile it takes up what is to serve, and takes a release back that answers worse than it may.
-fn look_after(owned: &Owned, live: &Live, (metrics, mut watch, usage): (&Metrics, Watch, &Usage), (out, stop): (&Output, &AtomicBool)) {
+fn look_after(
+    owned: &Owned,
+    live: &Live,
+    (metrics, mut watch, watching, usage): (&Metrics, Watch, &Watching, &Usage),
+    (out, stop): (&Output, &AtomicBool),
+) {
     let mut looked = 0_u32;
     let mut failing = false;
     while !stop.load(Ordering::Relaxed) {
@@ -196,6 +217,9 @@ fn look_after(owned: &Owned, live: &Live, (metrics, mut watch, usage): (&Metrics
             failing = refreshed.is_err();
             if let Err(error) = usage.look(&metrics.answers(), live.now()) {
                 tracing::warn!(%error, "note what is asked for");
+            }
+            if let Err(error) = watching.measure(owned, live) {
+                tracing::debug!("read what is watched: {error:#}");
             }
             match watch.look(owned, live, || metrics.answers()) {
                 Ok(None) => {}

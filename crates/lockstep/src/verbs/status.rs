@@ -1,10 +1,13 @@
 //! `status`: how far the store has come, and what it holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write;
 use std::fs;
+use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -12,6 +15,7 @@ use lockstep_ingest::out::letters_queue;
 use lockstep_ingest::pipeline::history_path;
 use lockstep_model::{EventTime, Generation, PartitionId, Position, position};
 use lockstep_serve::admin::Progress;
+use lockstep_serve::watch::{Reading, Signal};
 use lockstep_store::{Counters, CutRead, GenerationInfo, OnlineStore};
 use lockstep_transform::catalog::Catalog;
 use schemars::JsonSchema;
@@ -21,23 +25,36 @@ use super::{Context, applied_log};
 use crate::ask;
 use crate::failure::Outcome;
 use crate::feature_log::{LogDir, LogFile};
+use crate::feed;
 use crate::feed::wanted::{self, Set, Why};
-use crate::output::{Paint, Report};
 use crate::owned::{Ends, Owned};
-use crate::row_counts::{RowCounts, told};
-use crate::table::{Align, Table};
-use crate::text::{bytes, counted, grouped};
+use crate::row_counts::RowCounts;
 use crate::usage::{Usage, usage};
+use crate::watching;
+
+mod text;
+mod watched;
 
 /// Keys of each version that are counted before the rest is estimated.
 const KEYS_MAX: u64 = 200_000;
 
 /// Show how far the store has come, and what it holds
 ///
-/// Per version of a view: its generation, from when it can be read, its watermark, what it holds, and what became of the rows of each source; per partition
-/// its position and newest event.
+/// What is wrong comes first: signals, each cause with what follows from it; exits with 1 where there is one. Then, where a server serves from the store, how its sources and what it answers
+/// are. Then, per version of a view: its generation, from when it can be read, its watermark, what it holds, and what became of the rows of each source; per partition its position and newest
+/// event.
 #[derive(Debug, Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Show it again and again, every two seconds, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// How long to wait before it is shown again.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Features of a service or view that are told: those that have moved most.
+const FEATURES_MAX: usize = 10;
 
 /// What the owner of the store is asked.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -59,6 +76,12 @@ pub struct StoreStatus {
     /// The release that serves; absent where none was promoted.
     #[serde(default)]
     pub release: Option<u32>,
+    /// What is wrong: causes, each with what it explains behind it.
+    #[serde(default)]
+    pub signals: Vec<Signal>,
+    /// What is measured of the server that serves from the store; absent where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Reading>,
     /// Versions of views, in order of their generations.
     pub views: Vec<VersionStatus>,
     /// The logs of applied events, of the sources that have one.
@@ -214,9 +237,33 @@ pub struct PartitionStatus {
 ///
 /// # Errors
 /// NotFound where there is none; where it cannot be read.
-pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
-    context.out.show(&context.ask(&Question::default())?)?;
-    Ok(Outcome::Fine)
+pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
+    if arguments.watch {
+        return watch(context);
+    }
+    let status = context.ask(&Question::default())?;
+    context.out.show(&status)?;
+    Ok(Outcome::of(status.signals.is_empty()))
+}
+
+/// Shows it until it is interrupted; on a terminal in the same place.
+fn watch(context: &Context) -> Result<Outcome> {
+    let stop = feed::stop_on_signals()?;
+    loop {
+        let status = context.ask(&Question::default())?;
+        if std::io::stdout().is_terminal() {
+            context.out.print("\u{1b}[H\u{1b}[2J")?;
+        }
+        context.out.show(&status)?;
+        let mut waited = Duration::ZERO;
+        while waited < WATCH_EVERY {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Outcome::of(status.signals.is_empty()));
+            }
+            sleep(LOOK_EVERY);
+            waited += LOOK_EVERY;
+        }
+    }
 }
 
 impl ask::Question for Question {
@@ -229,6 +276,7 @@ impl ask::Question for Question {
         let cut = OnlineStore::cut(store);
         let definitions = cut.definitions()?;
         let ends = owned.ends();
+        let (signals, watched) = signals(owned)?;
         let views = cut.generations()?.iter().map(|info| version(&sets, &lacking, &*cut, info, &ends)).collect::<Result<_>>()?;
         Ok(StoreStatus {
             store: store.dir().display().to_string(),
@@ -237,12 +285,25 @@ impl ask::Question for Question {
             fingerprint: definitions.as_ref().map(|definitions| definitions.applied.fingerprint.to_string()).unwrap_or_default(),
             applied_at: definitions.map(|definitions| definitions.applied_at.to_string()).unwrap_or_default(),
             release: cut.serving()?.map(|(release, _)| release.release),
+            signals,
+            watched,
             views,
             applied_logs: applied_log::logs(owned)?.into_iter().map(AppliedLogStatus::from).collect(),
             feature_log: feature_log(owned)?,
             letters_waiting: letters_waiting(&*cut, catalog)?,
         })
     }
+}
+
+/// What is wrong: as the server has seen it that serves from the store, with what it measures; else as the store tells it by itself.
+fn signals(owned: &Owned) -> Result<(Vec<Signal>, Option<Reading>)> {
+    let Some(watching) = owned.watching() else {
+        return if owned.store.definitions_version() == 0 { Ok((Vec::new(), None)) } else { Ok((watching::of_store(owned)?.1, None)) };
+    };
+    let latest = watching.watcher().latest();
+    let mut reading = latest.reading.clone();
+    reading.targets.values_mut().for_each(|target| target.features.truncate(FEATURES_MAX));
+    Ok((latest.signals.clone(), (reading.at_micros != 0).then_some(reading)))
 }
 
 impl From<applied_log::Log> for AppliedLogStatus {
@@ -368,93 +429,4 @@ fn sources(counters: BTreeMap<String, Counters>, positions: Vec<(PartitionId, Po
         SourceStatus { source, rows: RowCounts::from(&counters), null_keys, row_errors, partitions }
     };
     partitions.into_iter().map(status).collect()
-}
-
-impl Report for StoreStatus {
-    fn text(&self, paint: Paint) -> String {
-        let StoreStatus { store, disk_bytes, definitions, fingerprint, applied_at, release, views, applied_logs, feature_log, letters_waiting } =
-            self;
-        let mut text = format!("{} {}, {} on the disk\n", paint.bold("store"), store, bytes(*disk_bytes));
-        if *definitions == 0 {
-            return text + "nothing was applied to it yet · run `lockstep apply`\n";
-        }
-        let _ = writeln!(text, "definitions version {definitions}, {}, applied {applied_at}", &fingerprint[..12]);
-        if let Some(release) = release {
-            let _ = writeln!(text, "release {release} serves");
-        }
-        views.iter().for_each(|view| text += &version_text(view, release.is_some(), paint));
-        applied_logs.iter().for_each(|log| text += &applied_log_text(log, paint));
-        text += &feature_log.as_ref().map_or_else(String::new, |log| feature_log_text(log, paint));
-        for (source, waiting) in letters_waiting {
-            let _ = writeln!(text, "\n{} of {} wait to be sent", counted(*waiting, "dead letter", "dead letters"), paint.cyan(source));
-        }
-        text
-    }
-}
-
-fn applied_log_text(log: &AppliedLogStatus, paint: Paint) -> String {
-    let AppliedLogStatus { source, keep, files, rows, bytes: size, waiting, oldest, newest } = log;
-    let keep = keep.as_ref().map_or_else(|| "declared no more".to_owned(), |keep| format!("keeps {keep}"));
-    let mut text = format!("\n{} of {}, {keep}\n", paint.bold("applied log"), paint.cyan(source));
-    let (events, files) = (counted(*rows, "event", "events"), counted(*files as u64, "file", "files"));
-    let _ = writeln!(text, "  {events} in {files}, {} · {} for a file", bytes(*size), counted(*waiting, "waits", "wait"));
-    if let (Some(oldest), Some(newest)) = (oldest, newest) {
-        let _ = writeln!(text, "  applied from {oldest} to {newest}");
-    }
-    text
-}
-
-fn feature_log_text(log: &FeatureLogStatus, paint: Paint) -> String {
-    let FeatureLogStatus { dir, share, services, expired } = log;
-    let share = share.map_or_else(|| "declared no more".to_owned(), |share| format!("a share of {share} of what is served"));
-    let gone = if *expired > 0 { format!(" · {} past its retention", counted(*expired, "vector is", "vectors are")) } else { String::new() };
-    let mut text = format!("\n{} in {dir}, {share}{gone}\n", paint.bold("feature log"));
-    for LoggedStatus { name, files, rows, bytes: size, oldest, newest } in services {
-        let (rows, files) = (counted(*rows, "vector", "vectors"), counted(*files as u64, "file", "files"));
-        let _ = writeln!(text, "  {} {rows} in {files}, {}, served from {oldest} to {newest}", paint.cyan(name), bytes(*size));
-    }
-    if services.is_empty() {
-        text += "  nothing is in a file yet\n";
-    }
-    text
-}
-
-fn version_text(view: &VersionStatus, is_released: bool, paint: Paint) -> String {
-    let role = match view.role {
-        Role::Serving => paint.green("serving"),
-        Role::Filling => paint.yellow("waits for `lockstep backfill`"),
-        Role::Next => {
-            let stands = if view.caught_up_at.is_some() { "has caught up" } else { "catches up with its logs" };
-            let files = if view.lacks.is_empty() { String::new() } else { format!(" · to be ingested again: {}", view.lacks.join(", ")) };
-            let how = if is_released { " by `lockstep release promote`" } else { "" };
-            paint.yellow(format!("{stands}, to serve with version {} of the definitions{how}{files}", view.definitions.unwrap_or_default()))
-        }
-        Role::Previous => paint.dim(format!("served until lately · fed until {} to serve again at once", view.until.as_deref().unwrap_or_default())),
-        Role::Old => paint.dim(format!("old · `lockstep drop {}@{}` removes it", view.view, view.version)),
-    };
-    let mut text = format!("\n{} version {}, generation {}, {role}\n", paint.bold(&view.view), view.version, view.generation);
-    let Usage { entities, events, state_bytes, primary_keys, exact, .. } = &view.usage;
-    let (about, at_least) = if *exact { ("", "") } else { ("about ", "at least ") };
-    let (entities, events) = (counted(*entities, "entity", "entities"), counted(*events, "event", "events"));
-    let _ = writeln!(text, "  {about}{entities}, {events}, {} · {at_least}{} remembered", bytes(*state_bytes), counted(*primary_keys, "key", "keys"));
-    let from = view.readable_from.as_ref().map_or_else(|| "every moment can be read".to_owned(), |from| format!("readable from {from}"));
-    let watermark = view.watermark.as_ref().map_or_else(|| "no watermark yet".to_owned(), |watermark| format!("watermark {watermark}"));
-    let _ = writeln!(text, "  {from} · {watermark}");
-    view.sources.iter().for_each(|source| text += &source_text(source, paint));
-    text
-}
-
-fn source_text(source: &SourceStatus, paint: Paint) -> String {
-    let others = source.rows.others() + &told([(source.null_keys, "without an entity"), (source.row_errors, "failed expressions")]);
-    let mut text = format!("  {} {} applied{others}\n", paint.cyan(&source.source), grouped(source.rows.applied));
-    let mut table = Table::new(&[("", Align::Left), ("", Align::Right), ("", Align::Left)]).indented(4);
-    for partition in &source.partitions {
-        let what = if partition.history { "history " } else { "log " };
-        let end = if partition.complete { "to its end" } else { "so far" };
-        let newest = partition.newest.as_ref().map(|newest| format!(", newest {newest}")).unwrap_or_default();
-        let lag = partition.lag.map(|lag| format!(", {} behind", grouped(lag))).unwrap_or_default();
-        table.row([format!("{what}{}", partition.partition).into(), grouped(partition.rows).into(), format!("rows {end}{newest}{lag}").into()]);
-    }
-    text += &table.render(paint);
-    text
 }

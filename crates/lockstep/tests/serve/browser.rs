@@ -50,7 +50,8 @@ impl Browser {
     }
 
     fn post(&self, path: &str, body: &Value) -> Value {
-        let mut answered = agent().post(format!("{}{path}", self.session)).send_json(body).expect("a driver");
+        let mut answered =
+            agent().post(format!("{}{path}", self.session)).header("content-type", "application/json").send(body.to_string()).expect("a driver");
         let said: Value = serde_json::from_str(&answered.body_mut().read_to_string().unwrap()).unwrap();
         assert!(answered.status().is_success(), "{path}: {said}");
         said["value"].clone()

@@ -279,6 +279,13 @@ fn compare(answered: &ArrayRef, row: usize, shadow: &ArrayRef, at: usize) -> (bo
 }
 
 impl Metrics {
+    /// What each deployment has scored: rows by how each came to its predictions, and rows of requests that failed.
+    pub fn scored(&self) -> BTreeMap<String, (BTreeMap<String, u64>, u64)> {
+        let deployments = self.scores.deployments.read().unwrap_or_else(PoisonError::into_inner);
+        let ways = |of: &OfDeployment| WAYS.iter().zip(&of.ways).map(|(way, counter)| ((*way).to_owned(), counter.get())).collect();
+        deployments.iter().map(|(name, of)| (name.clone(), (ways(of), of.failed.get()))).collect()
+    }
+
     /// Rows of a deployment that are about to be scored.
     #[allow(clippy::disallowed_methods, reason = "how long an answer took; no answer depends on it")]
     pub fn scoring(&self, deployment: &str) -> Scoring<'_> {

@@ -131,10 +131,13 @@ pub async fn answer(service: &Arc<Service>, deadline: &Deadline, head: ScoreHead
     Ok(response)
 }
 
-/// Has the log told what was predicted of the features of each step.
+/// Has the log told what was predicted of the features of each step, and who looks at what is served, once.
 fn with_predictions(mut given: Vec<Given>, deployed: &Deployed, scored: &Scored) -> Result<Vec<Given>, Error> {
-    for (given, step) in given.iter_mut().zip(&scored.looked) {
+    for (number, (given, step)) in given.iter_mut().zip(&scored.looked).enumerate() {
         for vectors in given.vectors.logged() {
+            vectors.predicted = Some(scored.predicted(deployed, &step.rows)?);
+        }
+        for vectors in given.vectors.watched().filter(|_| number == 0) {
             vectors.predicted = Some(scored.predicted(deployed, &step.rows)?);
         }
     }

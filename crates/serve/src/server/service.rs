@@ -24,6 +24,7 @@ use crate::last_known_good::{Kept, LastKnownGood};
 use crate::live::{Live, Reach, State};
 use crate::metrics::{Counts, Metrics, Protocol};
 use crate::usage::Usage;
+use crate::watch::Watcher;
 
 /// Rows of a request that is answered where it is: some hundreds of microseconds.
 const ROWS_AT_ONCE: usize = 64;
@@ -60,7 +61,8 @@ pub struct Service {
     log: RequestLog,
     known: Option<LastKnownGood>,
     features: Option<Arc<dyn FeatureLog>>,
-    watcher: Option<Arc<dyn Taker>>,
+    watchers: Vec<Arc<dyn Taker>>,
+    watch: Option<Arc<Watcher>>,
     usage: Option<Arc<Usage>>,
     reads: Arc<Breaker>,
     writes: Arc<Breaker>,
@@ -184,7 +186,8 @@ impl Service {
             log: RequestLog::new(limits.slow),
             known: limits.last_known_good.map(|fallback| LastKnownGood::new(fallback.keep)),
             features: None,
-            watcher: None,
+            watchers: Vec::new(),
+            watch: None,
             usage: None,
             reads: breaker(),
             writes: breaker(),
@@ -217,10 +220,21 @@ impl Service {
         self.usage.as_ref()
     }
 
-    /// With someone who looks at some of what is served now.
+    /// With those who look at some of what is served now.
     #[must_use]
-    pub fn watched(self, watcher: Arc<dyn Taker>) -> Service {
-        Service { watcher: Some(watcher), ..self }
+    pub fn watched(self, watchers: Vec<Arc<dyn Taker>>) -> Service {
+        Service { watchers, ..self }
+    }
+
+    /// With a watch of how all of it is.
+    #[must_use]
+    pub fn watching(self, watch: Option<Arc<Watcher>>) -> Service {
+        Service { watch, ..self }
+    }
+
+    /// What watches how all of it is; `None` where nothing does.
+    pub fn watch(&self) -> Option<&Arc<Watcher>> {
+        self.watch.as_ref()
     }
 
     /// What of an answer to some rows of a request is to be logged or looked at, once it is given.
@@ -232,8 +246,10 @@ impl Service {
         let of = |taker: &dyn Taker| feature_log::picked(taker, (&asked.state, is_recalled), (&asked.wanted, rows, moments), answered, request_id);
         let logged = self.features.as_ref().map_or(Ok(Vec::new()), |log| of(&**log))?;
         // What was pinned, or read earlier, says nothing of what serves now.
-        let watcher = self.watcher.as_ref().filter(|_| !asked.pinned && !is_recalled);
-        let watched = watcher.map_or(Ok(Vec::new()), |watcher| of(&**watcher))?;
+        let mut watched = Vec::new();
+        for (number, watcher) in self.watchers.iter().enumerate().filter(|_| !asked.pinned && !is_recalled) {
+            watched.extend(of(&**watcher)?.into_iter().map(|vectors| (number, vectors)));
+        }
         Ok(Picked { logged, watched })
     }
 
@@ -243,8 +259,10 @@ impl Service {
         if let Some(log) = &self.features {
             logged.into_iter().for_each(|vectors| log.take(vectors));
         }
-        if let Some(watcher) = &self.watcher {
-            watched.into_iter().for_each(|vectors| watcher.take(vectors));
+        for (number, vectors) in watched {
+            if let Some(watcher) = self.watchers.get(number) {
+                watcher.take(vectors);
+            }
         }
     }
 

@@ -29,6 +29,7 @@ use arrow::datatypes::DataType;
 use lockstep_model::codec::CodecError;
 
 pub use call::{Call, Function, RANK_MAX, bind};
+pub(crate) use percentile::histogram;
 pub use sweep::{Schedule, Span};
 
 /// An aggregate function bound to its argument types and parameters.

@@ -58,6 +58,15 @@ fn middle(bucket: i32) -> f64 {
     if bucket < 0 { -magnitude } else { magnitude }
 }
 
+/// What a state holds: values that stand for its buckets, ascending, with their counts. What is no number counts as the greatest.
+pub(crate) fn histogram(state: &[u8]) -> Result<Vec<(f64, u64)>, CodecError> {
+    let kernel = ApproxPercentile { percentile: 0.5, single: false };
+    let mut histogram = Histogram::default();
+    kernel.merge(&mut histogram, &mut Reader::new(state), Way::In)?;
+    let value = |bucket| if middle(bucket).is_nan() { f64::INFINITY } else { middle(bucket) };
+    Ok(histogram.buckets.iter().map(|&(bucket, count)| (value(bucket), count)).collect())
+}
+
 impl Histogram {
     fn slot(&mut self, bucket: i32) -> usize {
         match self.buckets.binary_search_by_key(&bucket, |&(bucket, _)| bucket) {

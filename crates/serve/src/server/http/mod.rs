@@ -36,6 +36,7 @@ use super::scoring;
 use super::service::{Origin, Service};
 use crate::desk::Wanted;
 use crate::metrics::Protocol;
+use crate::watch;
 
 /// What handlers share.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub fn router(http: Arc<Http>) -> Router {
         .route("/v1/explain/{name}", get(explain_features))
         .route("/v1/status", get(status))
         .route("/v1/overview", get(overview))
+        .route("/v1/signals", get(signals))
+        .route("/v1/watch", get(all_watched))
         .route("/metrics", get(metrics))
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
@@ -255,6 +258,9 @@ async fn metrics(State(http): Shared, Extension(deadline): Extension<Deadline>) 
     service.metrics.read_self(service.breakers(), service.kept().unwrap_or_default());
     service.metrics.read_feature_log(&service.logged().unwrap_or_default());
     service.metrics.read_models(service.live.last_state().deployments());
+    if let Some(watch) = service.watch() {
+        service.metrics.read_watch(&watch.latest());
+    }
     let text = service.metrics.text().map_err(|error| Failure::new(Code::Internal, format!("write the metrics: {error}")))?;
     Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }
@@ -263,8 +269,26 @@ async fn alive() -> &'static str {
     "alive\n"
 }
 
-async fn ready(State(http): Shared) -> (StatusCode, &'static str) {
-    if http.ready.load(Ordering::Relaxed) { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+async fn ready(State(http): Shared) -> (StatusCode, String) {
+    let taken_out = http.service.watch().and_then(|watch| watch.takes_out());
+    match (http.ready.load(Ordering::Relaxed), taken_out) {
+        (true, None) => (StatusCode::OK, "ready\n".to_owned()),
+        (true, Some(kind)) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {kind}\n")),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
+    }
+}
+
+async fn signals(State(http): Shared) -> Result<Json<watch::Signals>, Failure> {
+    Ok(Json(watched(&http)?.signals()))
+}
+
+async fn all_watched(State(http): Shared) -> Result<Json<watch::Page>, Failure> {
+    Ok(Json(watched(&http)?.page()))
+}
+
+fn watched(http: &Http) -> Result<&watch::Watcher, Failure> {
+    let unwatched = || Failure::new(Code::Unimplemented, "this server is not watched · `lockstep serve` watches what it serves");
+    http.service.watch().map(|watch| &**watch).ok_or_else(unwatched)
 }
 
 async fn open_api() -> Json<&'static serde_json::Value> {

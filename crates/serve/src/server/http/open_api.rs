@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::overview::Overview;
 use super::{FailureJson, answer, explain, request, score};
+use crate::watch;
 
 static DESCRIPTION: LazyLock<Value> = LazyLock::new(describe);
 
@@ -70,6 +71,12 @@ fn describe() -> Value {
     paths.insert("/v1/services/{name}".to_owned(), one("A feature service", responses::<answer::Service>(&mut schemas), name));
     paths.insert("/v1/status".to_owned(), one("How far the server is", responses::<answer::Status>(&mut schemas), none.clone()));
     paths.insert("/v1/overview".to_owned(), one("What there is, and how it hangs together", responses::<Overview>(&mut schemas), none.clone()));
+    paths.insert(
+        "/v1/signals".to_owned(),
+        one("What is wrong, each cause with what follows from it", responses::<watch::Signals>(&mut schemas), none.clone()),
+    );
+    let page = responses::<watch::Page>(&mut schemas);
+    paths.insert("/v1/watch".to_owned(), one("All that is watched: signals, what is measured, and the same over time", page, none.clone()));
     let text = json!({"200": {"description": "as text", "content": {"text/plain": {"schema": {"type": "string"}}}}});
     for (path, summary) in [
         ("/metrics", "Metrics in the OpenMetrics format"),
