@@ -98,7 +98,10 @@ impl Browser {
     /// Whether a page that can is to be dark.
     pub fn dark(&self, is_dark: bool) {
         let value = if is_dark { "dark" } else { "light" };
-        let parameters = json!({"features": [{"name": "prefers-color-scheme", "value": value}]});
+        // Nothing is to be on its way from one colour to the other while it is looked at.
+        let features =
+            [("prefers-color-scheme", value), ("prefers-reduced-motion", "reduce")].map(|(name, value)| json!({"name": name, "value": value}));
+        let parameters = json!({"features": features});
         self.post("/goog/cdp/execute", &json!({"cmd": "Emulation.setEmulatedMedia", "params": parameters}));
     }
 

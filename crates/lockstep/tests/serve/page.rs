@@ -110,6 +110,7 @@ fn people_find_their_way_without_a_mouse() {
     browser.press(AT);
     browser.press(ENTER);
     browser.wait("document.body.innerText.includes('What it came from')");
+    browser.wait("document.querySelector('caption').textContent.startsWith('as of 2024-03-08 12:00:00, by the event time')");
     let features = json(&server, &format!("/v1/features/card_activity?card=c1&_as_of={AT}"));
     let shown = browser.value("[...document.querySelectorAll('tbody tr')].map(row => [...row.cells].slice(0, 3).map(cell => cell.innerText.trim()))");
     for (feature, row) in features["features"].as_array().unwrap().iter().zip(shown.as_array().unwrap()) {

@@ -10,7 +10,7 @@ export function lookup(content, known) {
   const { overview } = known;
   const targets = [...overview.services.map((of) => ({ name: of.name, columns: of.request })), ...overview.views.map((of) => ({ name: of.name, columns: of.keys }))];
   const wanted = decodeURIComponent(location.hash.split("/")[1] ?? "");
-  const fields = h("div", { style: null, class: "lookup" });
+  const fields = h("div", { class: "lookup" });
   const outcome = h("section", { "aria-live": "polite" });
   const select = h("select", { name: "_target", onchange: ask_for }, targets.map(({ name }) => h("option", { value: name, selected: name === wanted }, name)));
   function ask_for() {
@@ -25,7 +25,7 @@ export function lookup(content, known) {
     outcome.replaceChildren(h("p", { class: "quiet" }, "One moment …"));
     try {
       const said = await ask(`/v1/explain/${encodeURIComponent(select.value)}?${new URLSearchParams(given)}`);
-      outcome.replaceChildren(...answer(said, known.status.now));
+      outcome.replaceChildren(...answer(said, Object.fromEntries(given)._as_of ?? known.status.now));
     } catch (error) {
       outcome.replaceChildren(h("p", { class: "bad", role: "alert" }, error.message));
     }
@@ -39,8 +39,9 @@ export function lookup(content, known) {
   );
 }
 
-function answer({ answer, explained }, now) {
-  const at = answer.moment ?? now;
+/** Where the moment was given, the answer does not say it again. */
+function answer({ answer, explained }, given) {
+  const at = answer.moment ?? given;
   const status = (feature) => {
     const kind = feature.statuses?.[0] ?? "";
     const filled = feature.filled_by?.[0];

@@ -58,7 +58,7 @@ function sources(status, watch, overview) {
   const rows = ({ read }) => {
     const counted = read.rows ?? {};
     const odd = [["late", counted.late], ["dead letters", counted.dead_letters], ["conflicts", counted.conflicts], ["duplicates", counted.duplicates], ["of no entity", counted.without_entity]];
-    return odd.filter(([, number]) => number > 0).map(([name, number]) => `${count(number)} ${name}`).join(", ");
+    return odd.filter(([, number]) => number > 0).map(([name, number]) => `${name} ${count(number)}`).join(", ");
   };
   const columns = [
     ["source", ({ source }) => h("a", { href: "#lineage" }, source.name)],
