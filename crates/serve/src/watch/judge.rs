@@ -240,13 +240,17 @@ impl Judge<'_> {
         }
         for score in &deployment.scores {
             let has_moved = self.drift(Kind::ScoreDrift, subject().feature(&score.feature), score, "see which of its features have moved");
-            if let Some(drift) = score.drift.as_ref().filter(|_| has_moved && score.creeps) {
+            if let (Some(drift), Some(creeping), true) = (&score.drift, score.creeping_seconds, has_moved) {
                 let what = format!(
-                    "`{}` of `{name}` has moved in one direction for as long as it is watched, by an index of {:.2} so far",
-                    score.feature, drift.psi
+                    "`{}` of `{name}` has moved in one direction for {}, by an index of {:.2} from what it was first",
+                    score.feature,
+                    span(creeping),
+                    drift.psi
                 );
                 let todo = "see whether what is decided by it becomes what its features count; explore a share of decisions, and train on that";
-                self.beyond(Kind::FeedbackLoop, subject(), [drift.psi, self.limits.psi_max], what, todo.to_owned());
+                let began = self.reading.at_micros.saturating_sub(micros(creeping));
+                let (value, limit) = (Some(drift.psi), Some(self.limits.psi_max));
+                self.found.push(Finding { kind: Kind::FeedbackLoop, subject: subject(), began, value, limit, what, todo: todo.to_owned() });
             }
         }
     }
@@ -254,35 +258,41 @@ impl Judge<'_> {
 
 /// Whether what is wrong with `a` may be why something is wrong with `b`: whether one reads the other, directly or not.
 pub fn reaches(reading: &Reading, (kind, a): (Kind, &Subject), b: &Subject) -> bool {
-    let views_of = |service: &str| reading.targets.get(service).map_or(&[][..], |target| target.views.as_slice());
-    let views_behind = |subject: &Subject| -> Vec<&str> {
-        match subject.of {
-            Of::View => vec![subject.name.as_str()],
-            Of::Service => match &subject.feature {
-                Some(feature) => feature_views(&reading.targets, &subject.name, feature),
-                None => views_of(&subject.name).iter().map(String::as_str).collect(),
-            },
-            Of::Deployment => {
-                services_of(&reading.deployments, &subject.name).iter().flat_map(|service| views_of(service)).map(String::as_str).collect()
-            }
-            Of::Server | Of::Source => Vec::new(),
-        }
-    };
     match (a.of, b.of) {
         (Of::Server, _) => true,
         (Of::Source, Of::Source) => a.name == b.name,
-        (Of::Source, _) => views_behind(b).iter().any(|view| reading.views.get(*view).is_some_and(|view| view.sources.contains(&a.name))),
+        (Of::Source, _) => views_behind(reading, b).iter().any(|view| reading.views.get(*view).is_some_and(|view| view.sources.contains(&a.name))),
         (Of::View, Of::View) => a.name == b.name && (a.feature.is_none() || a.feature == b.feature),
-        (Of::View, Of::Service | Of::Deployment) => views_behind(b).contains(&a.name.as_str()),
+        (Of::View, Of::Service | Of::Deployment) => views_behind(reading, b).contains(&a.name.as_str()),
         (Of::Service, Of::Service) => a.name == b.name && (a.feature.is_none() || a.feature == b.feature),
         (Of::Service, Of::Deployment) => services_of(&reading.deployments, &b.name).contains(&a.name),
         (Of::Deployment, Of::Deployment) => a.name == b.name,
         // What is asked for may be why a view has few values, or errors.
-        (Of::Service, Of::View) => matches!(kind, Kind::HotKey | Kind::Errors) && views_of(&a.name).contains(&b.name),
+        (Of::Service, Of::View) => matches!(kind, Kind::HotKey | Kind::Errors) && views_of(reading, &a.name).contains(&b.name),
         // A loop goes the other way round: from scores to features.
         (Of::Deployment, Of::Service) => kind == Kind::FeedbackLoop && services_of(&reading.deployments, &a.name).contains(&b.name),
         _ => false,
     }
+}
+
+/// The views that something is made of.
+fn views_behind<'r>(reading: &'r Reading, subject: &'r Subject) -> Vec<&'r str> {
+    match subject.of {
+        Of::View => vec![subject.name.as_str()],
+        Of::Service => match &subject.feature {
+            Some(feature) => feature_views(&reading.targets, &subject.name, feature),
+            None => views_of(reading, &subject.name).iter().map(String::as_str).collect(),
+        },
+        Of::Deployment => {
+            let services = services_of(&reading.deployments, &subject.name);
+            services.iter().flat_map(|service| views_of(reading, service)).map(String::as_str).collect()
+        }
+        Of::Server | Of::Source => Vec::new(),
+    }
+}
+
+fn views_of<'r>(reading: &'r Reading, service: &str) -> &'r [String] {
+    reading.targets.get(service).map_or(&[], |target| target.views.as_slice())
 }
 
 fn services_of<'r>(deployments: &'r BTreeMap<String, DeploymentReading>, name: &str) -> &'r [String] {
