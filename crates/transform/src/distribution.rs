@@ -326,7 +326,7 @@ fn share(part: u64, all: u64) -> f64 {
 
 /// A number in four digits.
 fn short(value: f64) -> String {
-    let digits = if value == 0.0 || !value.is_finite() { 0 } else { 3 - value.abs().log10().floor().clamp(-6.0, 3.0) as usize };
+    let digits = if value == 0.0 || !value.is_finite() { 0 } else { (3.0 - value.abs().log10().floor().clamp(-6.0, 3.0)) as usize };
     let text = format!("{value:.digits$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }

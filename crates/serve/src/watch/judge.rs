@@ -240,13 +240,17 @@ impl Judge<'_> {
         }
         for score in &deployment.scores {
             let has_moved = self.drift(Kind::ScoreDrift, subject().feature(&score.feature), score, "see which of its features have moved");
-            if let Some(drift) = score.drift.as_ref().filter(|_| has_moved && score.creeps) {
+            if let (Some(drift), Some(creeping), true) = (&score.drift, score.creeping_seconds, has_moved) {
                 let what = format!(
-                    "`{}` of `{name}` has moved in one direction for as long as it is watched, by an index of {:.2} so far",
-                    score.feature, drift.psi
+                    "`{}` of `{name}` has moved in one direction for {}, by an index of {:.2} from what it was first",
+                    score.feature,
+                    span(creeping),
+                    drift.psi
                 );
                 let todo = "see whether what is decided by it becomes what its features count; explore a share of decisions, and train on that";
-                self.beyond(Kind::FeedbackLoop, subject(), [drift.psi, self.limits.psi_max], what, todo.to_owned());
+                let began = self.reading.at_micros.saturating_sub(micros(creeping));
+                let (value, limit) = (Some(drift.psi), Some(self.limits.psi_max));
+                self.found.push(Finding { kind: Kind::FeedbackLoop, subject: subject(), began, value, limit, what, todo: todo.to_owned() });
             }
         }
     }

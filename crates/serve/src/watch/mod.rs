@@ -22,6 +22,9 @@ mod skew;
 mod tracker;
 mod watcher;
 
+#[cfg(test)]
+mod tests;
+
 pub use history::Past;
 pub use judge::{Finding, judge};
 pub use limits::Limits;

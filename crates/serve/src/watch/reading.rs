@@ -228,9 +228,9 @@ pub struct FeatureReading {
     /// How far it is from what it is compared with; absent where that is nothing, or values are too few.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
-    /// For scores, whether they have moved in one direction through all the windows that are held.
-    #[serde(default)]
-    pub creeps: bool,
+    /// For how long it has moved in one direction from slot to slot, where it has for several of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creeping_seconds: Option<f64>,
 }
 
 /// How far values are from those that they are compared with.

@@ -20,7 +20,7 @@ use crate::scoring::Training;
 
 /// Slots of a window.
 pub const SLOTS: i64 = 12;
-/// Slots that a score must have moved in one direction through to creep, and how far in all: of the ranks that it had first.
+/// Slots that values must have moved in one direction through to creep, and how far in all: in ranks of what they are compared with.
 const CREEPING_SLOTS: usize = 5;
 const CREEPING_BY: f64 = 0.05;
 /// Fewest values of a slot that say where it lies.
@@ -50,8 +50,9 @@ struct Trained {
     rows: u64,
 }
 
+/// A feature or a prediction, of the last window.
 #[derive(Debug)]
-struct Tracked {
+pub(super) struct Tracked {
     views: Vec<String>,
     compared: Compared,
     slots: VecDeque<(i64, Slot)>,
@@ -65,7 +66,7 @@ struct Slot {
 
 /// With what values are compared.
 #[derive(Debug)]
-enum Compared {
+pub(super) enum Compared {
     Nothing,
     With(Against, Reference),
     /// With those that came first, which are gathered.
@@ -74,7 +75,7 @@ enum Compared {
 
 /// Values that came first: every so many of them, so that they fit.
 #[derive(Debug)]
-struct Gathered {
+pub(super) struct Gathered {
     since: i64,
     held: Vec<ArrayRef>,
     rows: usize,
@@ -151,7 +152,7 @@ impl Skew {
                     Compared::Nothing
                 }
             };
-            self.features.insert(key.clone(), Tracked { views, compared, slots: VecDeque::new() });
+            self.features.insert(key.clone(), Tracked::new(views, compared));
         }
         let slot = self.slot;
         self.features.get_mut(&key).map_or(Ok(()), |tracked| tracked.add(values, statuses, at, slot))
@@ -166,7 +167,7 @@ impl Skew {
             if !self.scores.contains_key(&key) && self.scores.len() >= TRACKED_MAX {
                 continue;
             }
-            let new = || Tracked { views: Vec::new(), compared: Compared::Gathering(Gathered::since(at)), slots: VecDeque::new() };
+            let new = || Tracked::new(Vec::new(), Compared::Gathering(Gathered::since(at)));
             self.scores.entry(key).or_insert_with(new).add(&values, &statuses, at, self.slot)?;
         }
         Ok(())
@@ -218,7 +219,12 @@ fn some(values: &ArrayRef, rows: Option<&UInt32Array>) -> Result<ArrayRef, Error
 }
 
 impl Tracked {
-    fn add(&mut self, values: &ArrayRef, statuses: &[Status], at: i64, slot: i64) -> Result<(), Error> {
+    pub(super) fn new(views: Vec<String>, compared: Compared) -> Tracked {
+        Tracked { views, compared, slots: VecDeque::new() }
+    }
+
+    /// Takes in values that were served at a moment.
+    pub(super) fn add(&mut self, values: &ArrayRef, statuses: &[Status], at: i64, slot: i64) -> Result<(), Error> {
         self.forget(at, slot);
         let number = at.div_euclid(slot);
         if self.slots.back().is_none_or(|(last, _)| *last < number) {
@@ -240,14 +246,15 @@ impl Tracked {
         Ok(())
     }
 
-    fn forget(&mut self, now: i64, slot: i64) {
+    pub(super) fn forget(&mut self, now: i64, slot: i64) {
         let first = now.div_euclid(slot) - SLOTS + 1;
         while self.slots.front().is_some_and(|(number, _)| *number < first) {
             self.slots.pop_front();
         }
     }
 
-    fn reading(&self, name: &str, now: i64, slot: i64) -> FeatureReading {
+    #[allow(clippy::cast_precision_loss, reason = "seconds, for people and limits")]
+    pub(super) fn reading(&self, name: &str, now: i64, slot: i64) -> FeatureReading {
         let (mut statuses, mut counts) = ([0u64; 5], Counts::default());
         for (_, slot) in &self.slots {
             statuses.iter_mut().zip(slot.statuses).for_each(|(all, more)| *all += more);
@@ -263,7 +270,7 @@ impl Tracked {
             coverage: share(Status::Present),
             errors: share(Status::Error),
             drift: self.drift(&counts),
-            creeps: self.creeps(now.div_euclid(slot)),
+            creeping_seconds: self.creeping(now.div_euclid(slot)).map(|slots| slots as f64 * slot as f64 / 1e6),
         }
     }
 
@@ -284,19 +291,22 @@ impl Tracked {
         })
     }
 
-    /// Whether values have moved in one direction, from slot to slot, through all those that are over.
-    fn creeps(&self, open: i64) -> bool {
-        let Compared::With(_, reference) = &self.compared else { return false };
-        let over = self.slots.iter().filter(|(number, slot)| *number < open && slot.counts.values() >= RANKED_MIN);
+    /// Through how many slots that are over values have moved in one direction up to now, where those are several and it is far.
+    fn creeping(&self, open: i64) -> Option<usize> {
+        let Compared::With(_, reference) = &self.compared else { return None };
+        let over = self.slots.iter().rev().filter(|(number, slot)| *number < open && slot.counts.values() >= RANKED_MIN);
+        // The newest first.
         let ranks: Vec<f64> = over.filter_map(|(_, slot)| reference.rank(&slot.counts)).collect();
-        let (Some(first), Some(last)) = (ranks.first(), ranks.last()) else { return false };
-        let steps = || ranks.windows(2).map(|pair| pair[1] - pair[0]);
-        ranks.len() >= CREEPING_SLOTS && (last - first).abs() >= CREEPING_BY && (steps().all(|step| step > 0.0) || steps().all(|step| step < 0.0))
+        let steps = || ranks.windows(2).map(|pair| pair[0] - pair[1]);
+        let [up, down] = [1.0, -1.0].map(|way| 1 + steps().take_while(|step| step * way > 0.0).count());
+        let slots = up.max(down).min(ranks.len());
+        let far = ranks.first()? - ranks.get(slots.checked_sub(1)?)?;
+        (slots >= CREEPING_SLOTS && far.abs() >= CREEPING_BY).then_some(slots)
     }
 }
 
 impl Gathered {
-    fn since(since: i64) -> Gathered {
+    pub(super) fn since(since: i64) -> Gathered {
         Gathered { since, held: Vec::new(), rows: 0, seen: 0, every: 1 }
     }
 
