@@ -214,7 +214,9 @@ impl Counts {
         target.last_known_good.inc_by(filled[FilledBy::LastKnownGood as usize]);
         target.stale.inc_by(*stale);
         if let Some(counters) = target.candidates.get() {
-            counters.candidates.iter().zip(candidates).for_each(|(counter, count)| drop(counter.inc_by(*count)));
+            for (counter, count) in counters.candidates.iter().zip(candidates) {
+                counter.inc_by(*count);
+            }
             counters.by_fallback.inc_by(*by_fallback);
         }
     }

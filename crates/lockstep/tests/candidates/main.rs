@@ -9,4 +9,5 @@ mod support;
 
 mod answers;
 mod logged;
+mod ranked;
 mod shop;

@@ -82,7 +82,7 @@ fn shown(answer: &Answer) -> Vec<String> {
         };
         format!("{value}{status}{}", if answer.filled_by[output][row] == FilledBy::Default { "*" } else { "" })
     };
-    let row = |row: usize| std::iter::once(by.requests[row].to_string()).chain((0..answer.columns.len()).map(|output| cell(output, row)));
+    let row = |row: usize| std::iter::once(by.requests[row].to_string()).chain((0..answer.columns.len()).map(move |output| cell(output, row)));
     (0..by.requests.len()).map(|number| row(number).collect::<Vec<_>>().join(" ")).collect()
 }
 

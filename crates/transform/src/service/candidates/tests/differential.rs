@@ -7,7 +7,7 @@
 
 use arrow::array::{ArrayRef, Int64Array, ListArray, StringArray};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Field, Float64Type, Int64Type};
+use arrow::datatypes::{Field, Int64Type};
 use datafusion::prelude::SessionContext;
 use fastrand::Rng;
 
@@ -31,7 +31,7 @@ const CONDITIONS: [&str; 12] = [
     "CASE WHEN i.score > 0.5 THEN v.n > 0 ELSE i.item IS NOT NULL END",
 ];
 const ORDERS: [&str; 8] = ["i.score", "v.n", "v.top", "i.item", "i.score * v.n", "length(i.item)", "who", "points"];
-const SELECT: &str = "SELECT i.item AS item, i.score + 1 AS points, v.n AS n, v.top AS top, r.who AS who";
+const SELECT: &str = "SELECT i.item AS item, i.score + 1 AS points, v.n AS n, v.top AS highest, r.who AS who";
 
 struct Case {
     filter: String,
@@ -72,7 +72,7 @@ impl Case {
         let limit = self.limit.map_or_else(String::new, |limit| format!(" WHERE numbered.number <= {limit}"));
         let select = format!("{SELECT}, r.request AS request, row_number() OVER (PARTITION BY r.request ORDER BY {order}) AS number");
         format!(
-            "SELECT request, item, points, n, top, who FROM (
+            "SELECT request, item, points, n, highest, who FROM (
                 {select} FROM (SELECT request, who, items, unnest(items) AS item, unnest(scores) AS score, unnest(places) AS place FROM requests) r
                 LEFT JOIN v ON v.shop IS NOT DISTINCT FROM r.item{}
              ) numbered{limit} ORDER BY request, number",
