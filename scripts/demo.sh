@@ -79,6 +79,22 @@ printf '$ lockstep verify --self-test\n'
 lockstep verify --self-test >"$out/self_test.txt" || { cat "$out/self_test.txt"; exit 1; }
 tail -n 1 "$out/self_test.txt"
 
+say "which other flights from Newark to Chicago? the most punctual first, and none that is cancelled (examples/flights/alternatives)"
+rm -rf target/flights-alternatives
+alternatives() { (cd examples/flights/alternatives && "$bin/lockstep" "$@"); }
+alternatives apply >/dev/null
+alternatives backfill --until 2013-07-20T12:00:00Z >/dev/null
+ask_alternatives() {
+  printf '$ lockstep get alternatives origin=EWR dest=ORD --as-of 2013-07-20T12:00:00Z\n'
+  alternatives get alternatives origin=EWR dest=ORD --as-of 2013-07-20T12:00:00Z | sed -n '2,4p'
+}
+ask_alternatives
+first=$(alternatives get alternatives origin=EWR dest=ORD --as-of 2013-07-20T12:00:00Z --json | sed -n 's/.*"value": "\[\([A-Z0-9]*\) \([0-9]*\),.*/\1 \2/p' | head -1)
+say "$first is cancelled, by one event of the stream, and is gone from the next answer"
+printf '{"flight_id": -1, "carrier": "%s", "flight_number": %s, "scheduled_at": "2013-07-20T11:59:00Z"}\n' "${first% *}" "${first#* }" |
+  alternatives ingest --source cancellations --from - >/dev/null
+ask_alternatives
+
 cat <<END
 
 What you saw: 80 features were defined once, in SQL. History went in by sorted files; July came as a stream, shuffled, with repeats and

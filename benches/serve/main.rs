@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod candidates;
 mod floor;
 mod load;
 mod peer;
@@ -43,6 +44,7 @@ fn main() {
         Some("views") => start::by_views(),
         Some("score") => score::compare(),
         Some("again") => again(),
+        Some("candidates") => candidates::compare(),
         _ => compare(),
     }
 }
@@ -100,6 +102,7 @@ fn compare() {
     switch::seen(&project, &server);
     score::compare();
     drop((pushing, server));
+    candidates::compare();
     if long() {
         again();
         start::by_views();

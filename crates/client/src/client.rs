@@ -1,5 +1,6 @@
 //! A connection to a server, and what is asked over it.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataValue};
@@ -283,6 +284,15 @@ impl Answer {
     /// All of them, in order.
     pub fn features(&self) -> impl Iterator<Item = Feature<'_>> {
         self.0.features.iter().map(Feature)
+    }
+
+    /// The rows that answer a row of the request: its candidates, or the one of its own number where there are none.
+    pub fn rows_of(&self, request: u32) -> Range<usize> {
+        if self.0.candidates.is_empty() {
+            return request as usize..request as usize + 1;
+        }
+        let rows = &self.0.request_rows;
+        rows.partition_point(|row| *row < request)..rows.partition_point(|row| *row <= request)
     }
 }
 

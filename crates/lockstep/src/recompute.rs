@@ -41,7 +41,7 @@ pub fn again<'a>(catalog: &Catalog, kept: &Kept, time: TimeMode, of: &dyn Fn(&st
         let views = service.joins.iter().map(|join| of(&join.transformation.view)).collect::<Result<Vec<_>, _>>()?;
         let answer = if service.request_as.is_none() {
             let states: Vec<&dyn StateRead> = views.iter().map(|view| view.state).collect();
-            service.answer(&states, &kept.requests, &kept.moments, time, None)?
+            service.answer(&states, &kept.requests, &kept.moments, time, None)?.by_requests()
         } else {
             let views: Vec<ViewState<'_>> =
                 views.iter().map(|view| ViewState { state: view.state, keys: view.keys, keys_before: &view.keys_before }).collect();

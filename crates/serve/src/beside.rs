@@ -38,10 +38,10 @@ pub fn beside(other: &State, lags: &Lags, answered: &Vectors) -> Result<Vec<Both
     let mut all = Vec::with_capacity(answered.outputs.len());
     for output in &answered.outputs {
         let name = output_name(&answered.catalog, &answered.name, output.index);
-        let same = |feature: &&desk::Feature| Some(&*feature.name) == name && feature.values.data_type() == output.values.data_type();
-        if let Some(feature) = again.features.iter().find(same) {
-            let values = picked.values(&output.values)?;
-            all.push(Both { feature: Arc::clone(&feature.name), other: Arc::clone(&feature.values), answered: values });
+        let Some(feature) = again.features.iter().find(|feature| Some(&*feature.name) == name) else { continue };
+        let other = again.by_request.as_ref().map_or_else(|| Arc::clone(&feature.values), |by| by.lists(&feature.values));
+        if other.data_type() == output.values.data_type() {
+            all.push(Both { feature: Arc::clone(&feature.name), other, answered: picked.values(&output.values)? });
         }
     }
     Ok(all)

@@ -43,8 +43,8 @@ pub fn explained(lookup: &Lookup, request: usize) -> Option<Explained> {
     }
     let role = |read: &Read| {
         let Role { alias, view, version, .. } = &read.role;
-        let entity = lockstep_model::key::display(read.entities.get(request));
         let windows = windows(view, read.touches.as_ref()?, request);
+        let entity = lockstep_model::key::display(read.entities.get(request));
         Some(RoleRead { role: alias.clone(), view: view.view.clone(), version: *version, entity, windows })
     };
     let reads = lookup.reads.iter().map(role).collect::<Option<_>>()?;

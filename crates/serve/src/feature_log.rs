@@ -9,9 +9,10 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use lockstep_model::{Error, FilledBy, Status, TimeMode};
 use lockstep_transform::catalog::Catalog;
+use lockstep_transform::service::ByRequest;
 
 use crate::Role;
-use crate::desk::{Answered, Wanted};
+use crate::desk::{Answered, Feature, Wanted};
 use crate::live::{Reach, ReleaseAt, Standing, State};
 
 /// Takes a share of what was served. Neither call waits for anything.
@@ -53,7 +54,7 @@ pub enum Pick {
     Some(Vec<u32>),
 }
 
-/// Vectors of one service or view that were served together.
+/// Vectors of one service or view that were served together. Of candidates, a vector is what a request was answered with: lists.
 #[derive(Debug)]
 pub struct Vectors {
     /// What their caller calls the request; empty where it has no name.
@@ -134,6 +135,29 @@ pub struct Output {
     pub event_times: Arc<[Option<i64>]>,
 }
 
+impl Output {
+    /// An output as it was answered. Of candidates it is a list for each request, so that a vector is what a request was answered with.
+    fn new(index: usize, feature: &Feature, by_request: Option<&ByRequest>) -> Output {
+        let Feature { values, statuses, filled_by, event_times, .. } = feature;
+        match by_request {
+            None => Output {
+                index,
+                values: Arc::clone(values),
+                statuses: statuses.clone(),
+                filled_by: Arc::clone(filled_by),
+                event_times: Arc::clone(event_times),
+            },
+            Some(by) => Output {
+                index,
+                values: by.lists(values),
+                statuses: by.status(statuses),
+                filled_by: by.filled_by(filled_by).into(),
+                event_times: by.event_time(event_times).into(),
+            },
+        }
+    }
+}
+
 /// Where the logs stood that an answer was read at.
 #[derive(Debug)]
 pub enum Stood {
@@ -210,15 +234,7 @@ pub(crate) fn picked(
             moments: moments.to_vec(),
             time: answered.time,
             pick,
-            outputs: outputs
-                .map(|(output, feature)| Output {
-                    index: output.index,
-                    values: Arc::clone(&feature.values),
-                    statuses: feature.statuses.clone(),
-                    filled_by: Arc::clone(&feature.filled_by),
-                    event_times: Arc::clone(&feature.event_times),
-                })
-                .collect(),
+            outputs: outputs.map(|(output, feature)| Output::new(output.index, feature, answered.by_request.as_deref())).collect(),
             roles: reads.iter().map(|read| read.role.clone()).collect(),
             stood: match state.known_standings() {
                 _ if is_recalled => Stood::Recalled,

@@ -9,7 +9,7 @@ use lockstep_model::{Error, ErrorKind, FilledBy, Generation, Status, TimeMode};
 use lockstep_store::{CutRead, GenerationInfo};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::next_event::ViewState;
-use lockstep_transform::service::{Answer, ServicePlan};
+use lockstep_transform::service::{Answer, ByRequest, ServicePlan};
 use lockstep_transform::tiles::{ReadStats, Request, Touch};
 use lockstep_transform::transformation::{Features, Transformation};
 
@@ -38,7 +38,7 @@ pub struct LookupRequest<'a> {
     pub explain: bool,
 }
 
-/// The answer to a [`LookupRequest`], column-wise: every vector per output holds one item per request.
+/// The answer to a [`LookupRequest`], column-wise: every vector per output holds one item per row, which is one per request, unless there are candidates.
 #[derive(Debug)]
 pub struct Lookup {
     /// Names and types of the outputs.
@@ -59,6 +59,8 @@ pub struct Lookup {
     pub reads: Vec<Read>,
     /// What it cost.
     pub stats: ReadStats,
+    /// Which rows are of which request, where those of candidates are told apart.
+    pub by_request: Option<Arc<ByRequest>>,
 }
 
 /// One view read in one role.
@@ -66,7 +68,7 @@ pub struct Lookup {
 pub struct Read {
     /// What was read.
     pub role: Role,
-    /// Encoded entity key per request.
+    /// Encoded entity key per request; per candidate, where it is a view of those.
     pub entities: Keys,
     /// What each value came from, if asked for.
     pub touches: Option<Vec<Touch>>,
@@ -132,16 +134,21 @@ impl Served {
         self.generations.get(self.catalog.views.get_index_of(view)?)?.as_ref()
     }
 
-    /// Answers a batch of requests from one cut.
+    /// Answers a batch of requests from one cut. Candidates of a request are one row, a list of each output.
     ///
     /// # Errors
     /// NotFound for a name that is no service and no view; Unavailable where a view has no published state; OutOfRange for a moment before
     /// a view's `readable_from`; Invalid where the request's columns are not the declared ones.
     pub fn lookup(&self, cut: &dyn CutRead, request: &LookupRequest<'_>) -> Result<Lookup, Error> {
-        self.lookup_keeping(cut, request, None)
+        let mut lookup = self.lookup_keeping(cut, request, None)?;
+        if let (Some(service), Some(by)) = (self.catalog.services.get(request.name), lookup.by_request.take()) {
+            lookup.schema = service.schema_by_request();
+            by.nest(&mut lookup.columns, &mut lookup.statuses, &mut lookup.filled_by, &mut lookup.event_times);
+        }
+        Ok(lookup)
     }
 
-    /// As [`Self::lookup`], and keeps what was read for when the store does not answer.
+    /// As [`Self::lookup`], with a row for each candidate, and keeps what was read for when the store does not answer.
     ///
     /// # Errors
     /// As [`Self::lookup`].
@@ -209,6 +216,12 @@ impl Served {
     }
 
     fn service(&self, cut: &dyn CutRead, service: &ServicePlan, request: &LookupRequest<'_>, keep: Option<&LastKnownGood>) -> Result<Lookup, Error> {
+        if request.explain && service.candidates.is_some() {
+            let name = &service.name;
+            return Err(Error::invalid(format!(
+                "`{name}` is a service of candidates, and what is read of them is of many entities · explain its views one by one"
+            )));
+        }
         let roles = self.roles(service)?;
         self.check_moments(cut, &roles, request.moments)?;
         let states: Vec<_> = roles.iter().map(|role| cut.state(role.generation)).collect();
@@ -252,10 +265,15 @@ impl Served {
             return Ok(None);
         }
         let mut answer = answered?;
-        let rows = request.moments.len();
+        let rows = answer.by_request.as_ref().map_or(request.moments.len(), |by| by.requests.len());
+        // Which candidates there are depends on all that was read.
+        let oldest_of_all = read_at.iter().flatten().min().copied();
         let mut known_at = Vec::with_capacity(answer.columns.len());
         for (output, filled) in service.outputs.iter().zip(&mut answer.filled_by) {
-            let oldest = |row: usize| output.inputs.iter().map(|&(join, _)| read_at[join][row]).min();
+            let oldest = |row: usize| match answer.by_request {
+                None => output.inputs.iter().map(|&(join, _)| read_at[join][row]).min(),
+                Some(_) => oldest_of_all,
+            };
             let of_output: Option<Arc<[i64]>> = (0..rows).map(oldest).collect();
             if of_output.is_some() {
                 *filled = filled.iter().map(|filled| if *filled == FilledBy::None { FilledBy::LastKnownGood } else { *filled }).collect();
@@ -322,6 +340,7 @@ fn of_view(features: Features, time: TimeMode, filled_by: Arc<[FilledBy]>, known
         time,
         stats: features.stats,
         reads: vec![read],
+        by_request: None,
     }
 }
 
@@ -346,5 +365,6 @@ fn of_service(
         time,
         reads: reads.collect(),
         stats: answer.stats,
+        by_request: answer.by_request,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use lockstep_model::{FilledBy, Status};
@@ -75,6 +75,15 @@ struct FilledLabels {
     by: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CandidateLabels {
+    target: String,
+    what: &'static str,
+}
+
+/// What becomes of candidates, in the order in which it does.
+const CANDIDATES: [&str; 3] = ["unnested", "left", "answered"];
+
 /// In the order of [`Status`].
 const STATUSES: [&str; 5] = ["not_found", "expired", "error", "null", "present"];
 
@@ -130,6 +139,7 @@ pub struct Metrics {
     values: Family<ValueLabels, Counter>,
     filled: Family<FilledLabels, Counter>,
     stale: Family<TargetLabel, Counter>,
+    of_candidates: CandidateFamilies,
     /// By target, so that an answer looks no label up.
     targets: RwLock<HashMap<String, Arc<Target>>>,
     reading: reading::Reading,
@@ -145,6 +155,21 @@ struct Target {
     defaults: Counter,
     last_known_good: Counter,
     stale: Counter,
+    /// Of services of candidates only.
+    candidates: OnceLock<CandidateCounters>,
+}
+
+/// The counters of all services of candidates.
+struct CandidateFamilies {
+    candidates: Family<CandidateLabels, Counter>,
+    by_fallback: Family<TargetLabel, Counter>,
+}
+
+/// The counters of a service of candidates.
+#[derive(Debug)]
+struct CandidateCounters {
+    candidates: [Counter; 3],
+    by_fallback: Counter,
 }
 
 impl Target {
@@ -169,12 +194,15 @@ pub struct Counts {
     by_status: [u64; 5],
     filled: [u64; 3],
     stale: u64,
+    /// Candidates, by what became of them, and requests that the fallback answered.
+    candidates: [u64; 3],
+    by_fallback: u64,
 }
 
 impl Counts {
     /// The answer was given.
     pub fn add(&self) {
-        let Counts { target, views, rows, by_status, filled, stale } = self;
+        let Counts { target, views, rows, by_status, filled, stale, candidates, by_fallback } = self;
         target.rows.inc_by(*rows);
         for view in views {
             view.rows.inc_by(*rows);
@@ -185,6 +213,12 @@ impl Counts {
         target.defaults.inc_by(filled[FilledBy::Default as usize]);
         target.last_known_good.inc_by(filled[FilledBy::LastKnownGood as usize]);
         target.stale.inc_by(*stale);
+        if let Some(counters) = target.candidates.get() {
+            for (counter, count) in counters.candidates.iter().zip(candidates) {
+                counter.inc_by(*count);
+            }
+            counters.by_fallback.inc_by(*by_fallback);
+        }
     }
 }
 
@@ -229,9 +263,22 @@ impl Metrics {
         );
         let stale = Family::default();
         registry.register("values_stale", "Values whose state lagged more than their view allows", stale.clone());
+        let candidates = Family::default();
+        registry.register(
+            "candidates",
+            "Candidates, by feature service and what became of them: unnested, left by its WHERE, answered",
+            candidates.clone(),
+        );
+        let by_fallback = Family::default();
+        registry.register(
+            "candidates_by_fallback",
+            "Requests for candidates that the fallback answered, since too few were left",
+            by_fallback.clone(),
+        );
         let (reading, scores) = (reading::Reading::new(&mut registry), scoring::Scores::new(&mut registry));
         let (watching, targets) = (watching::Watching::new(&mut registry), RwLock::default());
-        Metrics { registry, requests, seconds, in_flight, rows, values, filled, stale, targets, reading, scores, watching }
+        let of_candidates = CandidateFamilies { candidates, by_fallback };
+        Metrics { registry, requests, seconds, in_flight, rows, values, filled, stale, of_candidates, targets, reading, scores, watching }
     }
 
     /// A request that begins.
@@ -246,7 +293,15 @@ impl Metrics {
         let listed = if wanted.parts().len() > 1 { wanted.parts() } else { &[] };
         let views = listed.iter().map(|part| self.target(&part.name)).collect();
         let (target, rows) = (self.target(wanted.name()), answered.rows as u64);
-        let mut counts = Counts { target, views, rows, by_status: [0; 5], filled: [0; 3], stale: 0 };
+        let mut counts = Counts { target, views, rows, by_status: [0; 5], filled: [0; 3], stale: 0, candidates: [0; 3], by_fallback: 0 };
+        if let Some(by) = &answered.by_request {
+            counts.target.candidates.get_or_init(|| self.candidate_counters(wanted.name()));
+            for request in &by.counts {
+                let of_request = [request.unnested, request.left, request.answered];
+                counts.candidates.iter_mut().zip(of_request).for_each(|(all, count)| *all += u64::from(count));
+                counts.by_fallback += u64::from(request.by_fallback);
+            }
+        }
         for feature in &answered.features {
             feature.statuses.iter().for_each(|status| counts.by_status[*status as usize] += 1);
             feature.filled_by.iter().for_each(|by| counts.filled[*by as usize] += 1);
@@ -288,10 +343,20 @@ impl Metrics {
             defaults: filled("default"),
             last_known_good: filled("last_known_good"),
             stale: self.stale.get_or_create_owned(&label()),
+            candidates: OnceLock::new(),
         });
         // Names of services and views that there are, so that there is a bound on them.
         self.targets.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Arc::clone(&target));
         target
+    }
+
+    fn candidate_counters(&self, target: &str) -> CandidateCounters {
+        let CandidateFamilies { candidates, by_fallback } = &self.of_candidates;
+        let of = |what| candidates.get_or_create_owned(&CandidateLabels { target: target.to_owned(), what });
+        CandidateCounters {
+            candidates: CANDIDATES.map(of),
+            by_fallback: by_fallback.get_or_create_owned(&TargetLabel { target: target.to_owned() }),
+        }
     }
 
     /// All of them in the text format of OpenMetrics, which Prometheus reads. What is read off is what was read off last.

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::common::DFSchema;
 use indexmap::IndexMap;
@@ -14,10 +15,10 @@ use lockstep_model::{Error, Fingerprint, KeyIndex, TimeMode};
 
 use crate::changes::SourceChanges;
 use crate::compile::{self, CompileError, Planner, SourceInput, ViewInput, canonical, digest, physical};
-use crate::definition::{AvailableAt, Column, Definitions, Diagnostic, Lateness, Literal, Service, Source, SourceOptions, Version, View};
+use crate::definition::{AvailableAt, Candidates, Column, Definitions, Diagnostic, Lateness, Literal, Service, Source, SourceOptions, Version, View};
 use crate::eval::RowExpr;
 use crate::next_event::NextEvent;
-use crate::service::{JoinInput, ServiceInput, ServicePlan, compile_service};
+use crate::service::{CandidatesInput, JoinInput, Part, ServiceInput, ServicePlan, compile_service};
 use crate::transformation::Transformation;
 
 /// All definitions of a project, ready to run. Compiled once; nothing in it changes afterwards.
@@ -123,12 +124,7 @@ impl Catalog {
             &mut errors,
         );
         let by_name: BTreeMap<String, Arc<Transformation>> = views.iter().map(|(name, view)| (name.clone(), Arc::clone(view))).collect();
-        let services = collect(
-            definitions.services.values().filter(|service| service.joins.iter().all(|join| views.contains_key(&join.view))),
-            |service| service.name.clone(),
-            |service| self::service(service, &by_name, &sources, next),
-            &mut errors,
-        );
+        let services = services(&definitions, &by_name, &sources, next, &mut errors);
         let models = scoring::models(&definitions, &services, &mut errors);
         let deployments = scoring::deployments(&definitions, &models);
         if errors.is_empty() { Ok(Catalog { definitions, sources, views, services, models, deployments }) } else { Err(errors) }
@@ -297,11 +293,34 @@ fn view(view: &View, definitions: &Definitions, sources: &IndexMap<String, Arc<S
     })
 }
 
+/// All services whose views compile, in the order of their definitions. Who answers in place of another is compiled before it.
+fn services(
+    definitions: &Definitions,
+    views: &BTreeMap<String, Arc<Transformation>>,
+    sources: &IndexMap<String, Arc<SourcePlan>>,
+    next: &Arc<dyn NextEvent>,
+    errors: &mut Vec<Diagnostic>,
+) -> IndexMap<String, Arc<ServicePlan>> {
+    let fallback = |service: &Service| Some(service.candidates.as_ref()?.fallback.as_ref()?.service.clone());
+    let compiles = |service: &&Service| service.joins.iter().all(|join| views.contains_key(&join.view));
+    let (later, first): (Vec<&Service>, Vec<&Service>) =
+        definitions.services.values().filter(compiles).partition(|service| fallback(service).is_some());
+    let name = |service: &Service| service.name.clone();
+    let mut compiled = collect(first.into_iter(), name, |one| service(one, views, sources, next, None), errors);
+    let other = |service: &Service| fallback(service).and_then(|other| compiled.get(&other));
+    let ready = later.into_iter().filter(|service| other(service).is_some());
+    let with_fallback = collect(ready, name, |one| service(one, views, sources, next, other(one)), errors);
+    compiled.extend(with_fallback);
+    compiled.sort_by(|a, _, b, _| definitions.services.get_index_of(a).cmp(&definitions.services.get_index_of(b)));
+    compiled
+}
+
 fn service(
     service: &Service,
     views: &BTreeMap<String, Arc<Transformation>>,
     sources: &IndexMap<String, Arc<SourcePlan>>,
     next: &Arc<dyn NextEvent>,
+    fallback: Option<&Arc<ServicePlan>>,
 ) -> Result<ServicePlan, Diagnostic> {
     let source = |name: &String| sources.get(name).ok_or_else(|| service.origin.error(format!("no source named `{name}`")));
     let request_as = service.request_as.as_ref().map(source).transpose()?;
@@ -317,12 +336,34 @@ fn service(
         outputs: service.outputs.iter().map(|output| (output.name.as_str(), &output.expr)).collect(),
         defaults: service.defaults.iter().map(|(name, value)| (name.as_str(), literal(value))).collect(),
         request_as: request_as.map(|source| (source, next)),
+        candidates: service.candidates.as_ref().map(|candidates| candidates_input(candidates, fallback)),
     };
     compile_service(&input, views).map_err(|error| {
-        let output = service.outputs.iter().find(|output| Some(&output.name) == error.feature.as_ref());
-        let origin = output.map_or_else(|| service.origin.clone(), |output| service.origin.at(output.span));
-        origin.error(error.message)
+        let candidates = service.candidates.as_ref();
+        let span = match &error.part {
+            Part::Service => None,
+            Part::Output(name) => service.outputs.iter().find(|output| output.name == *name).map(|output| output.span),
+            Part::List(at) => candidates.and_then(|candidates| Some(candidates.columns.get(*at)?.1.span)),
+            Part::Filter => candidates.and_then(|candidates| Some(candidates.filter.as_ref()?.span)),
+            Part::Order(at) => candidates.and_then(|candidates| Some(candidates.order.get(*at)?.by.span)),
+            Part::Fallback => candidates.and_then(|candidates| Some(candidates.fallback.as_ref()?.span)),
+        };
+        span.map_or_else(|| service.origin.clone(), |span| service.origin.at(span)).error(error.message)
     })
+}
+
+fn candidates_input<'a>(candidates: &'a Candidates, fallback: Option<&'a Arc<ServicePlan>>) -> CandidatesInput<'a> {
+    let order = candidates.order.iter();
+    CandidatesInput {
+        alias: &candidates.alias,
+        columns: candidates.columns.iter().map(|(name, list)| (name.as_str(), &list.expr)).collect(),
+        joins_before: candidates.joins_before,
+        filter: candidates.filter.as_ref().map(|filter| &filter.expr),
+        order: order.map(|key| (&key.by.expr, SortOptions { descending: key.descending, nulls_first: key.nulls_first })).collect(),
+        limit: candidates.limit.map(|limit| limit as usize),
+        min_items: candidates.min_items as usize,
+        fallback,
+    }
 }
 
 fn literal(value: &Literal) -> String {

@@ -2,27 +2,33 @@
 //!
 //! The plan is made once. A request is a batch: every join reads all its entities in one go, joins that need
 //! another view's feature come after it, and the outputs are expressions over request columns and features side by side.
+//!
+//! A service of candidates unnests lists between its joins: from there on a row is a candidate, and the candidates of all requests are read together.
+
+mod candidates;
+mod compile;
+mod nested;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
+use arrow::compute::SortOptions;
 use arrow::compute::kernels::zip::zip;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
-use datafusion::common::{DFSchema, ScalarValue, TableReference};
-use datafusion::logical_expr::ExprSchemable;
-use datafusion::physical_expr::utils::collect_columns;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast;
 use lockstep_model::key::Keys;
 use lockstep_model::{Error, FilledBy, Fingerprint, StateRead, Status, TimeMode};
 
 use crate::catalog::SourcePlan;
-use crate::compile::{CompileError, Planner, canonical, digest, physical};
 use crate::eval::{Evaluated, RowExpr};
-use crate::functions::list_length;
 use crate::next_event::{Events, NextEvent, RequestAs, ViewState};
 use crate::tiles::{ReadStats, Request, Touch};
 use crate::transformation::{Features, Transformation};
+
+pub use candidates::{ByRequest, CandidateCounts, CandidatePlan, FallbackPlan};
+use candidates::{Chosen, taken};
+pub use compile::{Part, ServiceError, compile_service};
 
 /// The name under which expressions see the moment of a request.
 pub const REQUEST_TIME: &str = "request_time";
@@ -44,6 +50,29 @@ pub struct ServiceInput<'a> {
     pub defaults: BTreeMap<&'a str, String>,
     /// The source whose next event a request is, and who decides what that comes to.
     pub request_as: Option<(&'a Arc<SourcePlan>, &'a Arc<dyn NextEvent>)>,
+    /// How a request becomes a row for each candidate, where it does.
+    pub candidates: Option<CandidatesInput<'a>>,
+}
+
+/// How requests of a checked service become candidates.
+#[derive(Debug, Clone)]
+pub struct CandidatesInput<'a> {
+    /// What expressions call a candidate.
+    pub alias: &'a str,
+    /// Its columns by name, each with the list that it is an element of.
+    pub columns: Vec<(&'a str, &'a ast::Expr)>,
+    /// How many of the joins need no candidate.
+    pub joins_before: usize,
+    /// The condition on those that are answered.
+    pub filter: Option<&'a ast::Expr>,
+    /// What they are ordered by.
+    pub order: Vec<(&'a ast::Expr, SortOptions)>,
+    /// How many of a request are answered at the most.
+    pub limit: Option<usize>,
+    /// With fewer left by the condition, the fallback answers.
+    pub min_items: usize,
+    /// Who answers then.
+    pub fallback: Option<&'a Arc<ServicePlan>>,
 }
 
 /// A join of a checked service.
@@ -64,22 +93,24 @@ pub struct ServicePlan {
     pub name: String,
     /// What a request gives beside its moment.
     pub request: SchemaRef,
-    /// The reads, in order.
+    /// The reads, in order; the fallback's last.
     pub joins: Vec<Join>,
     /// What it gives.
     pub outputs: Vec<Output>,
     /// Names and types of the outputs.
     pub schema: SchemaRef,
-    /// Request columns, the moment, and each join's key and features: what expressions are over.
+    /// Request columns, the moment, and each join's key and features: what expressions are over, before any candidate.
     columns: SchemaRef,
     /// Digest of what the service means, its views included.
     pub meaning: Fingerprint,
     /// How a request is the next event of a source, where it is.
     pub request_as: Option<RequestAs>,
+    /// How requests become candidates, where they do.
+    pub candidates: Option<CandidatePlan>,
 }
 
 /// One view read in one role.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Join {
     /// The view.
     pub view: String,
@@ -89,8 +120,6 @@ pub struct Join {
     pub transformation: Arc<Transformation>,
     /// Its key, over the columns that come before this join's.
     keys: Vec<RowExpr>,
-    /// Index of its first column; key columns first, then features.
-    first: usize,
 }
 
 /// One value of the answer.
@@ -110,132 +139,24 @@ pub struct Output {
 /// The answer to a batch of requests, column-wise.
 #[derive(Debug)]
 pub struct Answer {
-    /// Per output, one value per request.
+    /// Per output, one value per request, or per candidate.
     pub columns: Vec<ArrayRef>,
-    /// Per output and request.
+    /// Per output and row.
     pub statuses: Vec<Vec<Status>>,
-    /// Per output and request.
+    /// Per output and row.
     pub filled_by: Vec<Arc<[FilledBy]>>,
-    /// Per output and request: time of the newest event of the least fresh view it reads, µs.
+    /// Per output and row: time of the newest event of the least fresh view it reads, µs.
     pub event_times: Vec<Arc<[Option<i64>]>>,
     /// What it cost, all joins together.
     pub stats: ReadStats,
     /// Per join: the encoded entity keys that were read.
     pub entities: Vec<Keys>,
+    /// Which rows are of which request, where the service is one of candidates: every vector then holds one item per row.
+    pub by_request: Option<Arc<ByRequest>>,
 }
 
-/// Compiles a service over compiled views.
-pub fn compile_service(service: &ServiceInput<'_>, views: &BTreeMap<String, Arc<Transformation>>) -> Result<ServicePlan, CompileError> {
-    let planner = Planner::new([], None);
-    let mut fields: Vec<(Option<TableReference>, FieldRef)> = Vec::new();
-    let request = TableReference::bare(service.request_alias);
-    fields.extend(service.request.iter().map(|field| (Some(request.clone()), Arc::clone(field))));
-    fields.push((Some(request), Arc::new(Field::new(REQUEST_TIME, DataType::Timestamp(TimeUnit::Microsecond, None), false))));
-    let mut joins = Vec::new();
-    for join in &service.joins {
-        joins.push(compile_join(join, views, &mut fields, &planner)?);
-    }
-    let schema = df_schema(&fields)?;
-    let mut outputs = Vec::new();
-    for &(name, expr) in &service.outputs {
-        outputs.push(compile_output(name, expr, service.defaults.get(name), &schema, &joins, &planner)?);
-    }
-    let out_schema = Schema::new(outputs.iter().map(|output| Field::new(&output.name, output.expr.data_type.clone(), true)).collect::<Vec<_>>());
-    let meaning = meaning(service, &joins, &schema, &planner)?;
-    // A name may occur in several roles, so the batch that expressions run over names its columns by position.
-    let positional = fields.iter().enumerate().map(|(i, (_, field))| Field::new(format!("column {i}"), field.data_type().clone(), true));
-    Ok(ServicePlan {
-        name: service.name.to_owned(),
-        request: Arc::new(Schema::new(service.request.clone())),
-        joins,
-        outputs,
-        schema: Arc::new(out_schema),
-        columns: Arc::new(Schema::new(positional.collect::<Vec<_>>())),
-        meaning: digest(&meaning),
-        request_as: service.request_as.map(|(source, next)| RequestAs::new(source, next, service.request.iter().map(|field| field.name().as_str()))),
-    })
-}
-
-fn df_schema(fields: &[(Option<TableReference>, FieldRef)]) -> Result<DFSchema, CompileError> {
-    Ok(DFSchema::new_with_metadata(fields.to_vec(), Default::default())?)
-}
-
-fn compile_join(
-    join: &JoinInput<'_>,
-    views: &BTreeMap<String, Arc<Transformation>>,
-    fields: &mut Vec<(Option<TableReference>, FieldRef)>,
-    planner: &Planner,
-) -> Result<Join, CompileError> {
-    let transformation = views.get(join.view).ok_or_else(|| format!("no view named `{}`", join.view))?;
-    let before = df_schema(fields)?;
-    let mut keys = Vec::new();
-    for (key, field) in join.keys.iter().zip(&transformation.entity) {
-        let expr = planner.expr(key, &before)?;
-        let cast = expr.cast_to(field.data_type(), &before)?;
-        keys.push(physical(&cast, &before)?);
-    }
-    let first = fields.len();
-    let alias = TableReference::bare(join.alias);
-    fields.extend(transformation.entity.iter().map(|field| (Some(alias.clone()), Arc::clone(field))));
-    fields.extend(transformation.features.fields().iter().map(|field| (Some(alias.clone()), Arc::clone(field))));
-    let transformation = Arc::clone(transformation);
-    Ok(Join { view: join.view.to_owned(), alias: join.alias.to_owned(), transformation, keys, first })
-}
-
-fn compile_output(
-    name: &str,
-    expr: &ast::Expr,
-    default: Option<&String>,
-    schema: &DFSchema,
-    joins: &[Join],
-    planner: &Planner,
-) -> Result<Output, CompileError> {
-    let at = |message: String| CompileError { feature: Some(name.to_owned()), message };
-    let expr = planner.expr(expr, schema).map_err(|error| at(CompileError::from(error).message))?;
-    let length = list_length(&expr);
-    let expr = physical(&expr, schema).map_err(|error| at(error.message))?;
-    let mut inputs: Vec<(usize, usize)> = Vec::new();
-    for column in collect_columns(&expr.expr) {
-        let found = joins.iter().enumerate().find_map(|(at, join)| {
-            let feature = column.index().checked_sub(join.first + join.transformation.entity.len())?;
-            (feature < join.transformation.features.fields().len()).then_some((at, feature))
-        });
-        inputs.extend(found);
-    }
-    inputs.sort_unstable();
-    let default = default.map(|text| cast_default(text, &expr.data_type)).transpose().map_err(at)?;
-    Ok(Output { name: name.to_owned(), expr, inputs, length, default })
-}
-
-fn cast_default(text: &str, data_type: &DataType) -> Result<ArrayRef, String> {
-    let value = ScalarValue::try_from_string(text.to_owned(), data_type).map_err(|_| format!("the default `{text}` is not a {data_type}"))?;
-    value.to_array().map_err(|error| error.strip_backtrace())
-}
-
-fn meaning(service: &ServiceInput<'_>, joins: &[Join], schema: &DFSchema, planner: &Planner) -> Result<String, CompileError> {
-    use std::fmt::Write;
-    let mut out = "lockstep service meaning 1\n".to_owned();
-    for field in &service.request {
-        let _ = writeln!(out, "request {:?} {}", field.name(), canonical::type_name(field.data_type())?);
-    }
-    if let Some((source, _)) = service.request_as {
-        let _ = writeln!(out, "request as {:?} {}", source.name, source.meaning);
-    }
-    for (join, input) in joins.iter().zip(&service.joins) {
-        let _ = write!(out, "join {:?} {:?} {}", join.alias, join.view, join.transformation.meaning);
-        for key in &input.keys {
-            out.push(' ');
-            canonical::expr(&mut out, &planner.expr(key, schema)?)?;
-        }
-        out.push('\n');
-    }
-    for (name, expr) in &service.outputs {
-        let _ = write!(out, "output {name:?} default {:?} ", service.defaults.get(name));
-        canonical::expr(&mut out, &planner.expr(expr, schema)?)?;
-        out.push('\n');
-    }
-    Ok(out)
-}
+/// Reads the view of a join: for so many entities, at their moments.
+pub type Reader<'a> = dyn FnMut(usize, &[Request<'_>], Option<&mut Vec<Touch>>) -> Result<Features, Error> + 'a;
 
 impl ServicePlan {
     /// Answers a batch of requests that are no events. `states[i]` is the state of the view of join `i`, all from one consistent cut.
@@ -303,7 +224,7 @@ impl ServicePlan {
     ) -> Result<Answer, Error> {
         let of = self.request_as.as_ref().ok_or_else(|| Error::internal(format!("requests of {} are no events", self.name)))?;
         self.check_states(views.len())?;
-        self.check_request(request)?;
+        self.check_request(request, moments)?;
         let mut events = Events::new(of, request, moments)?;
         let mut read = |at: usize, requests: &[Request<'_>], touched: Option<&mut Vec<Touch>>| -> Result<Features, Error> {
             events.read(&self.joins[at].transformation, views[at], requests, mode, touched)
@@ -318,36 +239,65 @@ impl ServicePlan {
         Err(Error::internal(format!("{states} states for the {} joins of {}", self.joins.len(), self.name)))
     }
 
-    fn check_request(&self, request: &RecordBatch) -> Result<(), Error> {
+    fn check_request(&self, request: &RecordBatch, moments: &[i64]) -> Result<(), Error> {
         let (found, wanted) = (request.num_columns(), self.request.fields().len());
-        if found == wanted { Ok(()) } else { Err(Error::invalid(format!("the request has {found} columns, and {} takes {wanted}", self.name))) }
+        if found != wanted {
+            return Err(Error::invalid(format!("the request has {found} columns, and {} takes {wanted}", self.name)));
+        }
+        let other = request.columns().iter().zip(self.request.fields()).find(|(column, field)| column.data_type() != field.data_type());
+        if let Some((column, field)) = other {
+            let types = [field.data_type(), column.data_type()];
+            return Err(Error::invalid(format!(
+                "the request's columns are not those of {}: `{}` is {}, and {} was given",
+                self.name,
+                field.name(),
+                types[0],
+                types[1]
+            )));
+        }
+        if request.num_rows() == moments.len() {
+            Ok(())
+        } else {
+            Err(Error::invalid(format!("{} requests of {} at {} moments", request.num_rows(), self.name, moments.len())))
+        }
     }
 
     /// Answers a batch of requests; `read` reads the view of a join.
     fn answer_by(
         &self,
-        read_view: &mut dyn FnMut(usize, &[Request<'_>], Option<&mut Vec<Touch>>) -> Result<Features, Error>,
+        read_view: &mut Reader<'_>,
         request: &RecordBatch,
         moments: &[i64],
         with_event_times: bool,
         mut touches: Option<&mut Vec<Vec<Touch>>>,
     ) -> Result<Answer, Error> {
-        self.check_request(request)?;
-        let rows = moments.len();
+        self.check_request(request, moments)?;
         let mut columns = request.columns().to_vec();
         columns.push(Arc::new(TimestampMicrosecondArray::from(moments.to_vec())));
-        let mut read = Vec::with_capacity(self.joins.len());
-        let mut entities = Vec::with_capacity(self.joins.len());
-        for at in 0..self.joins.len() {
-            let mut touched = touches.as_ref().map(|_| Vec::new());
-            let (features, keys) = self.read_join(at, read_view, &mut columns, moments, touched.as_mut())?;
-            if let (Some(touches), Some(touched)) = (touches.as_deref_mut(), touched) {
-                touches.push(touched);
-            }
-            read.push(features);
-            entities.push(keys);
+        let mut reading = Reading { read: Vec::with_capacity(self.joins.len()), entities: Vec::with_capacity(self.joins.len()) };
+        let before = self.candidates.as_ref().map_or(self.joins.len(), |candidates| candidates.joins_before);
+        for join in &self.joins[..before] {
+            reading.join(join, read_view, (&self.columns, &mut columns), moments, touches.as_deref_mut())?;
         }
-        let batch = self.batch(columns, rows)?;
+        let batch = batch_of(&self.columns, columns, moments.len())?;
+        let Some(candidates) = &self.candidates else { return self.finish(&batch, reading, with_event_times, None) };
+        let mut rows = candidates.unnest(&batch, moments)?;
+        let after = candidates.fallback.as_ref().map_or(self.joins.len(), |fallback| fallback.first);
+        for join in &self.joins[before..after] {
+            reading.join(join, read_view, (&candidates.columns, &mut rows.columns), &rows.moments, touches.as_deref_mut())?;
+        }
+        let chosen = candidates.choose(&rows)?;
+        let batch = reading.chosen(&candidates.columns, rows.columns, before, &chosen)?;
+        let answer = self.finish(&batch, reading, with_event_times, Some(Arc::new(chosen.of)))?;
+        match &candidates.fallback {
+            Some(fallback) => fallback.stand_in(candidates.min_items, answer, read_view, request, (moments, with_event_times), touches),
+            None => Ok(answer),
+        }
+    }
+
+    /// The outputs of rows of which all is read.
+    fn finish(&self, batch: &RecordBatch, reading: Reading, with_event_times: bool, by_request: Option<Arc<ByRequest>>) -> Result<Answer, Error> {
+        let Reading { read, entities } = reading;
         let mut answer = Answer {
             columns: Vec::new(),
             statuses: Vec::new(),
@@ -355,50 +305,95 @@ impl ServicePlan {
             event_times: Vec::new(),
             stats: ReadStats::default(),
             entities,
+            by_request,
         };
-        read.iter().for_each(|features| answer.stats += features.stats);
+        read.iter().for_each(|read| answer.stats += read.features.stats);
         for output in &self.outputs {
-            output.answer(&batch, &read, with_event_times, &mut answer)?;
+            output.answer(batch, &read, with_event_times, &mut answer)?;
         }
         Ok(answer)
     }
 
-    fn read_join(
-        &self,
-        at: usize,
-        read_view: &mut dyn FnMut(usize, &[Request<'_>], Option<&mut Vec<Touch>>) -> Result<Features, Error>,
-        columns: &mut Vec<ArrayRef>,
-        moments: &[i64],
-        touches: Option<&mut Vec<Touch>>,
-    ) -> Result<(Features, Keys), Error> {
-        let join = &self.joins[at];
-        let before = self.batch(columns.clone(), moments.len())?;
-        let key_columns = join.keys.iter().map(|key| Ok(key.evaluate(&before)?.values)).collect::<Result<Vec<_>, Error>>()?;
-        let keys = Keys::encode(&key_columns)?;
-        let requests: Vec<Request<'_>> = moments.iter().enumerate().map(|(row, &at)| Request { entity: keys.get(row), at }).collect();
-        let features = read_view(at, &requests, touches)?;
-        columns.extend(key_columns);
-        columns.extend(features.columns.iter().cloned());
-        Ok((features, keys))
-    }
-
-    /// The first columns of what expressions are over.
-    fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, Error> {
-        let schema = Arc::new(Schema::new(self.columns.fields()[..columns.len()].to_vec()));
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(schema, columns, &options)
-            .map_err(|error| Error::invalid(format!("the request's columns are not those of {}: {error}", self.name)))
+    /// The features that an output of a row reads: join, index of the feature.
+    pub fn inputs(&self, output: usize, is_by_fallback: bool) -> impl Iterator<Item = (usize, usize)> {
+        let fallback = self.candidates.as_ref().and_then(|candidates| candidates.fallback.as_ref()).filter(|_| is_by_fallback);
+        let (outputs, first) = fallback.map_or((&self.outputs, 0), |fallback| (&fallback.service.outputs, fallback.first));
+        outputs[output].inputs.iter().map(move |&(join, feature)| (first + join, feature))
     }
 }
 
+/// What was read so far.
+struct Reading {
+    read: Vec<ReadJoin>,
+    entities: Vec<Keys>,
+}
+
+/// Features of a join, and which of their rows each row of the answer takes; the one of its own number where that is absent.
+struct ReadJoin {
+    features: Features,
+    rows: Option<Arc<[u32]>>,
+}
+
+impl ReadJoin {
+    fn at(&self, row: usize) -> usize {
+        self.rows.as_ref().map_or(row, |rows| rows[row] as usize)
+    }
+}
+
+impl Reading {
+    /// Reads the view of a join, and adds its key and features to the columns.
+    fn join(
+        &mut self,
+        join: &Join,
+        read_view: &mut Reader<'_>,
+        (schema, columns): (&SchemaRef, &mut Vec<ArrayRef>),
+        moments: &[i64],
+        touches: Option<&mut Vec<Vec<Touch>>>,
+    ) -> Result<(), Error> {
+        let before = batch_of(schema, columns.clone(), moments.len())?;
+        let key_columns = join.keys.iter().map(|key| Ok(key.evaluate(&before)?.values)).collect::<Result<Vec<_>, Error>>()?;
+        let keys = Keys::encode(&key_columns)?;
+        let requests: Vec<Request<'_>> = moments.iter().enumerate().map(|(row, &at)| Request { entity: keys.get(row), at }).collect();
+        let mut touched = touches.as_ref().map(|_| Vec::new());
+        let features = read_view(self.read.len(), &requests, touched.as_mut())?;
+        if let (Some(touches), Some(touched)) = (touches, touched) {
+            touches.push(touched);
+        }
+        columns.extend(key_columns);
+        columns.extend(features.columns.iter().cloned());
+        self.read.push(ReadJoin { features, rows: None });
+        self.entities.push(keys);
+        Ok(())
+    }
+
+    /// The columns of candidates that are answered. Features of the first joins are those of their requests.
+    fn chosen(&mut self, schema: &SchemaRef, columns: Vec<ArrayRef>, before: usize, chosen: &Chosen) -> Result<RecordBatch, Error> {
+        let requests: Arc<[u32]> = chosen.of.requests.as_slice().into();
+        self.read[..before].iter_mut().for_each(|read| read.rows = Some(Arc::clone(&requests)));
+        let Some(rows) = &chosen.rows else { return batch_of(schema, columns, requests.len()) };
+        let of_candidates: Arc<[u32]> = rows.as_slice().into();
+        self.read[before..].iter_mut().for_each(|read| read.rows = Some(Arc::clone(&of_candidates)));
+        let columns = columns.iter().map(|column| taken(column, rows)).collect::<Result<_, _>>()?;
+        batch_of(schema, columns, rows.len())
+    }
+}
+
+/// The first columns of what expressions are over.
+fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, Error> {
+    let schema =
+        if columns.len() == schema.fields().len() { Arc::clone(schema) } else { Arc::new(Schema::new(schema.fields()[..columns.len()].to_vec())) };
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema, columns, &options).map_err(|error| Error::internal("columns as declared").caused_by(error))
+}
+
 impl Output {
-    fn answer(&self, batch: &RecordBatch, read: &[Features], with_event_times: bool, answer: &mut Answer) -> Result<(), Error> {
+    fn answer(&self, batch: &RecordBatch, read: &[ReadJoin], with_event_times: bool, answer: &mut Answer) -> Result<(), Error> {
         let Evaluated { values, failed } = self.expr.evaluate(batch)?;
         let rows = batch.num_rows();
         let failed = |row: usize| failed.as_ref().is_some_and(|failed| failed.value(row));
         let status = |row: usize| {
             // The first that holds among the statuses of what it reads, then its own.
-            let worst = self.inputs.iter().map(|&(join, feature)| read[join].statuses[feature][row]).min();
+            let worst = self.inputs.iter().map(|&(join, feature)| read[join].features.statuses[feature][read[join].at(row)]).min();
             match worst {
                 Some(status @ (Status::NotFound | Status::Expired | Status::Error)) => status,
                 _ if failed(row) => Status::Error,
@@ -408,7 +403,7 @@ impl Output {
         };
         answer.statuses.push((0..rows).map(status).collect());
         if with_event_times {
-            let event_time = |row: usize| self.inputs.iter().map(|&(join, _)| read[join].newest[row]).min().flatten();
+            let event_time = |row: usize| self.inputs.iter().map(|&(join, _)| read[join].features.newest[read[join].at(row)]).min().flatten();
             answer.event_times.push((0..rows).map(event_time).collect());
         }
         let (values, filled_by) = self.fill(values)?;

@@ -348,7 +348,7 @@ impl Buffer {
 /// The outputs of the service or view that was asked.
 fn outputs(vectors: &Vectors) -> Result<Fields, Error> {
     let catalog = &vectors.catalog;
-    let service = catalog.services.get(&vectors.name).map(|service| service.schema.fields().clone());
+    let service = catalog.services.get(&vectors.name).map(|service| service.schema_by_request().fields().clone());
     let outputs = service.or_else(|| catalog.views.get(&vectors.name).map(|view| view.features.fields().clone()));
     outputs.ok_or_else(|| Error::internal(format!("`{}` was answered and is not defined", vectors.name)))
 }

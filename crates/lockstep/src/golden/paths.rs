@@ -307,7 +307,7 @@ impl<'a> Run<'a> {
             let mode = ask.time.unwrap_or_else(|| self.catalog.service_time_mode(service));
             let answer = if service.request_as.is_none() {
                 let states: Vec<&dyn StateRead> = views.iter().map(|replayed| &replayed.state as &dyn StateRead).collect();
-                service.answer(&states, &row, &moments, mode, None)?
+                service.answer(&states, &row, &moments, mode, None)?.by_requests()
             } else {
                 let before = service.joins.iter().filter_map(|join| self.keys_before(&join.view)).collect::<Result<Vec<_>>>()?;
                 let views = views.iter().zip(&before);

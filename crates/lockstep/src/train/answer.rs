@@ -130,7 +130,7 @@ impl Asked {
     /// Names and types of the features.
     pub fn features(&self) -> SchemaRef {
         match &self.what {
-            What::Service(service) => Arc::clone(&service.schema),
+            What::Service(service) => service.schema_by_request(),
             What::View(view) => Arc::clone(&view.features),
         }
     }
@@ -176,22 +176,26 @@ impl Asked {
         let count = rows.moments.len();
         let mut units = Vec::new();
         let mut own = OwnEvents { histories, catalog, rows, time, same_moment: vec![false; count], counted: None, key: Vec::new() };
-        let mut read = |view: &Arc<Transformation>, requests: &[Request<'_>]| -> Result<Features, Error> {
+        let mut read = |view: &Arc<Transformation>, requests: &[Request<'_>], is_of_rows: bool| -> Result<Features, Error> {
             let (features, times) = histories.features(&view.view, requests, time, clock)?;
             units.extend(times.0);
-            own.look(view, requests, &features.newest)?;
+            if is_of_rows {
+                own.look(view, requests, &features.newest)?;
+            }
             Ok(features)
         };
         let (columns, statuses, filled_by) = match &self.what {
             What::Service(service) => {
-                let mut read_join = |at: usize, requests: &[Request<'_>]| read(&service.joins[at].transformation, requests);
-                let answer = service.answer_spine(&mut read_join, &rows.request, &rows.moments)?;
+                // What is read of candidates is of no row by itself, and a row's own event is none of theirs.
+                let of_rows = service.candidates.as_ref().map_or(service.joins.len(), |candidates| candidates.joins_before);
+                let mut read_join = |at: usize, requests: &[Request<'_>]| read(&service.joins[at].transformation, requests, at < of_rows);
+                let answer = service.answer_spine(&mut read_join, &rows.request, &rows.moments)?.by_requests();
                 (answer.columns, answer.statuses, answer.filled_by)
             }
             What::View(view) => {
                 let keys = view.entity_keys(rows.request.columns())?;
                 let requests: Vec<Request<'_>> = rows.moments.iter().enumerate().map(|(row, &at)| Request { entity: keys.get(row), at }).collect();
-                let features = read(view, &requests)?;
+                let features = read(view, &requests, true)?;
                 let none: Arc<[FilledBy]> = vec![FilledBy::None; count].into();
                 let filled_by = vec![none; features.columns.len()];
                 (features.columns, features.statuses, filled_by)

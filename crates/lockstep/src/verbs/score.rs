@@ -13,7 +13,7 @@ use lockstep_model::{Clock, EventTime, SystemClock, TimeMode};
 use lockstep_serve::Lags;
 use lockstep_serve::admin::Progress;
 use lockstep_serve::live::{Live, Reach};
-use lockstep_serve::scoring::{Deployed, FromState, Scored, score_at};
+use lockstep_serve::scoring::{Deployed, FromState, Ranked, Scored, Way, score_at};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,20 @@ pub struct ScoredRow {
     pub release: Option<u32>,
     /// The features that went into each step.
     pub features: Vec<Feature>,
+    /// Of a deployment that ranks candidates: these, in order; what is said of one row is then said of the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranked: Option<Vec<RankedRow>>,
+}
+
+/// A candidate that was scored.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RankedRow {
+    /// Which one it is, by outputs of the service.
+    pub item: Vec<Predicted>,
+    /// Its predictions, in order.
+    pub predictions: Vec<Predicted>,
+    /// How it came to them.
+    pub way: String,
 }
 
 /// One prediction.
@@ -182,7 +196,7 @@ impl ask::Question for Question {
 impl ScoredRow {
     fn new(deployed: &Deployed, scored: &Scored, at: EventTime, (definitions, release): (u64, Option<u32>)) -> Result<ScoredRow> {
         let names = deployed.schema.fields().iter().map(|field| field.name());
-        let predicted = |(name, values): (&String, &ArrayRef)| Ok(Predicted { name: name.clone(), value: shown(values)? });
+        let predicted = |(name, values): (&String, &ArrayRef)| Ok(Predicted { name: name.clone(), value: shown(values, 0)? });
         let ran = scored.ran.iter().map(|ran| {
             let bound = &ran.model.bound;
             let (sha256, runtime, service_meaning) = (bound.sha256.to_string(), bound.runtime.to_string(), bound.service_meaning.to_string());
@@ -190,7 +204,7 @@ impl ScoredRow {
         });
         let features = scored.looked.iter().flat_map(|step| {
             let feature = |feature: &lockstep_serve::desk::Feature| {
-                Ok(Feature { step: step.step.clone(), name: feature.name.to_string(), value: shown(&feature.values)? })
+                Ok(Feature { step: step.step.clone(), name: feature.name.to_string(), value: shown(&feature.values, 0)? })
             };
             step.looked.answered.features.iter().map(feature).collect::<Vec<Result<Feature>>>()
         });
@@ -204,18 +218,49 @@ impl ScoredRow {
             definitions,
             release,
             features: features.collect::<Result<_>>()?,
+            ranked: scored.ranked.as_ref().map(|ranked| RankedRow::all(deployed, scored, ranked)).transpose()?,
         })
     }
 }
 
-/// The only value there is.
-fn shown(values: &ArrayRef) -> Result<Option<String>> {
+impl RankedRow {
+    fn all(deployed: &Deployed, scored: &Scored, ranked: &Ranked) -> Result<Vec<RankedRow>> {
+        let value = |name: &str, values: &ArrayRef, row: usize| Ok(Predicted { name: name.to_owned(), value: shown(values, row)? });
+        let row = |(row, way): (usize, &Way)| {
+            let predictions = deployed.schema.fields().iter().zip(&scored.predictions);
+            Ok(RankedRow {
+                item: ranked.items.iter().map(|item| value(&item.name, &item.values, row)).collect::<Result<_>>()?,
+                predictions: predictions.map(|(field, values)| value(field.name(), values, row)).collect::<Result<_>>()?,
+                way: way.name().to_owned(),
+            })
+        };
+        scored.ways.iter().enumerate().map(row).collect()
+    }
+}
+
+/// The value of a row, where it has one.
+fn shown(values: &ArrayRef, row: usize) -> Result<Option<String>> {
     let formatter = ArrayFormatter::try_new(values, &FormatOptions::new())?;
-    Ok((!values.is_empty() && values.is_valid(0)).then(|| formatter.value(0).to_string()))
+    Ok((row < values.len() && values.is_valid(row)).then(|| formatter.value(row).to_string()))
+}
+
+/// Ranked candidates as a table: which one each is, its predictions, and the way where that is not the model's.
+fn ranked_table(ranked: &[RankedRow], paint: Paint) -> String {
+    let Some(first) = ranked.first() else { return "no candidates\n".to_owned() };
+    let columns = first.item.iter().chain(&first.predictions).map(|value| (value.name.as_str(), Align::Right));
+    let mut table = Table::new(&columns.chain([("by", Align::Left)]).collect::<Vec<_>>());
+    for RankedRow { item, predictions, way } in ranked {
+        let values = item.iter().chain(predictions).map(|value| Cell::from(value.value.clone().unwrap_or_else(|| "NULL".to_owned())));
+        table.row(values.chain([Cell::from(way.as_str())]));
+    }
+    table.render(paint)
 }
 
 impl Report for ScoredRow {
     fn text(&self, paint: Paint) -> String {
+        if let Some(ranked) = &self.ranked {
+            return format!("{} at {}\n{}", paint.bold(&self.deployment), self.at, ranked_table(ranked, paint));
+        }
         let mut table = Table::new(&[("prediction", Align::Left), ("value", Align::Right)]);
         for Predicted { name, value } in &self.predictions {
             table.row([Cell::from(name.as_str()), Cell::from(value.clone().unwrap_or_else(|| "NULL".to_owned()))]);

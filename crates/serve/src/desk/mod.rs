@@ -5,10 +5,13 @@ mod lists;
 mod tests;
 mod wanted;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take;
 use lockstep_model::{Error, FilledBy, Generation, Status, TimeMode};
+use lockstep_transform::service::{ByRequest, ServicePlan};
 use lockstep_transform::transformation::Transformation;
 
 pub use lists::Lists;
@@ -30,6 +33,15 @@ pub struct Answered {
     pub time: TimeMode,
     /// How many rows.
     pub rows: usize,
+    /// Which rows are of which request, where they are candidates; else there is one for each.
+    pub by_request: Option<Arc<ByRequest>>,
+}
+
+impl Answered {
+    /// The moment of each row, out of those of the requests.
+    pub fn moments<'a>(&self, of_requests: &'a [i64]) -> Cow<'a, [i64]> {
+        self.by_request.as_ref().map_or(Cow::Borrowed(of_requests), |by| Cow::Owned(by.each_row(of_requests)))
+    }
 }
 
 /// One output of all rows.
@@ -51,6 +63,40 @@ pub struct Feature {
     pub event_times: Arc<[Option<i64>]>,
     /// When what is behind each was read, µs, where that is the last that was.
     pub known_at: Option<Arc<[i64]>>,
+}
+
+impl Answered {
+    /// These rows of it, whichever request they are of.
+    ///
+    /// # Errors
+    /// Internal where there are no such rows.
+    pub fn rows(&self, rows: &[u32]) -> Result<Answered, Error> {
+        let features = self.features.iter().map(|feature| feature.rows(rows)).collect::<Result<_, _>>()?;
+        let reads = self.reads.iter().map(|read| RoleRead { role: read.role.clone(), lag: read.lag }).collect();
+        Ok(Answered { features, reads, time: self.time, rows: rows.len(), by_request: None })
+    }
+}
+
+impl Feature {
+    /// These rows of it.
+    ///
+    /// # Errors
+    /// Internal where there are no such rows.
+    pub fn rows(&self, rows: &[u32]) -> Result<Feature, Error> {
+        let values =
+            take(&self.values, &UInt32Array::from(rows.to_vec()), None).map_err(|error| Error::internal("rows of a feature").caused_by(error))?;
+        let each = || rows.iter().map(|&row| row as usize);
+        Ok(Feature {
+            name: Arc::clone(&self.name),
+            head: Arc::clone(&self.head),
+            values,
+            statuses: each().map(|row| self.statuses[row]).collect(),
+            stale: self.stale.as_ref().map(|stale| each().map(|row| stale[row]).collect()),
+            filled_by: each().map(|row| self.filled_by[row]).collect(),
+            event_times: each().map(|row| self.event_times[row]).collect(),
+            known_at: self.known_at.as_ref().map(|known_at| each().map(|row| known_at[row]).collect()),
+        })
+    }
 }
 
 /// A batch of requests that was found to be one.
@@ -167,12 +213,15 @@ pub fn recall(question: Question<'_>, known: &LastKnownGood) -> Result<Option<An
 
 fn together(wanted: &Wanted, mut parts: Vec<Part<'_>>, rows: usize) -> Answered {
     let time = parts.first().map_or(TimeMode::Event, |part| part.lookup.time);
+    // Parts beside others are views.
+    let by_request = parts.first().and_then(|part| part.lookup.by_request.clone());
+    let rows = by_request.as_ref().map_or(rows, |by| by.requests.len());
     let features = wanted.outputs().iter().map(|output| parts[output.part].feature(output, wanted.repeats())).collect();
     let reads = parts
         .into_iter()
         .flat_map(|part| part.lookup.reads.into_iter().zip(part.lags))
         .map(|(read, lag)| RoleRead { role: read.role, lag: lag.longest });
-    Answered { features, reads: reads.collect(), time, rows }
+    Answered { features, reads: reads.collect(), time, rows, by_request }
 }
 
 /// The answer of one service or view.
@@ -180,8 +229,8 @@ struct Part<'a> {
     lookup: Lookup,
     /// Per read.
     lags: Vec<ReadLag>,
-    /// Per output, the reads behind it; the only one there is where this is a view.
-    inputs: Option<&'a [lockstep_transform::service::Output]>,
+    /// Which reads are behind an output; the only one there is where this is a view.
+    service: Option<&'a ServicePlan>,
 }
 
 /// How far what was read lags.
@@ -197,22 +246,34 @@ impl<'a> Part<'a> {
         // What was read earlier is no fresher than it was then.
         let oldest = lookup.known_at.iter().flatten().flat_map(|known_at| known_at.iter()).min().copied();
         let lags = lookup.reads.iter().map(|read| ReadLag::new(state, lags, &read.role.view, moments, oldest)).collect();
-        let inputs = state.catalog().services.get(name).map(|service| service.outputs.as_slice());
-        Part { lookup, lags, inputs }
+        let service = state.catalog().services.get(name).map(|service| &**service);
+        Part { lookup, lags, service }
+    }
+
+    /// Whether the state behind each row of an output lags more than its view allows; `None` where none does.
+    fn stale(&self, output: usize) -> Option<Vec<bool>> {
+        let Some(service) = self.service else { return self.lags.first().and_then(|lag| lag.stale.clone()) };
+        let Some(by) = &self.lookup.by_request else {
+            let behind = service.inputs(output, false).filter_map(|(join, _)| self.lags[join].stale.as_ref());
+            return behind.fold(None, |all: Option<Vec<bool>>, one| match all {
+                None => Some(one.clone()),
+                Some(all) => Some(all.iter().zip(one).map(|(a, b)| a | b).collect()),
+            });
+        };
+        if self.lags.iter().all(|lag| lag.stale.is_none()) {
+            return None;
+        }
+        let is_stale = |(row, request): (usize, &u32)| {
+            let mut behind = service.inputs(output, by.is_by_fallback(row)).filter_map(|(join, _)| self.lags[join].stale.as_ref());
+            behind.any(|stale| stale[*request as usize])
+        };
+        let stale: Vec<bool> = by.requests.iter().enumerate().map(is_stale).collect();
+        stale.contains(&true).then_some(stale)
     }
 
     fn feature(&mut self, wanted: &Output, repeats: bool) -> Feature {
+        let stale = self.stale(wanted.index);
         let (lookup, output) = (&mut self.lookup, wanted.index);
-        let stale = match self.inputs {
-            None => self.lags.first().and_then(|lag| lag.stale.clone()),
-            Some(outputs) => {
-                let behind = outputs[output].inputs.iter().filter_map(|&(join, _)| self.lags[join].stale.as_ref());
-                behind.fold(None, |all: Option<Vec<bool>>, one| match all {
-                    None => Some(one.clone()),
-                    Some(all) => Some(all.iter().zip(one).map(|(a, b)| a | b).collect()),
-                })
-            }
-        };
         Feature {
             name: Arc::clone(&wanted.name),
             head: Arc::clone(&wanted.head),

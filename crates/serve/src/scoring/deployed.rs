@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, BooleanArray, StringArray, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use indexmap::IndexMap;
@@ -80,6 +80,19 @@ pub struct Deployed {
     pub when_missing: When,
     /// What is done with a row of which a feature is stale.
     pub when_stale: When,
+    /// How candidates are ranked, where the service of the first step has them.
+    pub ranking: Option<Ranking>,
+}
+
+/// How candidates are ranked.
+#[derive(Debug)]
+pub struct Ranking {
+    /// The predictions by which they are, by their places, and whether the greatest comes first.
+    pub by: Vec<(usize, bool)>,
+    /// How many of a request are answered at the most.
+    pub top: Option<usize>,
+    /// Which outputs of the first step's service say which candidate a row is.
+    pub items: Vec<usize>,
 }
 
 /// A model in its place: whence it takes the columns that its service is asked with.
@@ -108,6 +121,16 @@ pub enum Given {
 
 /// Gives a model by its name, loaded.
 pub(super) type Load<'a> = dyn Fn(&str) -> Result<Arc<Loaded>, Error> + 'a;
+
+impl Given {
+    /// The column, where it is the caller's.
+    pub(super) fn of_caller(&self, request: &RecordBatch) -> Result<ArrayRef, Error> {
+        match self {
+            Given::Caller(at) => Ok(Arc::clone(request.column(*at))),
+            Given::Predicted(name) => Err(Error::internal(format!("no step before predicts `{name}`"))),
+        }
+    }
+}
 
 impl std::fmt::Debug for Models {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -213,9 +236,12 @@ impl Deployed {
         };
         let schema = predictions.iter().map(|prediction| Field::new(&prediction.name, prediction.data_type.clone(), true)).collect::<Fields>();
         let default = |prediction: &definition::Prediction| default(defaults.get(&prediction.name), &prediction.data_type);
+        let steps = steps.iter().map(|step| Stage::of(catalog, (&step.name, &step.model), (&fields, &step.given), load));
+        let steps = steps.collect::<Result<Vec<_>, _>>()?;
         Ok(Deployed {
             meaning: catalog.deployments.get(name).copied().ok_or_else(|| unchecked("such deployment"))?,
-            steps: steps.iter().map(|step| Stage::of(catalog, (&step.name, &step.model), (&fields, &step.given), load)).collect::<Result<_, _>>()?,
+            ranking: deployment.ranking.as_ref().zip(steps.first()).map(|(ranking, first)| Ranking::of(ranking, predictions, first)),
+            steps,
             fallback: beside("fallback", &deployment.fallback)?,
             shadow: beside("shadow", &deployment.shadow)?,
             defaults: predictions.iter().map(default).collect::<Result<_, _>>()?,
@@ -231,6 +257,15 @@ impl Deployed {
     /// All models that are run for it.
     pub fn stages(&self) -> impl Iterator<Item = &Stage> {
         self.steps.iter().chain(&self.fallback).chain(&self.shadow)
+    }
+}
+
+impl Ranking {
+    fn of(ranking: &definition::Ranking, predictions: &[definition::Prediction], first: &Stage) -> Ranking {
+        let by = ranking.by.iter().filter_map(|(name, descending)| Some((predictions.iter().position(|one| one.name == *name)?, *descending)));
+        let outputs = first.wanted.outputs();
+        let items = ranking.items.iter().filter_map(|name| outputs.iter().position(|output| *output.name == **name));
+        Ranking { by: by.collect(), top: ranking.top.map(|top| top as usize), items: items.collect() }
     }
 }
 

@@ -11,6 +11,7 @@ mod deployed;
 mod loaded;
 pub mod pinned;
 mod predictions;
+mod ranked;
 mod score;
 mod scorer;
 mod tensors;
@@ -19,8 +20,9 @@ mod tests;
 pub mod training;
 
 pub use bind::Bound;
-pub use deployed::{Deployed, Deployments, Given, Models, Of, Stage};
+pub use deployed::{Deployed, Deployments, Given, Models, Of, Ranking, Stage};
 pub use loaded::{Loaded, Trouble};
+pub use ranked::Ranked;
 pub use score::{Looked, Lookups, Ran, Scored, StepLooked, Way, Why, score, shadowed};
 pub use scorer::{FromState, Scorer, score_at};
 pub use tensors::Inputs;

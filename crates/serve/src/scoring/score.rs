@@ -9,11 +9,13 @@ use std::time::Instant;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{interleave, take};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use lockstep_model::Error;
 use lockstep_transform::definition::When;
 
 use super::deployed::{Deployed, Given, Stage};
 use super::loaded::Loaded;
+use super::ranked::{All, Ranked, ranked};
 use crate::desk::{Answered, Wanted};
 use crate::feature_log::Predicted as Logged;
 use crate::server::{About, Failure};
@@ -34,7 +36,7 @@ pub struct Looked {
 }
 
 /// How a row came to its predictions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Way {
     /// By the deployment's model, or all models of its chain.
     Model,
@@ -83,6 +85,8 @@ pub struct Scored {
     pub ran: Vec<Ran>,
     /// The features of each step, of the rows that came to it.
     pub looked: Vec<StepLooked>,
+    /// Which rows are of which request, where they are ranked candidates; else there is one for each.
+    pub ranked: Option<Ranked>,
 }
 
 impl Scored {
@@ -93,13 +97,29 @@ impl Scored {
     pub(crate) fn predicted(&self, deployed: &Deployed, rows: &[u32]) -> Result<Logged, Error> {
         let all = rows.len() == self.ways.len();
         let some = |column: &ArrayRef| if all { Ok(Arc::clone(column)) } else { taken(column, rows) };
-        Ok(Logged {
+        let values = self.predictions.iter().map(some).collect::<Result<_, _>>()?;
+        Ok(self.logged(deployed, Arc::clone(&deployed.schema), values, rows.iter().map(|&row| self.ways[row as usize]).collect()))
+    }
+
+    /// What is to be logged of ranked candidates, where their features are looked up: as these are, a vector for each request, of lists.
+    pub(crate) fn predicted_by_request(&self, deployed: &Deployed) -> Option<Logged> {
+        let All { by_request, predictions, ways } = &self.ranked.as_ref()?.all;
+        let values: Vec<ArrayRef> = predictions.iter().map(|column| by_request.lists(column)).collect();
+        let fields = deployed.schema.fields().iter().zip(&values);
+        let schema = Schema::new(fields.map(|(field, list)| Field::new(field.name(), list.data_type().clone(), true)).collect::<Vec<_>>());
+        // What any of them came by that is further from the model.
+        let ways = by_request.ranges().map(|rows| ways[rows].iter().copied().max().unwrap_or(Way::Model)).collect();
+        Some(self.logged(deployed, Arc::new(schema), values, ways))
+    }
+
+    fn logged(&self, deployed: &Deployed, schema: SchemaRef, values: Vec<ArrayRef>, ways: Vec<Way>) -> Logged {
+        Logged {
             deployment: deployed.name.as_str().into(),
             models: self.ran.iter().map(|ran| [ran.step.clone(), ran.model.bound.name.clone(), ran.model.bound.sha256.clone()]).collect(),
-            schema: Arc::clone(&deployed.schema),
-            values: self.predictions.iter().map(some).collect::<Result<_, _>>()?,
-            ways: rows.iter().map(|&row| self.ways[row as usize].name()).collect(),
-        })
+            schema,
+            values,
+            ways: ways.into_iter().map(Way::name).collect(),
+        }
     }
 }
 
@@ -136,8 +156,22 @@ pub async fn score<L: Lookups>(
     moments: &[i64],
     until: Option<Instant>,
 ) -> Result<Scored, Failure> {
-    let mut scoring =
-        Scoring { lookups, request, moments, until, whys: vec![None; moments.len()], failure: None, ran: Vec::new(), looked: Vec::new() };
+    match &deployed.ranking {
+        Some(ranking) => ranked(deployed, ranking, lookups, (request, moments), until).await,
+        None => scored(deployed, lookups, (request, moments), None, until).await,
+    }
+}
+
+/// Scores rows, of which the features of the first step may be known.
+pub(super) async fn scored<L: Lookups>(
+    deployed: &Deployed,
+    lookups: &L,
+    (request, moments): (&RecordBatch, &[i64]),
+    first: Option<Looked>,
+    until: Option<Instant>,
+) -> Result<Scored, Failure> {
+    let mut scoring = Scoring::new(lookups, (request, moments), until);
+    scoring.first = first.zip(deployed.steps.first()).map(|(looked, stage)| (Arc::clone(&stage.wanted), looked));
     let by_model = scoring.steps(deployed).await?;
     let mut left = Left::over(moments.len(), &by_model);
     let fallen: Vec<u32> = left.rows().filter(|&row| deployed.may_fall_back(scoring.whys[row as usize].as_ref())).collect();
@@ -156,7 +190,7 @@ pub async fn score<L: Lookups>(
     let by = By { model: by_model, fallback: by_fallback, recalled };
     let Scoring { whys, ran, looked, .. } = scoring;
     let (predictions, ways) = by.together(deployed, moments.len())?;
-    Ok(Scored { predictions, ways, whys, ran, looked })
+    Ok(Scored { predictions, ways, whys, ran, looked, ranked: None })
 }
 
 /// Predictions of some rows.
@@ -178,6 +212,8 @@ struct Scoring<'a, L> {
     failure: Option<Failure>,
     ran: Vec<Ran>,
     looked: Vec<StepLooked>,
+    /// What is asked for each row of, where that is known already.
+    first: Option<(Arc<Wanted>, Looked)>,
 }
 
 /// Whether features that are missing or stale matter.
@@ -187,7 +223,25 @@ struct Screen {
     stale: When,
 }
 
-impl<L: Lookups> Scoring<'_, L> {
+impl<'a, L: Lookups> Scoring<'a, L> {
+    fn new(lookups: &'a L, (request, moments): (&'a RecordBatch, &'a [i64]), until: Option<Instant>) -> Self {
+        let (whys, failure, ran, looked, first) = (vec![None; moments.len()], None, Vec::new(), Vec::new(), None);
+        Scoring { lookups, request, moments, until, whys, failure, ran, looked, first }
+    }
+
+    /// The features that are wanted of some rows: those that are known, or what is looked up.
+    async fn look_up(&self, stage: &Stage, rows: &[u32], batch: RecordBatch) -> Result<Looked, Failure> {
+        match &self.first {
+            Some((wanted, looked)) if wanted.name() == stage.wanted.name() => {
+                Ok(Looked { answered: looked.answered.rows(rows)?, recalled: looked.recalled })
+            }
+            _ => {
+                let moments = rows.iter().map(|&row| self.moments[row as usize]).collect();
+                self.lookups.look_up(&stage.wanted, batch, moments).await
+            }
+        }
+    }
+
     /// The predictions of the last step, of the rows that came through all of them.
     async fn steps(&mut self, deployed: &Deployed) -> Result<Predicted, Failure> {
         let screen = Screen { missing: deployed.when_missing, stale: deployed.when_stale };
@@ -237,8 +291,7 @@ impl<L: Lookups> Scoring<'_, L> {
 
     /// Runs the model of a stage on the features of some rows. Those that it gives nothing for are left out, and it is noted why.
     async fn stage(&mut self, stage: &Stage, rows: Vec<u32>, batch: RecordBatch, screen: Screen) -> Result<Predicted, Failure> {
-        let moments = rows.iter().map(|&row| self.moments[row as usize]).collect();
-        let looked = match self.lookups.look_up(&stage.wanted, batch, moments).await {
+        let looked = match self.look_up(stage, &rows, batch).await {
             Ok(looked) => looked,
             Err(failure) if failure.about == About::Reading => {
                 self.fell_out(&rows, &Why { word: "features", text: failure.message.as_str().into() });
@@ -391,7 +444,7 @@ fn places(of: &[u32], rows: &[u32]) -> Vec<u32> {
     rows.iter().filter_map(|row| of.binary_search(row).ok()).map(|at| at as u32).collect()
 }
 
-fn taken(column: &ArrayRef, rows: &[u32]) -> Result<ArrayRef, Error> {
+pub(super) fn taken(column: &ArrayRef, rows: &[u32]) -> Result<ArrayRef, Error> {
     take(column, &UInt32Array::from(rows.to_vec()), None).map_err(|error| Error::internal("rows of a column").caused_by(error))
 }
 
@@ -406,8 +459,7 @@ pub async fn shadowed<L: Lookups>(
     moments: &[i64],
     until: Option<Instant>,
 ) -> Result<(Vec<u32>, Vec<ArrayRef>), Failure> {
-    let mut scoring =
-        Scoring { lookups, request, moments, until, whys: vec![None; moments.len()], failure: None, ran: Vec::new(), looked: Vec::new() };
+    let mut scoring = Scoring::new(lookups, (request, moments), until);
     let Predicted { rows, columns } = scoring.fall_back(stage, (0..moments.len() as u32).collect()).await?;
     scoring.failure.map_or(Ok((rows, columns)), Err)
 }

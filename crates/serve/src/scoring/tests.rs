@@ -119,7 +119,7 @@ impl Lookups for Echo {
             known_at: None,
         };
         let features = rows.schema().fields().iter().zip(rows.columns()).map(feature).collect();
-        let answered = Answered { features, reads: Vec::new(), time: TimeMode::Event, rows: rows.num_rows() };
+        let answered = Answered { features, reads: Vec::new(), time: TimeMode::Event, rows: rows.num_rows(), by_request: None };
         Ok(Looked { answered, recalled: false })
     }
 }

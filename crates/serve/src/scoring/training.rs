@@ -126,8 +126,10 @@ fn other_meaning(model: &definition::Model, service: &ServicePlan, manifest: &Ma
 /// Every feature of the model is one of the training set, of the same type.
 fn check_columns(model: &definition::Model, service: &ServicePlan, manifest: &Manifest, found: &mut Vec<Diagnostic>) {
     let trained: Vec<&Column> = manifest.columns.iter().filter(|column| column.role == "feature").collect();
+    // A row of a training set has lists of what its candidates have.
+    let schema = service.schema_by_request();
     for name in model.features() {
-        let Ok(field) = service.schema.field_with_name(name) else { continue };
+        let Ok(field) = schema.field_with_name(name) else { continue };
         let at = origin_of(model, name);
         let is = sql_name(field.data_type());
         match trained.iter().find(|column| column.name == name) {

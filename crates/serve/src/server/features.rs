@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::call::{Asked as _, Call};
 use super::deadline::Deadline;
 use super::failure::Failure;
-use super::service::{Asked, Head, Origin, PART_ROWS, Service};
+use super::service::{Asked, Head, Origin, Service};
 use super::{introduce, push, reply};
 use crate::desk;
 use crate::metrics::Protocol;
@@ -137,7 +137,7 @@ impl Grpc {
         let service = Arc::clone(&self.0);
         spawn_blocking(move || {
             let _place = place;
-            for first in (0..asked.moments.len()).step_by(PART_ROWS) {
+            for first in (0..asked.moments.len()).step_by(asked.part_rows()) {
                 let part = until.check().and_then(|()| service.read_now(PART_TIMES, |service| part(service, &asked, first, &request)));
                 let failed = part.is_err();
                 // Nobody may be listening any more.
@@ -152,7 +152,7 @@ impl Grpc {
 
 /// Consecutive rows of an answer.
 fn part(service: &Service, asked: &Asked, first: usize, request: &GetFeaturesRequest) -> Result<GetFeaturesResponse, Failure> {
-    let count = PART_ROWS.min(asked.moments.len() - first);
+    let count = asked.part_rows().min(asked.moments.len() - first);
     let (rows, moments) = (asked.rows.slice(first, count), &asked.moments[first..first + count]);
     let (answered, counts) = service.answer_rows(asked, &rows, moments)?;
     counts.add();

@@ -4,6 +4,7 @@ use arrow::datatypes::{DataType, FieldRef};
 use lockstep_client::proto::{self, GetFeaturesResponse, Metadata};
 use lockstep_model::{Error, FilledBy, PartitionId, Position, Status, TimeMode};
 use lockstep_transform::definition::sql_name;
+use lockstep_transform::service::CandidateCounts;
 use prost::Message;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
@@ -32,7 +33,7 @@ pub fn response(asked: &Asked, answered: Answered, metadata: Metadata, request_i
 /// # Errors
 /// Where the store cannot be read.
 pub fn told(asked: &Asked, answered: &Answered, metadata: Metadata, request_id: String) -> Result<GetFeaturesResponse, Error> {
-    head(asked, &answered.reads, answered.time, answered.rows, metadata, request_id)
+    head(asked, answered, metadata, request_id)
 }
 
 /// The features of an answer.
@@ -40,7 +41,8 @@ pub fn told(asked: &Asked, answered: &Answered, metadata: Metadata, request_id: 
 /// # Errors
 /// Internal for a type that the wire has not.
 pub fn features(answered: Answered, metadata: Metadata, moments: &[i64]) -> Result<Vec<proto::Feature>, Error> {
-    answered.features.into_iter().map(|feature| wire_feature(feature, metadata, moments)).collect()
+    let moments = answered.moments(moments);
+    answered.features.into_iter().map(|feature| wire_feature(feature, metadata, &moments)).collect()
 }
 
 /// The bytes of what [`response`] gives, without the message.
@@ -48,30 +50,28 @@ pub fn features(answered: Answered, metadata: Metadata, moments: &[i64]) -> Resu
 /// # Errors
 /// As [`response`].
 pub fn encoded(asked: &Asked, answered: &Answered, metadata: Metadata, request_id: String) -> Result<Vec<u8>, Error> {
-    let Answered { features, reads, time, rows } = answered;
-    let head = head(asked, reads, *time, *rows, metadata, request_id)?;
+    let Answered { features, rows, .. } = answered;
+    let (head, moments) = (head(asked, answered, metadata, request_id)?, answered.moments(&asked.moments));
     let mut out = Vec::with_capacity(head.encoded_len() + features.len() * (FEATURE_BYTES + rows * VALUE_BYTES));
     // Fields may come in any order.
     head.encode(&mut out).map_err(|error| Error::internal("a buffer that grows").caused_by(error))?;
     for feature in features {
         let guess = FEATURE_BYTES + rows * VALUE_BYTES;
-        encode::message(&mut out, 3, guess, |out| write_feature(out, feature, metadata, &asked.moments))?;
+        encode::message(&mut out, 3, guess, |out| write_feature(out, feature, metadata, &moments))?;
     }
     Ok(out)
 }
 
 /// An answer without its features.
-fn head(
-    asked: &Asked,
-    reads: &[RoleRead],
-    time: TimeMode,
-    rows: usize,
-    metadata: Metadata,
-    request_id: String,
-) -> Result<GetFeaturesResponse, Error> {
+fn head(asked: &Asked, answered: &Answered, metadata: Metadata, request_id: String) -> Result<GetFeaturesResponse, Error> {
+    let Answered { reads, time, rows, by_request, .. } = answered;
     let reach = asked.origin.reach();
     let full = matches!(metadata, Metadata::Unspecified | Metadata::Full);
-    let mut response = GetFeaturesResponse { request_id, rows: rows as u32, time: wire_time(time).into(), ..GetFeaturesResponse::default() };
+    let mut response = GetFeaturesResponse { request_id, rows: *rows as u32, time: wire_time(*time).into(), ..GetFeaturesResponse::default() };
+    if let Some(by) = by_request {
+        response.request_rows.clone_from(&by.requests);
+        response.candidates = by.counts.iter().map(wire_counts).collect();
+    }
     response.moment_micros = asked.now;
     response.definitions = asked.state.version;
     if let Some(at) = asked.state.release {
@@ -115,7 +115,11 @@ fn write_feature(out: &mut Vec<u8>, feature: &Feature, metadata: Metadata, momen
     Ok(())
 }
 
-fn wire_feature(feature: Feature, metadata: Metadata, moments: &[i64]) -> Result<proto::Feature, Error> {
+/// A feature as a message; `moments` are those of its rows.
+///
+/// # Errors
+/// Internal for a type that the wire has not.
+pub fn wire_feature(feature: Feature, metadata: Metadata, moments: &[i64]) -> Result<proto::Feature, Error> {
     let Feature { name, values, statuses, stale, filled_by, event_times, known_at, .. } = feature;
     let mut wired = proto::Feature { name: (*name).to_owned(), ..proto::Feature::default() };
     wired.r#type = Some(wire::wire_type(values.data_type())?);
@@ -179,6 +183,12 @@ fn positions(state: &State, reach: Reach, reads: &[RoleRead]) -> Result<Vec<prot
 pub fn wire_field(field: &FieldRef) -> Result<proto::Field, Error> {
     let data_type: &DataType = field.data_type();
     Ok(proto::Field { name: field.name().clone(), r#type: Some(wire::wire_type(data_type)?), sql: sql_name(data_type) })
+}
+
+/// What became of the candidates of a request, as the wire says it.
+pub fn wire_counts(counts: &CandidateCounts) -> proto::CandidateCounts {
+    let CandidateCounts { unnested, left, answered, by_fallback } = *counts;
+    proto::CandidateCounts { unnested, left, answered, by_fallback }
 }
 
 /// The clock as the wire says it.

@@ -7,7 +7,7 @@ use lockstep_model::Error;
 
 use super::reply;
 use super::scoring::{Given, ScoreAsked, ScoreHead};
-use crate::scoring::{Ran, Scored, StepLooked, Way};
+use crate::scoring::{Ran, Ranked, Scored, StepLooked, Way};
 use crate::wire;
 
 /// Scores as a message; `given` are the features of each step.
@@ -15,8 +15,8 @@ use crate::wire;
 /// # Errors
 /// Internal for a type that the wire has not.
 pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, given: &mut [Given]) -> Result<ScoreResponse, Error> {
-    let Scored { predictions, ways, whys, ran, looked: steps } = scored;
-    let rows = asked.moments.len();
+    let Scored { predictions, ways, whys, ran, looked: steps, ranked } = scored;
+    let rows = ways.len();
     let fields = asked.deployed.schema.fields().iter().zip(&predictions);
     let mut response = ScoreResponse {
         request_id: head.request_id.clone(),
@@ -35,6 +35,13 @@ pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, given: &mu
         if whys.iter().any(Option::is_some) {
             response.reasons = whys.iter().map(|why| why.as_ref().map(|why| why.text.to_string()).unwrap_or_default()).collect();
         }
+    }
+    if let Some(Ranked { by_request, items, .. }) = ranked {
+        let moments = by_request.each_row(&asked.moments);
+        let item = |feature| reply::wire_feature(feature, head.metadata, &moments);
+        response.items = items.into_iter().map(item).collect::<Result<_, _>>()?;
+        response.candidates = by_request.counts.iter().map(reply::wire_counts).collect();
+        response.request_rows.clone_from(&by_request.requests);
     }
     for (step, given) in steps.into_iter().zip(given) {
         add(&mut response, step, given, head)?;

@@ -133,6 +133,12 @@ pub async fn answer(service: &Arc<Service>, deadline: &Deadline, head: ScoreHead
 
 /// Has the log told what was predicted of the features of each step, and who looks at what is served, once.
 fn with_predictions(mut given: Vec<Given>, deployed: &Deployed, scored: &Scored) -> Result<Vec<Given>, Error> {
+    if let Some(predicted) = scored.predicted_by_request(deployed) {
+        // Of candidates, with their own features.
+        let first = given.iter_mut().take(1).flat_map(|given| given.vectors.logged());
+        first.for_each(|vectors| vectors.predicted = Some(predicted.clone()));
+        return Ok(given);
+    }
     for (number, (given, step)) in given.iter_mut().zip(&scored.looked).enumerate() {
         for vectors in given.vectors.logged() {
             vectors.predicted = Some(scored.predicted(deployed, &step.rows)?);

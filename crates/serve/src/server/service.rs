@@ -29,7 +29,9 @@ use crate::watch::Watcher;
 /// Rows of a request that is answered where it is: some hundreds of microseconds.
 const ROWS_AT_ONCE: usize = 64;
 /// Rows of one part of a streamed answer.
-pub const PART_ROWS: usize = 1024;
+const PART_ROWS: usize = 1024;
+/// How many rows a request for candidates is like, about: it reads what is known of each of some hundreds.
+const ROWS_OF_CANDIDATES: usize = 64;
 /// Small requests that read the disk at once, and those that may wait for that.
 const READING_MAX: [usize; 2] = [64, 1024];
 /// Large requests that may wait for their turn.
@@ -175,6 +177,18 @@ impl Asked {
         let (state, wanted) = (Arc::clone(state), Arc::clone(wanted));
         Asked { state, origin, wanted, rows: rows.clone(), moments: moments.to_vec(), now, time, pinned: false }
     }
+
+    /// Rows of one part, where the answer is streamed.
+    pub fn part_rows(&self) -> usize {
+        PART_ROWS / rows_like(&self.state, self.wanted.name())
+    }
+}
+
+/// How many rows each row is like that a service, view or deployment is asked with.
+fn rows_like(state: &State, name: &str) -> usize {
+    let service = state.catalog().services.get(name);
+    let deployed = || state.deployments().find(name).is_ok_and(|deployed| deployed.ranking.is_some());
+    if service.map_or_else(deployed, |service| service.candidates.is_some()) { ROWS_OF_CANDIDATES } else { 1 }
 }
 
 impl Service {
@@ -284,6 +298,7 @@ impl Service {
         let until = deadline.until(self.limits.request_time_max)?;
         let is_now = head.as_of.is_empty() && !head.is_pinned();
         let fallback = self.limits.last_known_good.filter(|_| is_now && !head.streamed);
+        let rows = rows.saturating_mul(rows_like(&self.live.last_state(), head.name));
         let times = u32::try_from(rows / ROWS_AT_ONCE + 1).unwrap_or(u32::MAX);
         Ok(How {
             until,

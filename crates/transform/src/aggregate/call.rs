@@ -210,9 +210,11 @@ impl Function {
             VarSamp | VarPop | StddevSamp | StddevPop => (numeric(argument).then_some(DataType::Float64), "numbers"),
             ApproxPercentile => (numeric(argument).then(|| quantile_type(argument)), "numbers"),
             BoolAnd | BoolOr => (matches!(argument, DataType::Boolean | DataType::Null).then_some(DataType::Boolean), "booleans"),
-            Min | Max | FirstValue | LastValue | NthValue | ApproxDistinct | ArrayAgg => {
-                (plain(argument), "booleans, numbers, decimals of up to 38 digits, strings, binaries, dates, times, timestamps and durations")
+            FirstValue | LastValue | NthValue => {
+                let list = ValueType::or_list(argument).filter(|value| value.shape == Shape::List).map(|list| list.data_type);
+                (list.or_else(|| plain(argument)), PLAIN_OR_LISTS)
             }
+            Min | Max | ApproxDistinct | ArrayAgg => (plain(argument), PLAIN),
         };
         coerced.ok_or_else(|| format!("{} does not take {argument} · it takes {takes} · cast the argument", self.name()))
     }
@@ -271,7 +273,11 @@ impl Function {
             })?,
         };
         let end = if n > 0 { End::First } else { End::Last };
-        Ok(Ranked { argument: self.value_type(call)?, end, rank: n.unsigned_abs() as usize, ignore_nulls: call.ignore_nulls })
+        let argument = match ValueType::or_list(&call.arg_types[0]) {
+            Some(argument) => argument,
+            None => self.value_type(call)?,
+        };
+        Ok(Ranked { argument, end, rank: n.unsigned_abs() as usize, ignore_nulls: call.ignore_nulls })
     }
 
     fn percentile(self, call: &Call<'_>) -> Result<ApproxPercentile, String> {
@@ -298,7 +304,8 @@ fn extreme(max: bool, argument: ValueType) -> Arc<dyn Aggregate> {
     match argument.shape {
         Shape::Word(_) => Arc::new(WordExtreme { max, argument }),
         Shape::Wide => Arc::new(WideExtreme { max, argument }),
-        Shape::Bytes { .. } => Arc::new(BytesExtreme { max, argument }),
+        // No list comes here: lists have no order.
+        Shape::Bytes { .. } | Shape::List => Arc::new(BytesExtreme { max, argument }),
     }
 }
 
@@ -330,6 +337,11 @@ fn summable(argument: &DataType) -> Option<DataType> {
 fn quantile_type(argument: &DataType) -> DataType {
     if *argument == DataType::Float32 { DataType::Float32 } else { DataType::Float64 }
 }
+
+/// What those types are, for messages.
+const PLAIN: &str = "booleans, numbers, decimals of up to 38 digits, strings, binaries, dates, times, timestamps and durations";
+const PLAIN_OR_LISTS: &str =
+    "booleans, numbers, decimals of up to 38 digits, strings, binaries, dates, times, timestamps, durations, and lists of them";
 
 /// Types with canonical values, as they are; narrow decimals and floats as the next wider one that has them.
 fn plain(argument: &DataType) -> Option<DataType> {

@@ -10,15 +10,16 @@
 //! | float | big-endian bits without trailing zero bytes, at least one byte |
 //! | decimal | sign, length, magnitude ([`super::exact::number`]) |
 //! | string, binary | as they are |
+//! | list | number of elements, and for each 0 where it is NULL, else 1 + its length and its bytes |
 
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayData, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, FixedSizeBinaryBuilder,
-    GenericBinaryArray, GenericStringArray, NullBufferBuilder, StringViewArray, make_array, new_null_array,
+    GenericBinaryArray, GenericStringArray, ListArray, NullBufferBuilder, StringViewArray, make_array, new_null_array,
 };
-use arrow::buffer::{Buffer, NullBuffer};
-use arrow::datatypes::DataType;
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, FieldRef};
 use lockstep_model::codec::{CodecError, Reader, put_signed, put_varint};
 
 use super::exact::integer::Integer;
@@ -39,6 +40,8 @@ pub(crate) enum Shape {
     Wide,
     /// Strings (where true) and binaries.
     Bytes { text: bool },
+    /// Lists of values of one of these shapes.
+    List,
 }
 
 /// What the bits of a word mean.
@@ -69,9 +72,28 @@ impl ValueType {
         Some(ValueType { data_type: data_type.clone(), shape })
     }
 
+    /// As [`Self::new`], and lists of such values, whose bytes are canonical too but have no order.
+    pub(crate) fn or_list(data_type: &DataType) -> Option<Self> {
+        match data_type {
+            DataType::List(element) => ValueType::new(element.data_type()).map(|_| ValueType { data_type: data_type.clone(), shape: Shape::List }),
+            plain => ValueType::new(plain),
+        }
+    }
+
+    /// What the elements of a list are.
+    fn element(&self) -> Option<(FieldRef, ValueType)> {
+        let DataType::List(field) = &self.data_type else { return None };
+        Some((Arc::clone(field), ValueType::new(field.data_type())?))
+    }
+
     /// The column's values; the array has this type.
     pub(crate) fn view<'a>(&self, array: &'a ArrayRef) -> View<'a> {
         let cells = match self.shape {
+            Shape::List => {
+                let lists = array.as_list::<i32>();
+                let element = self.element().map(|(_, element)| element.view(lists.values()));
+                Cells::Lists(lists.value_offsets(), element.map(Box::new))
+            }
             Shape::Word(word) => Cells::Words(word, words(word, array)),
             Shape::Wide => Cells::Wide(array.as_primitive::<arrow::datatypes::Decimal128Type>().values()),
             Shape::Bytes { .. } => Cells::Bytes(array),
@@ -85,6 +107,7 @@ impl ValueType {
             Shape::Word(_) => self.word(bytes).map(|_| ()),
             Shape::Wide => wide(bytes).map(|_| ()),
             Shape::Bytes { text: true } => std::str::from_utf8(bytes).map(|_| ()).map_err(|_| CodecError::new("string that is not UTF-8")),
+            Shape::List => self.elements(bytes).map(|_| ()),
             Shape::Bytes { text: false } => match self.data_type {
                 DataType::FixedSizeBinary(width) if bytes.len() != width as usize => Err(CodecError::new("binary of another length")),
                 _ => Ok(()),
@@ -98,7 +121,41 @@ impl ValueType {
             Shape::Word(_) => self.build_words(items.map(|item| item.and_then(|bytes| self.word(bytes).ok()))),
             Shape::Wide => self.build_wide(items.map(|item| item.and_then(|bytes| wide(bytes).ok()))),
             Shape::Bytes { text } => self.build_bytes(text, items),
+            Shape::List => self.build_lists(items),
         }
+    }
+
+    /// The elements of a list.
+    fn elements<'a>(&self, bytes: &'a [u8]) -> Result<Vec<Option<&'a [u8]>>, CodecError> {
+        let (_, element) = self.element().ok_or(CodecError::new("list of no known type"))?;
+        let mut reader = Reader::new(bytes);
+        let count = reader.varint()?;
+        let mut elements = Vec::new();
+        for _ in 0..count {
+            elements.push(match reader.varint()?.checked_sub(1) {
+                None => None,
+                Some(len) => {
+                    let value = reader.take(usize::try_from(len).map_err(|_| CodecError::new("element too long"))?)?;
+                    element.check(value)?;
+                    Some(value)
+                }
+            });
+        }
+        if reader.is_empty() { Ok(elements) } else { Err(CodecError::new("list of another length")) }
+    }
+
+    fn build_lists<'a>(&self, items: impl ExactSizeIterator<Item = Option<&'a [u8]>>) -> ArrayRef {
+        let len = items.len();
+        let Some((field, element)) = self.element() else { return new_null_array(&self.data_type, len) };
+        let (mut values, mut lengths, mut valid) = (Vec::new(), Vec::with_capacity(len), NullBufferBuilder::new(len));
+        for item in items {
+            let elements = item.and_then(|bytes| self.elements(bytes).ok());
+            valid.append(elements.is_some());
+            lengths.push(elements.as_ref().map_or(0, Vec::len));
+            values.extend(elements.into_iter().flatten());
+        }
+        let built = ListArray::try_new(field, OffsetBuffer::from_lengths(lengths), element.build(values.into_iter()), valid.finish());
+        built.map_or_else(|_| new_null_array(&self.data_type, len), |lists| Arc::new(lists) as ArrayRef)
     }
 
     /// The array of these words.
@@ -181,6 +238,8 @@ pub(crate) enum Cells<'a> {
     Words(Word, Vec<u64>),
     Wide(&'a [i128]),
     Bytes(&'a ArrayRef),
+    /// Where each list begins, and one more; and the elements of all.
+    Lists(&'a [i32], Option<Box<View<'a>>>),
 }
 
 impl View<'_> {
@@ -195,6 +254,20 @@ impl View<'_> {
             Cells::Words(word, words) => put_word(*word, words[row], out),
             Cells::Wide(values) => put_wide(values[row], out),
             Cells::Bytes(array) => out.extend_from_slice(bytes_at(array, row)),
+            Cells::Lists(offsets, elements) => {
+                let Some(elements) = elements else { return };
+                let (mut value, range) = (Vec::new(), offsets[row] as usize..offsets[row + 1] as usize);
+                put_varint(out, range.len() as u64);
+                for at in range {
+                    value.clear();
+                    let present = elements.is_valid(at);
+                    if present {
+                        elements.put(at, &mut value);
+                    }
+                    put_varint(out, if present { 1 + value.len() as u64 } else { 0 });
+                    out.extend_from_slice(&value);
+                }
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use lockstep_model::Fingerprint;
 
 use crate::compile::{canonical, digest};
-use crate::definition::{Definitions, Deployment, Diagnostic, Literal, Model, Pick, Prediction, sql_name};
+use crate::definition::{Definitions, Deployment, Diagnostic, Literal, Model, Pick, Prediction, Ranking, sql_name};
 use crate::service::ServicePlan;
 
 /// What each model means, over compiled services. Models of services that do not compile are left out.
@@ -118,5 +118,8 @@ fn deployment_meaning(deployment: &Deployment, models: &IndexMap<String, Fingerp
         let _ = writeln!(out, "default {name:?} {default}");
     }
     let _ = writeln!(out, "missing {:?} stale {:?}", deployment.options.when_missing, deployment.options.when_stale);
+    if let Some(Ranking { by, top, items }) = &deployment.ranking {
+        let _ = writeln!(out, "ranked by {by:?} top {top:?} items {items:?}");
+    }
     Some(out)
 }

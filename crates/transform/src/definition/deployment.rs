@@ -10,6 +10,7 @@ use super::ddl::WrittenStep;
 use super::lex::Statement;
 use super::names::{Name, did_you_mean, list, quoted};
 use super::options::{WrittenDeploymentOptions, WrittenOption, read, value_span};
+use super::ranking::{Ranked, ranking};
 use super::service::{DEFAULT, Defaulted, checked_defaults};
 use super::text::Origin;
 use super::{Column, Deployment, DeploymentOptions, Diagnostic, Interval, Literal, Model, Prediction, Service, Step, When};
@@ -41,8 +42,10 @@ pub(super) fn deployment(written: &WrittenDeployment<'_>, known: &Known<'_>, fou
     let check = Check { written, known };
     let options = check.options(&read, found);
     let steps = check.steps(found)?;
+    let services: Vec<(&Name, &Service)> = steps.iter().map(|(name, _, service)| (*name, *service)).collect();
     let Chain { steps, request } = chain(written.name, &steps, statement, found)?;
     let predictions = &known.models.get(&steps.last()?.model)?.predictions;
+    let ranking = ranking(&Ranked { statement, options: written.options, read: &read, services: &services, predictions }, found);
     let defaults = check.defaults(&defaults, predictions, found);
     if let Some(fallback) = &read.fallback {
         check.fallback(fallback, &steps, predictions, &request, found);
@@ -63,6 +66,7 @@ pub(super) fn deployment(written: &WrittenDeployment<'_>, known: &Known<'_>, fou
         fallback: read.fallback,
         shadow: read.shadow,
         defaults,
+        ranking,
         options,
     })
 }
@@ -165,6 +169,10 @@ impl<'a> Check<'a> {
             found.push(diagnostic.note(format!("a {option} is another model")).help("name another one, or leave the option out"));
             return None;
         }
+        if let Some(diagnostic) = self.other_candidates(name, option, steps, service) {
+            found.push(diagnostic);
+            return None;
+        }
         for column in &service.request {
             let given = request.iter().find(|given| given.name == column.name);
             if given.is_some_and(|given| given.data_type == column.data_type) {
@@ -180,6 +188,27 @@ impl<'a> Check<'a> {
             return None;
         }
         Some(model)
+    }
+
+    /// A model beside others that has other rows than they: candidates are those of the first step's service.
+    fn other_candidates(&self, name: &str, option: &str, steps: &[Step], service: &Service) -> Option<Diagnostic> {
+        let first = &self.known.models.get(&steps.first()?.model)?.service;
+        let ranks = self.known.services.get(first)?.candidates.is_some();
+        let at = self.place(option);
+        if ranks && option == "shadow" {
+            let diagnostic = at.error("a deployment that ranks candidates has no shadow");
+            return Some(
+                diagnostic
+                    .note("what a caller is shown depends on all predictions together")
+                    .help("leave it out, and compare deployments of both models"),
+            );
+        }
+        if service.name == *first || (!ranks && service.candidates.is_none()) {
+            return None;
+        }
+        let diagnostic = at.error(format!("`{name}` has other rows than the model it is a {option} of"));
+        let diagnostic = diagnostic.note(format!("the model takes features of `{first}`, and `{name}` those of `{}`", service.name));
+        Some(diagnostic.help(format!("take a {option} of a model that uses `{first}`")))
     }
 
     /// What is to be done where features are missing or stale can be done.

@@ -289,7 +289,10 @@ const REFUSED: &[(&[&str], Refusal)] = &[
     ),
     (&["inner_product", "dot_product"], refusal(FLOAT_ORDER, "write dot(a, b), whose sum is exact")),
     (&["cosine_distance", "cosine_similarity"], refusal(FLOAT_ORDER, "write cosine(a, b), or 1 - cosine(a, b) for the distance")),
-    (&["unnest", "unnest_outer"], refusal("it makes several rows of one", "write the rows as events of their own")),
+    (
+        &["unnest", "unnest_outer"],
+        refusal("it makes several rows of one", "write the rows as events of their own; in a service, write CROSS JOIN UNNEST(list) AS i(item)"),
+    ),
     (
         &["array_transform", "list_transform", "array_filter", "list_filter", "array_any_match", "any_match", "list_any_match"],
         refusal("it takes a function of its own for an argument", "filter events with FILTER (WHERE …) before they become a list"),

@@ -1,7 +1,8 @@
 //! The joins of a feature service: views by their whole key, once per role, at most two reads deep.
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Join as SqlJoin, JoinConstraint, JoinOperator, Select, TableFactor};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Join as SqlJoin, JoinConstraint, JoinOperator, Select, TableFactor, visit_expressions};
 
+use super::candidates::{Unnested, unnested, unnested_twice};
 use super::data_type::{same_key, sql_name};
 use super::expr::{Checker, Clause, as_column};
 use super::lex::Statement;
@@ -22,8 +23,12 @@ pub(super) struct Joins<'a> {
     pub(super) request: Relation,
     /// In the order of the FROM clause.
     pub(super) relations: Vec<Joined<'a>>,
+    /// What makes several rows of a request, where there is such a thing.
+    pub(super) unnested: Option<Unnested<'a>>,
     /// So ordered that a key never needs a later one.
     pub(super) joins: Vec<Join>,
+    /// How many of them need nothing that is unnested; they come first.
+    pub(super) joins_before: usize,
 }
 
 /// A view under an alias.
@@ -45,11 +50,19 @@ pub(super) fn joins<'a>(
 ) -> Option<Joins<'a>> {
     let before = found.len();
     let mut relations: Vec<Joined<'a>> = Vec::new();
+    let mut candidates: Option<Unnested<'a>> = None;
     let mut complete = true;
     for table in selected.from.iter().skip(1) {
         found.push(no_left_join(statement, statement.place(&table.relation), "a comma joins every request to every row"));
     }
     for join in selected.from.first().map_or(&[][..], |table| &table.joins) {
+        if matches!(join.relation, TableFactor::UNNEST { .. }) {
+            if candidates.is_some() {
+                found.push(unnested_twice(join, statement));
+            }
+            candidates = unnested(join, relations.len(), statement, found);
+            continue;
+        }
         match joined(join, known, statement, found) {
             Some(joined) => {
                 check_alias(&joined, request, &relations, statement, found);
@@ -61,12 +74,16 @@ pub(super) fn joins<'a>(
     if !complete || found.len() > before {
         return None;
     }
-    let scope =
-        Scope { relations: std::iter::once(request.relation.clone()).chain(relations.iter().map(|joined| joined.relation.clone())).collect() };
-    let joins: Vec<Option<Join>> = relations.iter().map(|joined| Keys { joined, scope: &scope, statement, found }.join()).collect();
-    let joins = ordered(joins.into_iter().collect::<Option<_>>()?, statement, found)?;
-    check_roles(&joins, statement, found);
-    Some(Joins { request: request.relation.clone(), relations, joins })
+    let mut all = Joins { request: request.relation.clone(), relations, unnested: candidates, joins: Vec::new(), joins_before: 0 };
+    check_unnested_alias(&all, statement, found)?;
+    let scope = all.scope();
+    let joins: Vec<Option<Join>> = all.relations.iter().map(|joined| Keys { joined, scope: &scope, statement, found }.join()).collect();
+    let (first, then) = apart(joins.into_iter().collect::<Option<_>>()?, &all, &scope, statement, found)?;
+    all.joins = ordered(first, statement, found)?;
+    all.joins_before = all.joins.len();
+    all.joins.append(&mut ordered(then, statement, found)?);
+    check_roles(&all.joins, statement, found);
+    Some(all)
 }
 
 fn no_left_join(statement: &Statement, span: Span, note: &str) -> Diagnostic {
@@ -310,15 +327,17 @@ fn circle(join: &Join, statement: &Statement) -> Diagnostic {
 
 /// Whether a join's key needs a feature of one of these.
 fn uses_any(join: &Join, aliases: &[String]) -> bool {
+    join.keys.iter().any(|key| names_any(&key.expr, aliases))
+}
+
+/// Whether an expression names a column of one of these.
+fn names_any(expr: &Expr, aliases: &[String]) -> bool {
     use std::ops::ControlFlow::{Break, Continue};
-    let uses = |expr: &Expr| {
-        datafusion::sql::sqlparser::ast::visit_expressions(expr, |part| match part {
-            Expr::CompoundIdentifier(parts) if parts.first().is_some_and(|alias| aliases.contains(&alias.value)) => Break(()),
-            _ => Continue(()),
-        })
-        .is_break()
-    };
-    join.keys.iter().any(|key| uses(&key.expr))
+    visit_expressions(expr, |part| match part {
+        Expr::CompoundIdentifier(parts) if parts.first().is_some_and(|alias| aliases.contains(&alias.value)) => Break(()),
+        _ => Continue(()),
+    })
+    .is_break()
 }
 
 /// One view by one key in two roles is one role, or a slip of the pen.
@@ -330,4 +349,58 @@ fn check_roles(joins: &[Join], statement: &Statement, found: &mut Vec<Diagnostic
             found.push(diagnostic.help(format!("was another column meant? else write {}. for both", quoted(&first.alias))));
         }
     }
+}
+
+impl Joins<'_> {
+    /// What expressions can name: the request, the features of every join, and the columns of a candidate.
+    pub(super) fn scope(&self) -> Scope {
+        let joined = self.relations.iter().map(|Joined { relation, .. }| relation.clone());
+        let unnested = self.unnested.iter().map(|unnested| unnested.relation.clone());
+        Scope { relations: std::iter::once(self.request.clone()).chain(joined).chain(unnested).collect() }
+    }
+
+    /// The same, as `*` has them: in the order in which they are written.
+    pub(super) fn written(&self) -> Vec<&Relation> {
+        let mut relations: Vec<&Relation> = self.relations.iter().map(|joined| &joined.relation).collect();
+        if let Some(unnested) = &self.unnested {
+            relations.insert(unnested.at, &unnested.relation);
+        }
+        relations.insert(0, &self.request);
+        relations
+    }
+}
+
+/// What is unnested has a name of its own.
+fn check_unnested_alias(joins: &Joins<'_>, statement: &Statement, found: &mut Vec<Diagnostic>) -> Option<()> {
+    let Some(unnested) = &joins.unnested else { return Some(()) };
+    let alias = &unnested.relation.alias;
+    let is_taken = joins.request.alias == *alias || joins.relations.iter().any(|joined| joined.relation.alias == *alias);
+    if is_taken {
+        let diagnostic = statement.origin.at(unnested.span).error(format!("`{alias}` is the name of something else already"));
+        found.push(diagnostic.note("expressions could not tell the two apart").help("give the candidates a name of their own: AS i(item)"));
+    }
+    (!is_taken).then_some(())
+}
+
+/// Joins that need no candidate, and those that do, themselves or through another; nothing where the candidates need themselves.
+fn apart(joins: Vec<Join>, joined: &Joins<'_>, scope: &Scope, statement: &Statement, found: &mut Vec<Diagnostic>) -> Option<(Vec<Join>, Vec<Join>)> {
+    let Some(unnested) = &joined.unnested else { return Some((joins, Vec::new())) };
+    let mut later = vec![unnested.relation.alias.clone()];
+    let (mut before, mut after): (Vec<Join>, Vec<Join>) = (joins, Vec::new());
+    loop {
+        let (need, rest): (Vec<Join>, Vec<Join>) = before.into_iter().partition(|join| uses_any(join, &later));
+        before = rest;
+        if need.is_empty() {
+            break;
+        }
+        later.extend(need.iter().map(|join| join.alias.clone()));
+        after.extend(need);
+    }
+    if let Some(list) = unnested.lists.iter().find(|list| names_any(&qualified(list, scope, &statement.origin), &later)) {
+        let diagnostic = statement.origin.at(statement.place_or(list, unnested.span)).error("the candidates are made of what needs a candidate");
+        let note = format!("what is known of each candidate only: {}", later.join(", "));
+        found.push(diagnostic.note(note).help("unnest a list of the request, or of a view that is joined without them"));
+        return None;
+    }
+    Some((before, after))
 }

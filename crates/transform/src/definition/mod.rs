@@ -22,6 +22,7 @@
 //! The order of the modules is that of the work: [`lex`](self) finds statements, `ddl` reads them, `source`, `view`, `service`, `model` and `deployment` check them.
 
 mod call;
+mod candidates;
 mod chain;
 mod data_type;
 mod ddl;
@@ -38,6 +39,7 @@ mod model;
 mod names;
 mod options;
 mod qualify;
+mod ranking;
 mod registry;
 mod relation;
 mod request;
@@ -62,11 +64,11 @@ pub use names::{quoted, suggestion};
 pub use options::{
     BatchFormat, Locations, ModelOptions, RuntimeName, ServiceOptions, ViewOptions, WrittenDeploymentOptions, WrittenSourceOptions, schemas,
 };
-pub use scoring::{Deployment, DeploymentOptions, Model, ModelPlaces, Pick, Prediction, Step, When};
+pub use scoring::{Deployment, DeploymentOptions, Model, ModelPlaces, Pick, Prediction, Ranking, Step, When};
 pub use source::APPLIED_LOG_COLUMNS;
 pub use text::{Origin, Position, SourceFile, Span};
 pub use topic::{Avro, KafkaTopic, Mapped, Part, Partitions, TopicFormat, Wire};
 pub use types::{
-    AvailableAt, Branch, Column, DeadLetterSink, Definitions, Entity, FeatureItem, History, Join, JoinKey, KeyItem, Lateness, Literal, Output,
-    REQUEST_TIME, Service, Source, SourceOptions, Version, View,
+    AvailableAt, Branch, Candidates, Column, DeadLetterSink, Definitions, Entity, Fallback, FeatureItem, History, Join, JoinKey, KeyItem, Lateness,
+    Literal, Output, Placed, REQUEST_TIME, Service, SortKey, Source, SourceOptions, Version, View,
 };

@@ -92,11 +92,16 @@ pub struct ViewOptions {
     pub min_coverage: Option<f64>,
 }
 
-/// The options of `CREATE FEATURE SERVICE … WITH (…)`: defaults of its outputs alone, named `default.<output>`.
+/// The options of `CREATE FEATURE SERVICE … WITH (…)`, beside defaults of its outputs, named `default.<output>`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("patternProperties" = {"^default\\..+$": {"type": ["boolean", "number", "string"]}}))]
-pub struct ServiceOptions {}
+pub struct ServiceOptions {
+    /// How many candidates of a request are to be left by the WHERE; with fewer, the fallback answers. From 1.
+    pub min_items: Option<u32>,
+    /// The service of candidates that answers then. It is asked with columns of the same request, and gives the same outputs.
+    pub fallback: Option<String>,
+}
 
 /// The options of `CREATE MODEL … WITH (…)`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -135,6 +140,10 @@ pub struct WrittenDeploymentOptions {
     pub fallback: Option<String>,
     /// A model that is scored beside it, logged and compared, and never answers.
     pub shadow: Option<String>,
+    /// Over candidates: the predictions by which they are ranked, each with ASC or DESC, such as `delay ASC`. In the order of the service by default.
+    pub rank_by: Option<String>,
+    /// Over candidates: how many of each request are answered at the most, from the first on, from 1. All by default.
+    pub top: Option<u32>,
     /// How long a model may take. `1 second` by default.
     pub timeout: Option<Interval>,
     /// How long a request waits for others that it is run together with, where all threads are busy. `2 milliseconds` by default.

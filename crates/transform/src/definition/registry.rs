@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::candidates::check_fallbacks;
 use super::ddl::{Body, Written, parse};
 use super::deployment::{self, WrittenDeployment, deployment};
 use super::lex::statements;
@@ -127,6 +128,7 @@ fn check(written: &[Written], found: &mut Vec<Diagnostic>) -> Definitions {
             definitions.services.extend(service(&written, &known, found).map(|service| (service.name.clone(), service)));
         }
     }
+    check_fallbacks(&definitions.services, &names("feature service"), found);
     scoring(written, &mut definitions, found);
     definitions
 }

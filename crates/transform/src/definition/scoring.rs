@@ -110,6 +110,8 @@ pub struct Deployment {
     pub shadow: Option<String>,
     /// What is answered where no model does, by prediction.
     pub defaults: IndexMap<String, Literal>,
+    /// How candidates are ranked, where the first step's service has them.
+    pub ranking: Option<Ranking>,
     /// Everything else.
     pub options: DeploymentOptions,
 }
@@ -119,6 +121,17 @@ impl Deployment {
     pub fn models(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().map(|step| step.model.as_str()).chain(self.fallback.as_deref()).chain(self.shadow.as_deref())
     }
+}
+
+/// How the candidates of a request are ranked that were scored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ranking {
+    /// The predictions that they are ranked by, and whether the greatest comes first. Those that are equal in it keep the order of the service, and those without a prediction come last.
+    pub by: Vec<(String, bool)>,
+    /// How many of a request are answered at the most.
+    pub top: Option<u32>,
+    /// The outputs of the service that say which candidate a row is: what was unnested, as it is.
+    pub items: Vec<String>,
 }
 
 /// A model in a deployment.

@@ -4,16 +4,17 @@ use datafusion::sql::sqlparser::ast::{Expr, Query, Select, SelectItem, SelectIte
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::candidates::{Clauses, are_unnested, candidates};
 use super::ddl::Request;
 use super::expr::{Checker, Clause, as_column, check_depth};
-use super::join::{Joined, Joins, joins};
+use super::join::{Joins, joins};
 use super::lex::Statement;
 use super::names::{Name, did_you_mean, normalise, quoted};
 use super::options::{ServiceOptions, WrittenOption, read};
 use super::qualify::{column, qualified};
 use super::relation::{Sources, item_span, single_name};
 use super::request::{RequestColumns, request};
-use super::scope::{Relation, Scope};
+use super::scope::Relation;
 use super::shape::{Of, select};
 use super::text::Span;
 use super::{Diagnostic, Entity, Literal, Output, REQUEST_TIME, Service, View};
@@ -42,19 +43,24 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
     let before = found.len();
     let defaults: Vec<_> = written.options.iter().filter(|option| option.name.text.starts_with(DEFAULT)).collect();
     let others: Vec<_> = written.options.iter().filter(|option| !option.name.text.starts_with(DEFAULT)).cloned().collect();
-    let _: ServiceOptions = read(&others, "options of a feature service", &["default.<output>"], &statement.origin, found);
+    let options: ServiceOptions = read(&others, "options of a feature service", &["default.<output>"], &statement.origin, found);
     if let Err(diagnostic) = check_depth(written.query, statement) {
         found.push(diagnostic);
         return None;
     }
-    let selected = select(written.query, Of::Service, statement, found)?;
+    let of = if are_unnested(written.query) { Of::Candidates } else { Of::Service };
+    let selected = select(written.query, of, statement, found)?;
     let request = request(written.request, known, statement, found)?;
     let joined = joins(selected, &request, known, statement, found)?;
     check_event_is_read(written.request, &request, &joined, known, statement, found);
+    check_one_answer(&request, &joined, statement, found);
     let scope = joined.scope();
     let mut body =
         ServiceBody { selected, request: &request, joined: &joined, checker: Checker { statement, scope: &scope, found, near: written.name.span } };
     let outputs = body.outputs(written);
+    let clauses =
+        Clauses { filter: selected.selection.as_ref(), query: written.query, options: &options, written: written.options, name: written.name.span };
+    let candidates = candidates(&clauses, &joined, &outputs, &mut body.checker);
     let names: Vec<_> = outputs.iter().map(|output| output.name.as_str()).collect();
     let what = Defaulted { one: "output", many: "outputs", without: "leave it out, and the output has no value where there is none" };
     let defaults = checked_defaults(&defaults, &names, &what, statement, found);
@@ -68,7 +74,17 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
         joins: joined.joins,
         outputs,
         defaults,
+        candidates,
     })
+}
+
+/// A request that is an event gets one answer: the one in which it is counted.
+fn check_one_answer(request: &RequestColumns<'_>, joined: &Joins<'_>, statement: &Statement, found: &mut Vec<Diagnostic>) {
+    if let (Some(source), Some(unnested)) = (request.source, &joined.unnested) {
+        let diagnostic = statement.origin.at(unnested.span).error(format!("a request that is an event of `{}` has no candidates", source.name));
+        let diagnostic = diagnostic.note("its own event is counted in one answer, and candidates are many");
+        found.push(diagnostic.help("write REQUEST (…) with the columns that a request gives"));
+    }
 }
 
 /// A request that is an event is one for the sake of the views that read its source.
@@ -182,10 +198,7 @@ impl ServiceBody<'_, '_> {
             SelectItem::ExprWithAlias { expr, alias } => self.expression(expr, Some(normalise(alias)), span, candidates),
             SelectItem::UnnamedExpr(expr) => self.expression(expr, as_column(expr).map(|(_, column)| normalise(column)), span, candidates),
             SelectItem::Wildcard(options) if is_plain(options) => {
-                self.all_of(&self.request.relation, span, candidates);
-                for joined in &self.joined.relations {
-                    self.all_of(&joined.relation, span, candidates);
-                }
+                self.joined.written().into_iter().for_each(|relation| self.all_of(relation, span, candidates));
             }
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) if is_plain(options) => {
                 self.qualified_wildcard(name, span, candidates);
@@ -199,8 +212,7 @@ impl ServiceBody<'_, '_> {
 
     fn qualified_wildcard(&mut self, name: &datafusion::sql::sqlparser::ast::ObjectName, span: Span, candidates: &mut Vec<Candidate>) {
         let alias = single_name(name).map(normalise).unwrap_or_else(|| name.to_string());
-        let relations: Vec<&Relation> =
-            std::iter::once(&self.request.relation).chain(self.joined.relations.iter().map(|joined| &joined.relation)).collect();
+        let relations = self.joined.written();
         match relations.iter().find(|relation| relation.alias == alias) {
             Some(relation) => self.all_of(relation, span, candidates),
             None => {
@@ -261,12 +273,4 @@ fn is_plain(options: &datafusion::sql::sqlparser::ast::WildcardAdditionalOptions
         && options.opt_except.is_none()
         && options.opt_replace.is_none()
         && options.opt_rename.is_none()
-}
-
-impl Joins<'_> {
-    /// What outputs can name: the request, and the features of every join.
-    fn scope(&self) -> Scope {
-        let joined = self.relations.iter().map(|Joined { relation, .. }| relation.clone());
-        Scope { relations: std::iter::once(self.request.clone()).chain(joined).collect() }
-    }
 }

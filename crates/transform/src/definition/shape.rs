@@ -12,6 +12,8 @@ pub(super) enum Of {
     View,
     Branch,
     Service,
+    /// A service that unnests its requests to candidates.
+    Candidates,
 }
 
 impl Of {
@@ -19,7 +21,7 @@ impl Of {
         match self {
             Of::View => "a feature view",
             Of::Branch => "a branch of UNION ALL",
-            Of::Service => "a feature service",
+            Of::Service | Of::Candidates => "a feature service",
         }
     }
 }
@@ -66,15 +68,15 @@ pub(super) fn select_start(select: &Select, statement: &Statement) -> usize {
 
 fn query_excess(query: &Query, of: Of) -> Vec<Excess> {
     let order_help = match of {
-        Of::Service => "sort what the service answers where it is used",
+        Of::Service => "sort what the service answers where it is used; only candidates, of CROSS JOIN UNNEST(…), have an order here",
         _ => "the order of events is that of the window; leave it out",
     };
     let limit_help = match of {
-        Of::Service => "send fewer requests at once",
+        Of::Service => "send fewer requests at once; only candidates, of CROSS JOIN UNNEST(…), have a limit here",
         _ => "for the last 10 events, write the frame ROWS BETWEEN 9 PRECEDING AND CURRENT ROW",
     };
     let limit_note = match of {
-        Of::Service => "a service answers every request, in order",
+        Of::Service | Of::Candidates => "a service answers every request, in order",
         _ => "a view has a value for every entity at every moment, and is no list of rows",
     };
     let checks = [
@@ -82,8 +84,8 @@ fn query_excess(query: &Query, of: Of) -> Vec<Excess> {
             query.with.is_some(),
             excess(&["WITH"], "a body is one SELECT, so that it reads like what is kept", "write its expressions in place, or a view of their own"),
         ),
-        (query.order_by.is_some(), excess(&["ORDER", "BY"], limit_note, order_help)),
-        (query.limit_clause.is_some() && !has_offset_alone(query), excess(&["LIMIT"], limit_note, limit_help)),
+        (query.order_by.is_some() && of != Of::Candidates, excess(&["ORDER", "BY"], limit_note, order_help)),
+        (query.limit_clause.is_some() && !has_offset_alone(query) && of != Of::Candidates, excess(&["LIMIT"], limit_note, limit_help)),
         (has_offset_alone(query), excess(&["OFFSET"], limit_note, limit_help)),
         (query.fetch.is_some(), excess(&["FETCH"], limit_note, limit_help)),
         (!query.locks.is_empty() || query.for_clause.is_some(), excess(&["FOR"], "nothing is locked", "leave it out")),
@@ -101,9 +103,12 @@ fn has_offset_alone(query: &Query) -> bool {
 
 fn select_excess(select: &Select, of: Of) -> Vec<Excess> {
     let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, modifiers) if by.is_empty() && modifiers.is_empty());
-    let one_row = "a service gives one row for each request, in order";
+    let one_row = match of {
+        Of::Candidates => "a service of candidates gives one row for each of them",
+        _ => "a service gives one row for each request, in order",
+    };
     let (group_note, group_help) = match of {
-        Of::Service => (one_row, "aggregate in a feature view, and join it"),
+        Of::Service | Of::Candidates => (one_row, "aggregate in a feature view, and join it"),
         Of::Branch => ("a branch gives events, one for one", "aggregate over the windows of the view"),
         Of::View => (
             "a view is asked for any moment, and a group has none",
@@ -111,7 +116,7 @@ fn select_excess(select: &Select, of: Of) -> Vec<Excess> {
         ),
     };
     let (distinct_note, distinct_help) = match of {
-        Of::Service => (one_row, "leave it out"),
+        Of::Service | Of::Candidates => (one_row, "leave it out"),
         _ => (
             "which rows are equal depends on rows that have not come yet",
             "for distinct values, write count(DISTINCT x) OVER w; repeated events are one by their primary key already",
@@ -142,7 +147,11 @@ fn select_excess(select: &Select, of: Of) -> Vec<Excess> {
         ),
         (
             of == Of::Service && select.selection.is_some(),
-            excess(&["WHERE"], one_row, "choose events in the views with WHERE or FILTER, or give the condition as an output"),
+            excess(
+                &["WHERE"],
+                one_row,
+                "choose events in the views with WHERE or FILTER, or give the condition as an output; only candidates, of CROSS JOIN UNNEST(…), are left out",
+            ),
         ),
         (
             of != Of::View && !select.named_window.is_empty(),
@@ -202,7 +211,7 @@ pub(super) fn set_operation(op: SetOperator, quantifier: SetQuantifier, left: &i
     });
     let at = statement.origin.at(span);
     match (op, quantifier, of) {
-        (SetOperator::Union, SetQuantifier::All, Of::Service) => {
+        (SetOperator::Union, SetQuantifier::All, Of::Service | Of::Candidates) => {
             at.error("a feature service is one SELECT").help("join several views, or define several services")
         }
         (SetOperator::Union, SetQuantifier::All, _) => at

@@ -285,6 +285,60 @@ pub struct Service {
     pub outputs: Vec<Output>,
     /// What fills an output without a value, by the output's name.
     pub defaults: IndexMap<String, Literal>,
+    /// How a request becomes a row for each candidate, where it does.
+    pub candidates: Option<Candidates>,
+}
+
+/// How a request becomes candidates, and which of them are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidates {
+    /// What expressions call a candidate; unique in the service.
+    pub alias: String,
+    /// Its columns by name, each with the list that it is an element of. Lists are unnested side by side.
+    pub columns: Vec<(String, Placed)>,
+    /// How many of the joins need no candidate; they come first.
+    pub joins_before: usize,
+    /// A candidate is answered where this is true.
+    pub filter: Option<Placed>,
+    /// What the candidates of a request are ordered by. Those that are equal in it keep the order of their list.
+    pub order: Vec<SortKey>,
+    /// How many of a request are answered at the most.
+    pub limit: Option<u32>,
+    /// With fewer left by the filter, the fallback answers.
+    pub min_items: u32,
+    /// Who answers then.
+    pub fallback: Option<Fallback>,
+    /// Where it is unnested.
+    pub span: Span,
+}
+
+/// An expression and its place. Its columns are of the form `"alias"."column"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// What computes it.
+    pub expr: Expr,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// What rows are ordered by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SortKey {
+    /// The value.
+    pub by: Placed,
+    /// Whether the greatest comes first.
+    pub descending: bool,
+    /// Whether NULLs come before all else.
+    pub nulls_first: bool,
+}
+
+/// A service that answers in place of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallback {
+    /// Its name.
+    pub service: String,
+    /// Where it is named.
+    pub span: Span,
 }
 
 /// The name under which expressions see the moment of a request, a timestamp.

@@ -1,4 +1,5 @@
 use arrow::array::{Array, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray};
+use arrow::datatypes::{DataType, Field};
 use lockstep_model::ErrorKind;
 
 use super::*;

@@ -101,6 +101,12 @@ fn asked(origin: &Origin, deployed: &Deployed) -> Result<Vec<Arc<Asked>>> {
     let mut asked: Vec<Arc<Asked>> = Vec::new();
     for stage in deployed.steps.iter().chain(&deployed.fallback) {
         let service = &stage.model.bound.service;
+        if origin.catalog.services.get(service).is_some_and(|service| service.candidates.is_some()) {
+            let what = format!("`{}` ranks the candidates of `{service}`, of which a row of a spine has many", deployed.name);
+            return Err(
+                Error::invalid(format!("{what} · score them by a server, or deploy the model on a service that is asked with a candidate")).into()
+            );
+        }
         if !asked.iter().any(|known| known.name == *service) {
             asked.push(Arc::new(Asked::new(&origin.catalog, service)?));
         }
@@ -140,7 +146,7 @@ impl FromEvents<'_> {
             event_times: Arc::clone(&none),
             known_at: None,
         });
-        Ok(desk::Answered { features: features.collect(), reads: Vec::new(), time: self.time, rows: count })
+        Ok(desk::Answered { features: features.collect(), reads: Vec::new(), time: self.time, rows: count, by_request: None })
     }
 }
 

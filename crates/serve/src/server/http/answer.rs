@@ -40,6 +40,26 @@ pub struct FeaturesResponse {
     /// Where the logs stood.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     positions: Vec<Positions>,
+    /// Of a service of candidates: which row of the request each row answers, ascending from 0; absent elsewhere, where there is one row for each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    request_rows: Vec<u32>,
+    /// Of a service of candidates: what became of those of each row of the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    candidates: Vec<Candidates>,
+}
+
+/// What became of the candidates of a request.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Candidates {
+    /// How many its lists had.
+    unnested: u32,
+    /// How many the service's WHERE left.
+    left: u32,
+    /// How many rows answer the request.
+    answered: u32,
+    /// Whether these are the fallback's, since fewer than `min_items` were left; absent where they are not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    by_fallback: bool,
 }
 
 /// One output of all rows.
@@ -277,7 +297,16 @@ impl From<proto::GetFeaturesResponse> for FeaturesResponse {
             features: response.features.into_iter().map(Feature::from).collect(),
             reads: response.reads.into_iter().map(Read::from).collect(),
             positions: response.positions.into_iter().map(Positions::from).collect(),
+            request_rows: response.request_rows,
+            candidates: response.candidates.into_iter().map(Candidates::from).collect(),
         }
+    }
+}
+
+impl From<proto::CandidateCounts> for Candidates {
+    fn from(counts: proto::CandidateCounts) -> Self {
+        let proto::CandidateCounts { unnested, left, answered, by_fallback } = counts;
+        Candidates { unnested, left, answered, by_fallback }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::super::call;
 use super::super::scoring::ScoreHead;
-use super::answer::{Breaker, Column, Feature, Positions, Read, bare, columns, moment};
+use super::answer::{Breaker, Candidates, Column, Feature, Positions, Read, bare, columns, moment};
 use super::request::{AsOf, Metadata, moments, names};
 use super::values;
 use crate::desk::{self, Wanted};
@@ -128,6 +128,15 @@ pub struct ScoreResponse {
     /// The features that went into the steps, where they were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     features: Vec<StepFeatures>,
+    /// Of a deployment that ranks candidates: which row of the request each row answers, ascending from 0; absent elsewhere, where there is one row for each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    request_rows: Vec<u32>,
+    /// Of a deployment that ranks candidates: which candidate each row is, as outputs of its service.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<Feature>,
+    /// Of a deployment that ranks candidates: what became of those of each row of the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    candidates: Vec<Candidates>,
 }
 
 /// A model that was run.
@@ -222,6 +231,9 @@ impl From<proto::ScoreResponse> for ScoreResponse {
             reads: response.reads.into_iter().map(Read::from).collect(),
             positions: response.positions.into_iter().map(Positions::from).collect(),
             features: response.features.into_iter().map(StepFeatures::from).collect(),
+            request_rows: response.request_rows,
+            items: response.items.into_iter().map(Feature::from).collect(),
+            candidates: response.candidates.into_iter().map(Candidates::from).collect(),
         }
     }
 }

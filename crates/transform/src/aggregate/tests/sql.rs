@@ -52,6 +52,9 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("last_value(i ignore nulls{})", "last_value ignore_nulls", "i"),
     ("nth_value(x, 2{})", "nth_value(2)", "x"),
     ("nth_value(s, -3{})", "nth_value(-3)", "s"),
+    ("last_value(l{})", "last_value", "l"),
+    ("first_value(l ignore nulls{})", "first_value ignore_nulls", "l"),
+    ("nth_value(m, -2{})", "nth_value(-2)", "m"),
     ("approx_distinct(s)", "approx_distinct", "s"),
     ("approx_distinct(x)", "approx_distinct", "x"),
     ("approx_percentile_cont(x, 0.75)", "approx_percentile_cont(0.75)", "x"),
@@ -84,7 +87,14 @@ fn rows() -> RecordBatch {
     columns.push(Arc::new((0..n).map(|_| (next(5) > 0).then(|| next(4) > 0)).collect::<BooleanArray>()));
     let decimals = (0..n).map(|_| (next(5) > 0).then(|| i128::from(next(1_000_000)) - 500_000)).collect::<Decimal128Array>();
     columns.push(Arc::new(decimals.with_precision_and_scale(12, 2).unwrap()));
-    RecordBatch::try_from_iter(["id", "k", "ts", "x", "i", "s", "b", "d"].into_iter().zip(columns)).unwrap()
+    let mut texts = ListBuilder::new(StringBuilder::new());
+    (0..n).for_each(|_| {
+        texts.append_option((next(5) > 0).then(|| (0..next(4)).map(|_| (next(5) > 0).then(|| format!("t{}", next(9)))).collect::<Vec<_>>()))
+    });
+    columns.push(Arc::new(texts.finish()));
+    let floats = (0..n).map(|_| (next(5) > 0).then(|| (0..next(4)).map(|_| (next(5) > 0).then(|| special[next(10) as usize])).collect::<Vec<_>>()));
+    columns.push(Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(floats)));
+    RecordBatch::try_from_iter(["id", "k", "ts", "x", "i", "s", "b", "d", "l", "m"].into_iter().zip(columns)).unwrap()
 }
 
 struct Plan {
@@ -284,6 +294,7 @@ fn what_cannot_be_planned_says_what_to_write() {
         assert!(message.contains(part), "{sql}: {message}");
     };
     says("SELECT sum(s) FROM t", "sum does not take Utf8 · it takes integers");
+    says("SELECT max(l) FROM t", "max does not take List(Utf8) · it takes booleans");
     says("SELECT sum(distinct x) FROM t", "write sum(…) without it");
     says("SELECT nth_value(x, id) FROM t", "is not a constant · write a number in its place");
     says("SELECT nth_value(x, 0) FROM t", "not a constant from 1 to 10000");

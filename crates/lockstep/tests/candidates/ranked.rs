@@ -1,0 +1,179 @@
+//! Candidates that a model ranks: their features are those of the service, and they are answered in the order of what is predicted.
+
+use std::fs;
+
+use lockstep_client::proto::{Status, Way};
+use lockstep_client::{Request, Rows, Scores};
+use lockstep_score::{ModelFile, Tensor, Values, load};
+use lockstep_testkit::onnx::{Stump, stumps};
+use serde_json::{Value, json};
+
+use crate::project::{Project, wait_for};
+use crate::shop::{files, push};
+use crate::support::{Caller, Server};
+
+const MODELS: &str = "
+CREATE MODEL wishes FROM 'models/wishes.onnx' USING to_show (input => (price, score)) PREDICT (wish REAL FROM score);
+CREATE MODEL simple FROM 'models/simple.onnx' USING to_show (input => (price, score)) PREDICT (wish REAL FROM score);
+CREATE DEPLOYMENT best AS wishes WITH (timeout = '5 s', rank_by = 'wish DESC', top = 2);
+CREATE DEPLOYMENT in_their_order AS wishes WITH (timeout = '5 s');
+CREATE DEPLOYMENT careful AS wishes WITH (timeout = '5 s', rank_by = 'wish ASC', when_missing = 'fallback', fallback = 'simple', 'default.wish' = 0.5);
+";
+
+fn wishes() -> Vec<u8> {
+    stumps(2, &[Stump { feature: 0, at: 5.0, leaves: [0.5, 0.25] }, Stump { feature: 1, at: 0.8, leaves: [0.125, 0.0625] }])
+}
+
+fn simple() -> Vec<u8> {
+    stumps(2, &[Stump { feature: 1, at: 0.6, leaves: [0.75, 1.0] }])
+}
+
+fn project() -> Project {
+    let project = Project::of(&files("", "[serve.feature_log]\nroll = '50 milliseconds'\nshare = 1.0\n"));
+    deploy(&project, MODELS);
+    project.run(&["apply"]).fine();
+    project
+}
+
+fn deploy(project: &Project, models: &str) {
+    fs::create_dir_all(project.dir.join("models")).unwrap();
+    fs::write(project.dir.join("models/wishes.onnx"), wishes()).unwrap();
+    fs::write(project.dir.join("models/simple.onnx"), simple()).unwrap();
+    fs::write(project.dir.join("feature_defs/models.sql"), models).unwrap();
+}
+
+fn score(caller: &Caller, deployment: &str, shoppers: &[&str]) -> Scores {
+    caller.runtime.block_on(caller.client.score(Rows::of(deployment).column("shopper", shoppers.to_vec()).with_features())).unwrap()
+}
+
+fn items(scores: &Scores) -> Vec<String> {
+    let items = scores.0.items.iter().find(|item| item.name == "item").unwrap();
+    lockstep_client::Feature(items).values::<String>().unwrap().into_iter().flatten().collect()
+}
+
+fn wish(scores: &Scores) -> Vec<f32> {
+    scores.prediction("wish").unwrap().values::<f32>().unwrap().into_iter().flatten().collect()
+}
+
+/// What a model makes of the price and the score of each candidate.
+fn run(file: &[u8], rows: &[[f32; 2]]) -> Vec<f32> {
+    let model = load(&ModelFile::read(file).unwrap(), None).unwrap();
+    let tensor = Tensor { shape: vec![rows.len(), 2], values: Values::Float32(rows.concat()) };
+    let outputs = model.session().unwrap().run(&[tensor]).unwrap();
+    let Values::Float32(scores) = &outputs[0].values else { panic!("{outputs:?}") };
+    scores.clone()
+}
+
+#[test]
+fn candidates_are_answered_in_the_order_of_what_is_predicted() {
+    let project = project();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    // By the service: hat (30.0, 1.0), cup (9.0, 0.75), tea (2.5, 0.5); and what is popular, tea and jam, without scores.
+    let by_hand = run(&wishes(), &[[30.0, 1.0], [9.0, 0.75], [2.5, 0.5], [2.5, 0.0], [4.5, 0.0]]);
+    assert!(by_hand[2] > by_hand[1] && by_hand[1] > by_hand[0], "{by_hand:?}");
+    let plain = score(&caller, "in_their_order", &["ann", "bob"]);
+    assert_eq!((items(&plain), wish(&plain)), (["hat", "cup", "tea", "tea", "jam"].map(str::to_owned).to_vec(), by_hand.clone()));
+    let best = score(&caller, "best", &["ann", "bob"]);
+    assert_eq!(items(&best), ["tea", "cup", "tea", "jam"]);
+    assert_eq!(wish(&best), [by_hand[2], by_hand[1], by_hand[3], by_hand[4]]);
+    assert_eq!((best.0.rows, best.0.request_rows.as_slice(), best.ways()), (4, [0, 0, 1, 1].as_slice(), vec![Way::Model; 4]));
+    let counts: Vec<_> = best.0.candidates.iter().map(|counts| (counts.unnested, counts.left, counts.answered, counts.by_fallback)).collect();
+    assert_eq!(counts, [(5, 4, 2, false), (2, 1, 2, true)]);
+    // The features that are told are those of the rows that are answered.
+    let [features] = best.0.features.as_slice() else { panic!("{:?}", best.0.features) };
+    let prices = features.features.iter().find(|feature| feature.name == "price").unwrap();
+    assert_eq!(lockstep_client::Feature(prices).values::<f64>().unwrap(), [Some(2.5), Some(9.0), Some(2.5), Some(4.5)]);
+    assert_eq!(features.rows.len(), 0);
+}
+
+#[test]
+fn json_and_the_command_line_say_the_same() {
+    let project = project();
+    let server = Server::start(&project);
+    let (code, body) = server.post("/v1/score", &json!({"deployment": "best", "rows": [{"shopper": "ann"}]}).to_string());
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((code, &body["items"][0]["values"], &body["request_rows"]), (200, &json!(["tea", "cup"]), &json!([0, 0])), "{body:#}");
+    let told: Value = serde_json::from_str(&project.run(&["score", "best", "shopper=ann", "--json"]).fine()).unwrap();
+    let items: Vec<&Value> = told["ranked"].as_array().unwrap().iter().map(|row| &row["item"][0]["value"]).collect();
+    assert_eq!(items, ["tea", "cup"]);
+    let text = project.run(&["score", "best", "shopper=ann"]).fine();
+    assert!(text.contains("item") && text.contains("wish") && text.contains("MODEL"), "{text}");
+    // A row of a file of rows would have many scores.
+    fs::write(project.dir.join("rows.ndjson"), "{\"shopper\": \"ann\", \"at\": \"2024-03-02T00:00:00Z\"}\n").unwrap();
+    let refused = project.run(&["score", "best", "--spine", "rows.ndjson", "--timestamp", "at", "--out", "scores"]).error();
+    assert!(refused.contains("`best` ranks the candidates of `to_show`"), "{refused}");
+}
+
+#[test]
+fn what_has_no_features_goes_its_own_way() {
+    let project = project();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    // Suggested without a score, and in stock without a price.
+    push(&server, "counts", json!({"id": 100, "item": "pen", "pieces": 1}));
+    push(&server, "counts", json!({"id": 101, "item": "hat", "pieces": 0, "price": 30.0}));
+    push(&server, "counts", json!({"id": 102, "item": "jam", "pieces": 0, "price": 30.0}));
+    let scores =
+        wait_for("what was counted is seen", || Some(score(&caller, "careful", &["ann"])).filter(|scores| items(scores).contains(&"pen".to_owned())));
+    let by_model = run(&wishes(), &[[9.0, 0.75], [2.5, 0.5]]);
+    let by_fallback = run(&simple(), &[[f32::NAN, 0.125]]);
+    let mut wanted = vec![("cup", by_model[0], Way::Model), ("tea", by_model[1], Way::Model), ("pen", by_fallback[0], Way::FallbackModel)];
+    wanted.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let found: Vec<(String, f32, Way)> =
+        items(&scores).into_iter().zip(wish(&scores)).zip(scores.ways()).map(|((item, wish), way)| (item, wish, way)).collect();
+    assert_eq!(found, wanted.into_iter().map(|(item, wish, way)| (item.to_owned(), wish, way)).collect::<Vec<_>>());
+    assert_eq!(scores.prediction("wish").unwrap().statuses(), [Status::Present; 3]);
+    // What was scored is logged with its features, a vector for each request, and can be computed again.
+    let logged = || serde_json::from_str::<Value>(&server.get("/v1/status").1).unwrap()["feature_log"].clone();
+    wait_for("what was served is in files", || (logged()["waiting"] == json!(0) && logged()["logged"].as_u64() >= Some(1)).then_some(()));
+    let audited: Value = serde_json::from_str(&project.run(&["audit", "--json"]).out).unwrap();
+    assert_eq!((&audited["replay"]["differ"], audited["replay"]["vectors"].as_u64() > Some(0)), (&json!(0), true), "{audited:#}");
+}
+
+#[test]
+fn a_ranker_of_one_release_is_not_given_the_candidates_of_another() {
+    let project = project();
+    let path = project.dir.join("feature_defs/shop.sql");
+    let text = fs::read_to_string(&path).unwrap();
+    // The generator becomes another: what it lists means something else, and the ranker was made of what it meant.
+    for (old, new, why) in [
+        ("FROM suggestions\n", "FROM suggestions WHERE cardinality(items) > 1\n", "the view of candidates"),
+        ("ORDER BY i.score DESC NULLS LAST LIMIT 3", "ORDER BY i.score DESC NULLS LAST LIMIT 4", "which are answered"),
+        ("UNNEST(['tea', 'jam'])", "UNNEST(['tea', 'cup'])", "the fallback's"),
+    ] {
+        assert!(text.contains(old), "{old}");
+        fs::write(&path, text.replace(old, new)).unwrap();
+        let refused = project.run(&["apply"]).error();
+        assert!(refused.contains("wishes") && refused.contains("to_show"), "{why}: {refused}");
+    }
+    // With a file of its own for the new meaning, it goes; the old one then meets the candidates of its own release only.
+    fs::write(&path, text.replace("LIMIT 3", "LIMIT 4")).unwrap();
+    fs::write(project.dir.join("models/wishes.onnx"), stumps(2, &[Stump { feature: 0, at: 5.0, leaves: [0.25, 0.5] }])).unwrap();
+    fs::write(project.dir.join("models/simple.onnx"), stumps(2, &[Stump { feature: 1, at: 0.6, leaves: [0.5, 1.0] }])).unwrap();
+    project.run(&["apply"]).fine();
+    deploy(&project, MODELS);
+    let refused = project.run(&["apply"]).error();
+    assert!(refused.contains("wishes") && refused.contains("to_show"), "{refused}");
+}
+
+#[test]
+fn a_chain_goes_on_from_candidates() {
+    let project = project();
+    let chain = "
+CREATE FEATURE SERVICE again AS SELECT r.wish AS wish, w.items_1h IS NULL AS is_new FROM REQUEST (shopper VARCHAR, wish REAL) r LEFT JOIN looked w ON w.shopper = r.shopper;
+CREATE MODEL second FROM 'models/second.onnx' USING again (input => (wish, is_new)) PREDICT (last REAL FROM score);
+CREATE DEPLOYMENT chained AS (candidates => wishes, ranker => second) WITH (timeout = '5 s', rank_by = 'last DESC', top = 3);";
+    let second = stumps(2, &[Stump { feature: 0, at: 0.4, leaves: [1.0, 0.5] }]);
+    deploy(&project, &format!("{MODELS}{chain}"));
+    fs::write(project.dir.join("models/second.onnx"), second).unwrap();
+    project.run(&["apply"]).fine();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    let scores = score(&caller, "chained", &["ann"]);
+    // Of a low wish first, and as the service has them where they are equal.
+    assert_eq!(items(&scores), ["hat", "cup", "tea"]);
+    assert_eq!(scores.0.models.iter().map(|model| (model.step.as_str(), model.rows)).collect::<Vec<_>>(), [("candidates", 3), ("ranker", 3)]);
+    let request = Request::new("to_show").column("shopper", ["ann"]);
+    assert_eq!(caller.ask(request).unwrap().0.rows, 3);
+}

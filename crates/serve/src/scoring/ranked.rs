@@ -1,0 +1,123 @@
+//! Candidates that are scored: each is a row of its own from its features to its prediction, and those of a request are answered together, in the order of what was predicted.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::SortOptions;
+use arrow::row::{RowConverter, SortField};
+use lockstep_model::Error;
+use lockstep_transform::service::{ByRequest, CandidateCounts};
+
+use super::deployed::{Deployed, Ranking};
+use super::score::{Looked, Lookups, Scored, StepLooked, Way, scored, taken};
+use crate::desk::{Answered, Feature};
+use crate::server::Failure;
+
+/// What is said of candidates beside their predictions.
+#[derive(Debug)]
+pub struct Ranked {
+    /// Which rows answer which request, and what became of its candidates.
+    pub by_request: Arc<ByRequest>,
+    /// Which candidate each row is: outputs of the service.
+    pub items: Vec<Feature>,
+    /// All that were scored, as the service gives them.
+    pub(super) all: All,
+}
+
+/// All candidates, in the order of their service.
+#[derive(Debug)]
+pub(super) struct All {
+    pub(super) by_request: Arc<ByRequest>,
+    pub(super) predictions: Vec<ArrayRef>,
+    pub(super) ways: Vec<Way>,
+}
+
+/// Scores the candidates of each row of a request, and ranks them.
+///
+/// # Errors
+/// As scoring; where their features cannot be read, since it is not known then which there are.
+pub(super) async fn ranked<L: Lookups>(
+    deployed: &Deployed,
+    ranking: &Ranking,
+    lookups: &L,
+    (request, moments): (&RecordBatch, &[i64]),
+    until: Option<Instant>,
+) -> Result<Scored, Failure> {
+    let Some(first) = deployed.steps.first() else { return Err(Error::internal("a deployment without steps").into()) };
+    let columns = first.columns.iter().map(|given| given.of_caller(request)).collect::<Result<Vec<_>, _>>()?;
+    let asked =
+        RecordBatch::try_new(Arc::clone(first.wanted.schema()), columns).map_err(|error| Error::internal("columns as declared").caused_by(error))?;
+    let looked = lookups.look_up(&first.wanted, asked, moments.to_vec()).await?;
+    let Some(by) = looked.answered.by_request.clone() else { return Err(Error::internal("candidates that are of no request").into()) };
+    let of_each = request.columns().iter().map(|column| taken(column, &by.requests)).collect::<Result<Vec<_>, _>>()?;
+    let rows = RecordBatch::try_new(request.schema(), of_each).map_err(|error| Error::internal("columns as declared").caused_by(error))?;
+    let moments = by.each_row(moments);
+    let scored = scored(deployed, lookups, (&rows, &moments), Some(looked), until).await?;
+    Ok(in_order(ranking, scored, by)?)
+}
+
+/// Scored candidates in the order in which they are answered.
+fn in_order(ranking: &Ranking, scored: Scored, by: Arc<ByRequest>) -> Result<Scored, Error> {
+    let order = ranking.order(&scored.predictions, &by)?;
+    let Scored { predictions, ways, whys, ran, looked, .. } = scored;
+    let all = All { by_request: Arc::clone(&by), predictions, ways };
+    let requests = order.iter().map(|&row| by.requests[row as usize]).collect();
+    let top = ranking.top.map_or(u32::MAX, |top| top as u32);
+    let counts = by.counts.iter().map(|counts| CandidateCounts { answered: counts.answered.min(top), ..*counts }).collect();
+    let answered_by = Arc::new(ByRequest { requests, counts });
+    let items = match looked.first() {
+        Some(first) => ranking.items.iter().map(|&item| first.looked.answered.features[item].rows(&order)).collect::<Result<_, _>>()?,
+        None => Vec::new(),
+    };
+    Ok(Scored {
+        predictions: all.predictions.iter().map(|column| taken(column, &order)).collect::<Result<_, _>>()?,
+        ways: order.iter().map(|&row| all.ways[row as usize]).collect(),
+        whys: order.iter().map(|&row| whys[row as usize].clone()).collect(),
+        ran,
+        looked: looked.into_iter().map(|step| step.in_order(&order, &answered_by)).collect::<Result<_, _>>()?,
+        ranked: Some(Ranked { by_request: answered_by, items, all }),
+    })
+}
+
+impl Ranking {
+    /// The rows that are answered, in order: request by request, what is predicted, and where that is equal as the service has them.
+    fn order(&self, predictions: &[ArrayRef], by: &ByRequest) -> Result<Vec<u32>, Error> {
+        let mut order: Vec<u32> = (0..by.requests.len() as u32).collect();
+        if !self.by.is_empty() {
+            let failed = |error| Error::internal("predictions cannot be ordered").caused_by(error);
+            let options = |descending| SortOptions { descending, nulls_first: false };
+            let fields =
+                self.by.iter().map(|&(at, descending)| SortField::new_with_options(predictions[at].data_type().clone(), options(descending)));
+            let values: Vec<ArrayRef> = self.by.iter().map(|&(at, _)| Arc::clone(&predictions[at])).collect();
+            let keys = RowConverter::new(fields.collect()).map_err(failed)?.convert_columns(&values).map_err(failed)?;
+            order.sort_by(|&a, &b| {
+                let request = |row: u32| by.requests[row as usize];
+                request(a).cmp(&request(b)).then_with(|| keys.row(a as usize).cmp(&keys.row(b as usize)))
+            });
+        }
+        if let Some(top) = self.top {
+            let mut answered = vec![0; by.counts.len()];
+            order.retain(|&row| {
+                let answered: &mut usize = &mut answered[by.requests[row as usize] as usize];
+                *answered += 1;
+                *answered <= top
+            });
+        }
+        Ok(order)
+    }
+}
+
+impl StepLooked {
+    /// The features of the rows that are answered, in their order.
+    fn in_order(self, order: &[u32], answered_by: &Arc<ByRequest>) -> Result<StepLooked, Error> {
+        let StepLooked { step, rows, looked: Looked { answered, recalled } } = self;
+        // Which of the answered rows came to the step, and which of the step's rows each is.
+        let came = order.iter().enumerate().filter_map(|(place, row)| Some((place as u32, rows.binary_search(row).ok()? as u32)));
+        let (places, of_step): (Vec<u32>, Vec<u32>) = came.unzip();
+        let requests = places.iter().map(|&place| answered_by.requests[place as usize]).collect();
+        let by_request = Some(Arc::new(ByRequest { requests, counts: answered_by.counts.clone() }));
+        let answered = Answered { by_request, ..answered.rows(&of_step)? };
+        Ok(StepLooked { step, rows: places, looked: Looked { answered, recalled } })
+    }
+}
