@@ -15,6 +15,7 @@ use lockstep_transform::definition::{self, Interval, Literal, When, suggestion};
 
 use super::loaded::Loaded;
 use super::pinned;
+use super::policy::Policy;
 use crate::desk::Wanted;
 use crate::server::BreakerSettings;
 
@@ -80,6 +81,8 @@ pub struct Deployed {
     pub when_missing: When,
     /// What is done with a row of which a feature is stale.
     pub when_stale: When,
+    /// What decides about its rows, where it has actions or explores.
+    pub policy: Option<Policy>,
 }
 
 /// A model in its place: whence it takes the columns that its service is asked with.
@@ -222,6 +225,7 @@ impl Deployed {
             has_defaults: !defaults.is_empty(),
             when_missing: options.when_missing,
             when_stale: options.when_stale,
+            policy: Policy::of(deployment),
             asked: Wanted::asked_with(name, fields.clone()),
             schema: Arc::new(Schema::new(schema)),
             name: name.clone(),

@@ -14,6 +14,7 @@ use lockstep_transform::definition::When;
 
 use super::deployed::{Deployed, Given, Stage};
 use super::loaded::Loaded;
+use super::policy::Decided;
 use crate::desk::{Answered, Wanted};
 use crate::feature_log::Predicted as Logged;
 use crate::server::{About, Failure};
@@ -83,9 +84,22 @@ pub struct Scored {
     pub ran: Vec<Ran>,
     /// The features of each step, of the rows that came to it.
     pub looked: Vec<StepLooked>,
+    /// What was decided of each row, where the deployment has actions or explores, and [`Scored::decide`] was asked.
+    pub decided: Option<Decided>,
 }
 
 impl Scored {
+    /// Decides about the rows, which are those that were scored, of a request that is called so.
+    ///
+    /// # Errors
+    /// Internal where the predictions are not those that are declared.
+    pub fn decide(&mut self, deployed: &Deployed, request_id: &str, rows: &RecordBatch, moments: &[i64]) -> Result<(), Error> {
+        if let Some(policy) = &deployed.policy {
+            self.decided = Some(policy.decide(&policy.draws(request_id, rows, moments), &self.predictions, &self.ways)?);
+        }
+        Ok(())
+    }
+
     /// What is to be logged of some of the rows: those that came to a step.
     ///
     /// # Errors
@@ -99,6 +113,7 @@ impl Scored {
             schema: Arc::clone(&deployed.schema),
             values: self.predictions.iter().map(some).collect::<Result<_, _>>()?,
             ways: rows.iter().map(|&row| self.ways[row as usize].name()).collect(),
+            decided: self.decided.as_ref().map(|decided| decided.of_rows(rows)).transpose()?,
         })
     }
 }
@@ -156,7 +171,7 @@ pub async fn score<L: Lookups>(
     let by = By { model: by_model, fallback: by_fallback, recalled };
     let Scoring { whys, ran, looked, .. } = scoring;
     let (predictions, ways) = by.together(deployed, moments.len())?;
-    Ok(Scored { predictions, ways, whys, ran, looked })
+    Ok(Scored { predictions, ways, whys, ran, looked, decided: None })
 }
 
 /// Predictions of some rows.

@@ -4,6 +4,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use indexmap::IndexMap;
 
+use super::actions;
 use super::chain::{Chain, chain};
 use super::data_type::sql_name;
 use super::ddl::WrittenStep;
@@ -44,6 +45,9 @@ pub(super) fn deployment(written: &WrittenDeployment<'_>, known: &Known<'_>, fou
     let Chain { steps, request } = chain(written.name, &steps, statement, found)?;
     let predictions = &known.models.get(&steps.last()?.model)?.predictions;
     let defaults = check.defaults(&defaults, predictions, found);
+    let deciding = actions::Written { read: &read, options: written.options, statement: &statement.origin, name: written.name.span, predictions };
+    let actions = deciding.actions(found);
+    let explore = deciding.explore(actions.as_ref(), found);
     if let Some(fallback) = &read.fallback {
         check.fallback(fallback, &steps, predictions, &request, found);
     }
@@ -63,6 +67,8 @@ pub(super) fn deployment(written: &WrittenDeployment<'_>, known: &Known<'_>, fou
         fallback: read.fallback,
         shadow: read.shadow,
         defaults,
+        actions,
+        explore,
         options,
     })
 }

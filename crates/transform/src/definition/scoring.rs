@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::ModelOptions;
 use super::text::{Origin, Span};
-use super::{Column, Interval, Literal};
+use super::{Actions, Column, Explore, Interval, Literal};
 
 /// A model: a file, what goes into it, and what it predicts.
 #[derive(Debug, Clone)]
@@ -110,6 +110,10 @@ pub struct Deployment {
     pub shadow: Option<String>,
     /// What is answered where no model does, by prediction.
     pub defaults: IndexMap<String, Literal>,
+    /// What may be done with a row, and how that follows from the predictions.
+    pub actions: Option<Actions>,
+    /// For which share of rows something else is tried.
+    pub explore: Option<Explore>,
     /// Everything else.
     pub options: DeploymentOptions,
 }
