@@ -12,7 +12,7 @@ use tonic::{Code, Status, transport};
 use crate::proto::features_client::FeaturesClient;
 use crate::proto::scoring_client::ScoringClient;
 use crate::proto::{self, GetFeaturesRequest, GetFeaturesResponse, Metadata, RequestColumn, TimeMode};
-use crate::score::{Rows, Scores};
+use crate::score::{Decision, Outcome, Rows, Scores};
 use crate::values::{Column, FromValues, WrongType};
 
 /// Longest answer that is taken, in bytes.
@@ -125,6 +125,24 @@ impl Client {
         }
         let scored = self.scoring.clone().score(request).await;
         Ok(Scores(scored.map_err(|status| in_time(status, deadline))?.into_inner()))
+    }
+
+    /// Tells what was done with rows that were scored; that is on the disk once this returns. To repeat it is harmless.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn report_decisions(&self, decisions: impl IntoIterator<Item = Decision>) -> Result<(), Status> {
+        let decisions = decisions.into_iter().map(Decision::into_message).collect();
+        self.scoring.clone().report_decision(proto::ReportDecisionRequest { decisions }).await.map(drop)
+    }
+
+    /// Tells what came of rows that were scored; likewise.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn report_outcomes(&self, outcomes: impl IntoIterator<Item = Outcome>) -> Result<(), Status> {
+        let outcomes = outcomes.into_iter().map(Outcome::into_message).collect();
+        self.scoring.clone().report_outcome(proto::ReportOutcomeRequest { outcomes }).await.map(drop)
     }
 
     /// The calls that score, as they were generated.

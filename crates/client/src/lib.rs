@@ -26,5 +26,5 @@ pub mod proto {
 }
 
 pub use client::{Answer, Bearer, Client, ConnectError, Feature, Request, Security, UnknownFeature};
-pub use score::{Rows, Scores};
+pub use score::{Decision, Outcome, Rows, Scores};
 pub use values::{Column, FromValues, WrongType, kind_name};

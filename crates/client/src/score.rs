@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::UnknownFeature;
 use crate::client::Feature;
-use crate::proto::{Metadata, RequestColumn, ScoreRequest, ScoreResponse, TimeMode, Way};
+use crate::proto::{self, Metadata, RequestColumn, ScoreRequest, ScoreResponse, TimeMode, Way};
 use crate::values::Column;
 
 /// What is to be scored.
@@ -89,6 +89,50 @@ impl Rows {
     }
 }
 
+/// What is to be done with a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// What its request is called.
+    pub request_id: String,
+    /// Its place in the request.
+    pub row: u32,
+    /// The action; empty where none follows from what was predicted.
+    pub action: String,
+    /// With which probability it was given that, over all draws.
+    pub propensity: f64,
+    /// Whether it was drawn.
+    pub explored: bool,
+}
+
+impl Decision {
+    pub(crate) fn into_message(self) -> proto::Decision {
+        let Decision { request_id, row, action, propensity, .. } = self;
+        proto::Decision { request_id, row, action, propensity: Some(propensity) }
+    }
+}
+
+/// What came of a row that was scored.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome(proto::Outcome);
+
+impl Outcome {
+    /// Of a row of the request that is called so, known at a moment, µs since 1970, UTC.
+    pub fn of(request_id: impl Into<String>, row: u32, known_at_micros: i64) -> Outcome {
+        Outcome(proto::Outcome { request_id: request_id.into(), row, outcome_time_micros: Some(known_at_micros), values: Vec::new() })
+    }
+
+    /// A value that became known: a list of one truth value, number or text.
+    #[must_use]
+    pub fn value(mut self, name: impl Into<String>, value: impl Column) -> Outcome {
+        self.0.values.push(RequestColumn { name: name.into(), values: Some(value.into_values()) });
+        self
+    }
+
+    pub(crate) fn into_message(self) -> proto::Outcome {
+        self.0
+    }
+}
+
 /// What was predicted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scores(pub ScoreResponse);
@@ -110,5 +154,24 @@ impl Scores {
     /// How each row came to its predictions.
     pub fn ways(&self) -> Vec<Way> {
         self.0.ways().collect()
+    }
+
+    /// What is to be done with each row, and what is to be said of it where that is reported; nothing where the deployment has no actions.
+    pub fn decisions(&self) -> Vec<Decision> {
+        let ScoreResponse { request_id, actions, propensities, explored, .. } = &self.0;
+        let each = actions.iter().zip(propensities).zip(explored).zip(0u32..);
+        each.map(|(((action, propensity), explored), row)| Decision {
+            request_id: request_id.clone(),
+            row,
+            action: action.clone(),
+            propensity: *propensity,
+            explored: *explored,
+        })
+        .collect()
+    }
+
+    /// Whether the caller is to do something else with each row than the best, where the deployment explores and has no actions.
+    pub fn explore(&self) -> &[bool] {
+        &self.0.explore
     }
 }

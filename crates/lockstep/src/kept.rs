@@ -297,7 +297,8 @@ pub fn batch(all: &[&Kept]) -> Result<RecordBatch> {
         columns.extend(scores::columns(&all.iter().filter_map(|kept| kept.predicted.as_ref()).collect::<Vec<_>>())?);
     }
     // Whether there are NULLs may not depend on the batch: batches of one file are of one schema.
-    Ok(RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, name == "request_id")))?)
+    let may_be_null = |name: &str| ["request_id", "action", "propensity"].contains(&name);
+    Ok(RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, may_be_null(name))))?)
 }
 
 /// What each answer was read from: few texts, each of many rows.

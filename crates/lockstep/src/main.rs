@@ -27,6 +27,7 @@ mod project;
 mod query;
 mod recompute;
 mod release;
+mod reports;
 mod requests;
 mod row_counts;
 mod schemas;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Wea
 
 use anyhow::Result;
 use lockstep_ingest::pipeline::Target;
-use lockstep_model::{Clock, Error, Generation, PartitionId, SystemClock};
+use lockstep_model::{Clock, Error, EventTime, Generation, PartitionId, SystemClock};
 use lockstep_serve::Served;
 use lockstep_serve::admin::{Description, Progress, Server};
 use lockstep_serve::live::Live;
@@ -51,6 +51,9 @@ const CRASH: &str = "LOCKSTEP_CRASH";
 
 /// Sets of definitions that are kept compiled: those that are fed, and some that are asked about.
 const COMPILED_MAX: usize = 8;
+
+/// How long a file of a model may lie in the store that no definitions name, µs: an hour.
+const MODELS_UNNAMED_FOR: i64 = 3_600_000_000;
 
 impl Owned {
     /// The definitions that were applied to the store last, compiled.
@@ -128,6 +131,16 @@ impl Owned {
     /// What watches the server of this process, where it has one.
     pub fn watching(&self) -> Option<Arc<Watching>> {
         self.watching.get().and_then(Weak::upgrade)
+    }
+
+    /// Drops snapshots that nothing keeps, whose names are given back, and files of models that no definitions name. Whoever asks is alone in changing the store ([`Self::change`]).
+    ///
+    /// # Errors
+    /// Where the disk fails.
+    pub fn collect(&self) -> Result<Vec<String>, Error> {
+        let collected = self.store.collect_snapshots(self.project.config.snapshots.keep_last)?;
+        self.store.collect_models(EventTime(SystemClock.now().0.saturating_sub(MODELS_UNNAMED_FOR)))?;
+        Ok(collected)
     }
 
     /// What loads models from the store.

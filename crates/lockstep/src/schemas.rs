@@ -44,6 +44,11 @@ pub fn all() -> Vec<Named> {
         Named { name: "score", about: "lockstep score --json", schema: schema_for!(verbs::score::ScoredRow) },
         Named { name: "plan", about: "lockstep plan --json", schema: schema_for!(verbs::plan::Planned) },
         Named { name: "explain", about: "lockstep explain --json", schema: schema_for!(crate::explain::Explained) },
+        Named {
+            name: "explain_scoring",
+            about: "lockstep explain DEPLOYMENT --json, and of a model",
+            schema: schema_for!(verbs::explain::ExplainedScoring),
+        },
         Named { name: "status", about: "lockstep status --json", schema: schema_for!(verbs::status::StoreStatus) },
         Named { name: "alerts", about: "lockstep alerts --json", schema: schema_for!(verbs::alerts::Alerts) },
         Named { name: "doctor", about: "lockstep doctor --json", schema: schema_for!(verbs::doctor::Examined) },

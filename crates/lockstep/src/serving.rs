@@ -60,6 +60,9 @@ pub struct ServeConfig {
 pub struct FeatureLogConfig {
     /// The share of vectors that is logged, from 0 to 1. A request that has an id is logged whole or not at all, by a hash of the id; other vectors by a hash of their columns and moment.
     pub share: Share,
+    /// Whether scored rows that explore are logged whatever the share: there are few of them, and they are what can be learned from. What is logged of others is noted beside each row, and weighs
+    /// it in training sets.
+    pub all_explored: bool,
     /// Where; `served` in the store's directory by default.
     pub dir: Option<PathBuf>,
     /// A file is written once so much is to be logged of one service or view; twice as much is held in memory where files cannot be written.
@@ -100,6 +103,7 @@ impl Default for FeatureLogConfig {
         let days = |days: i64| Interval::from_micros(days * 86_400_000_000).unwrap_or_default();
         FeatureLogConfig {
             share: Share(0.01),
+            all_explored: true,
             dir: None,
             file_size: ByteSize(64 << 20),
             roll: interval(Duration::from_secs(300)),

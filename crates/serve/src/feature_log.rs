@@ -14,6 +14,7 @@ use lockstep_transform::service::ByRequest;
 use crate::Role;
 use crate::desk::{Answered, Feature, Wanted};
 use crate::live::{Reach, ReleaseAt, Standing, State};
+use crate::scoring::Decided;
 
 /// Takes a share of what was served. Neither call waits for anything.
 pub trait Taker: Send + Sync {
@@ -22,6 +23,11 @@ pub trait Taker: Send + Sync {
 
     /// Takes vectors that were served; what there is no room for is dropped.
     fn take(&self, vectors: Vectors);
+
+    /// Whether scored rows that explore are taken too, whatever was picked.
+    fn takes_explored(&self) -> bool {
+        false
+    }
 }
 
 /// Keeps what it takes, and counts what it drops.
@@ -54,6 +60,25 @@ pub enum Pick {
     Some(Vec<u32>),
 }
 
+impl Pick {
+    /// The same with these rows too, ascending, of so many.
+    #[must_use]
+    pub fn with(self, more: &[u32], rows: usize) -> Pick {
+        let picked = match self {
+            Pick::All => return Pick::All,
+            all if more.is_empty() => return all,
+            Pick::None => more.to_vec(),
+            Pick::Some(picked) => {
+                let mut both: Vec<u32> = picked.into_iter().chain(more.iter().copied()).collect();
+                both.sort_unstable();
+                both.dedup();
+                both
+            }
+        };
+        if picked.len() == rows { Pick::All } else { Pick::Some(picked) }
+    }
+}
+
 /// Vectors of one service or view that were served together. Of candidates, a vector is what a request was answered with: lists.
 #[derive(Debug)]
 pub struct Vectors {
@@ -73,7 +98,7 @@ pub struct Vectors {
     pub moments: Vec<i64>,
     /// Which clock counted.
     pub time: TimeMode,
-    /// Which of the rows were picked; never [`Pick::None`].
+    /// Which of the rows were picked; never [`Pick::None`] where they are taken.
     pub pick: Pick,
     /// What was answered: some of the outputs, or all.
     pub outputs: Vec<Output>,
@@ -95,7 +120,7 @@ pub struct Picked {
 
 impl Picked {
     /// What is logged of it.
-    pub fn logged(&mut self) -> &mut [Vectors] {
+    pub fn logged(&mut self) -> &mut Vec<Vectors> {
         &mut self.logged
     }
 
@@ -118,6 +143,8 @@ pub struct Predicted {
     pub values: Vec<ArrayRef>,
     /// How each row came to them.
     pub ways: Vec<&'static str>,
+    /// What was decided of each row, where the deployment has actions or explores.
+    pub decided: Option<Decided>,
 }
 
 /// An output that was answered, for all rows.
@@ -202,7 +229,7 @@ pub struct Figures {
     pub failing: Option<String>,
 }
 
-/// What of an answer is taken, service by service or view by view.
+/// What of an answer is taken, service by service or view by view; also what nothing was picked of, where some of it may be taken later.
 ///
 /// # Errors
 /// Internal where the columns are not those that are declared.
@@ -211,14 +238,14 @@ pub(crate) fn picked(
     (state, is_recalled): (&Arc<State>, bool),
     (wanted, rows, moments): (&Wanted, &RecordBatch, &[i64]),
     answered: &Answered,
-    request_id: &str,
+    (request_id, later): (&str, bool),
 ) -> Result<Vec<Vectors>, Error> {
     let mut all = Vec::new();
     let only_part = wanted.parts().len() == 1;
     for (number, part) in wanted.parts().iter().enumerate() {
         let rows = part.rows(rows)?;
         let pick = taker.pick(&Asked { request_id, name: &part.name, rows: &rows, moments });
-        if pick == Pick::None {
+        if pick == Pick::None && !later {
             continue;
         }
         // Parts beside others are views, each of which is read once.

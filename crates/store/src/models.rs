@@ -3,15 +3,17 @@
 //! A file is `STORE/models/SHA256.onnx` (or `.json`), whole or not at all, and never changed. Which of them a set of definitions means is in its record
 //! ([`NewDefinitions::models`](crate::NewDefinitions::models)), so that one that is put in and not applied harms nobody. Who reads one sees by its hash whether it is what was applied.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
-use lockstep_model::Error;
+use lockstep_model::{Error, EventTime};
 use sha2::{Digest, Sha256};
 
 use crate::format::sync_dir;
-use crate::{Store, explain};
+use crate::{AppliedModel, CutRead, OnlineStore, Store, explain};
 
 /// Where the files lie, in the directory of a store.
 const MODELS: &str = "models";
@@ -33,6 +35,10 @@ impl ModelPart {
         }
     }
 
+    fn file_name(self, sha256: &str) -> String {
+        format!("{sha256}.{}", self.ending())
+    }
+
     fn name(self) -> &'static str {
         match self {
             ModelPart::Model => "the model",
@@ -51,6 +57,23 @@ impl Store {
     /// The files of its models.
     pub fn models(&self) -> Models {
         Models::of(self.dir())
+    }
+
+    /// Removes files that no set of definitions names, which were put in before a moment: what was put in lately may be about to be applied. Every set counts that was ever applied, since
+    /// releases, snapshots and logs of what was served go by their numbers. How many were removed.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read, or a file cannot be removed.
+    pub fn collect_models(&self, before: EventTime) -> Result<usize, Error> {
+        let mut named = HashSet::new();
+        for definitions in OnlineStore::cut(self).definitions_history()? {
+            for AppliedModel { sha256, training_set, .. } in definitions.applied.models {
+                named.insert(ModelPart::Model.file_name(&sha256));
+                named.extend(training_set.map(|set| ModelPart::TrainingSet.file_name(&set.sha256)));
+            }
+        }
+        let models = self.models();
+        models.remove_all_but(&named, before).map_err(|error| explain::io(&models.dir, "remove models that nothing names", error))
     }
 }
 
@@ -111,7 +134,25 @@ impl Models {
 
     /// Where a file lies.
     pub fn path(&self, part: ModelPart, sha256: &str) -> PathBuf {
-        self.dir.join(format!("{sha256}.{}", part.ending()))
+        self.dir.join(part.file_name(sha256))
+    }
+
+    fn remove_all_but(&self, named: &HashSet<String>, before: EventTime) -> io::Result<usize> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            entries => entries?,
+        };
+        let mut removed = 0;
+        for entry in entries {
+            let entry = entry?;
+            let since = entry.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let is_old = i64::try_from(since.as_micros()).is_ok_and(|micros| micros < before.0);
+            if is_old && !entry.file_name().to_str().is_some_and(|name| named.contains(name)) {
+                fs::remove_file(entry.path())?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 }
 
@@ -140,6 +181,18 @@ mod tests {
         assert_eq!(models.read(ModelPart::TrainingSet, ABC).unwrap_err().kind(), lockstep_model::ErrorKind::NotFound);
         let names: Vec<_> = fs::read_dir(dir.path().join(MODELS)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, [format!("{ABC}.onnx").as_str()]);
+    }
+
+    #[test]
+    fn what_nothing_names_is_removed_unless_it_is_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let models = Models::of(dir.path());
+        assert_eq!(models.remove_all_but(&HashSet::new(), EventTime(i64::MAX)).unwrap(), 0);
+        let named = HashSet::from([ModelPart::Model.file_name(&models.put(ModelPart::Model, b"abc").unwrap())]);
+        let other = models.put(ModelPart::Model, b"abd").unwrap();
+        assert_eq!(models.remove_all_but(&named, EventTime(0)).unwrap(), 0);
+        assert_eq!(models.remove_all_but(&named, EventTime(i64::MAX)).unwrap(), 1);
+        assert!(models.read(ModelPart::Model, ABC).is_ok() && models.read(ModelPart::Model, &other).is_err());
     }
 
     #[test]

@@ -192,6 +192,14 @@ impl PushLog {
         self.of(source).forced()
     }
 
+    /// Removes segments of a log that nobody applies, once they are older than the retention.
+    ///
+    /// # Errors
+    /// Where they cannot be removed.
+    pub fn expire(&self, source: &str) -> Result<(), Error> {
+        self.remove(source, u64::MAX)
+    }
+
     /// Whether segments of a source may go once everybody has applied its rows before `row`.
     pub(crate) fn has_passed(&self, source: &str, row: u64) -> bool {
         self.kept_from().is_some_and(|before| self.of(source).has_passed(row, before))
@@ -215,6 +223,23 @@ impl PushLog {
         let made = || Arc::new(SourceLog::open(source, &dir_of(&self.dir, source), &self.options));
         Arc::clone(sources.entry(source.to_owned()).or_insert_with(made))
     }
+}
+
+/// Reads the log of a source below `root`, from its first row to its last; somebody may be writing to it, of whose rows those are read that are whole by then.
+///
+/// # Errors
+/// Data where it is damaged; Unavailable where it cannot be read.
+pub fn read(root: &Path, source: &SourcePlan, take: &mut dyn FnMut(&RecordBatch) -> Result<(), Error>) -> Result<(), Error> {
+    let extent = read::extent_of(&dir_of(root, &source.name))?;
+    let first = extent.first_row();
+    if extent.segments.is_empty() {
+        return Ok(());
+    }
+    let mut reader = read::Reader::open(&source.name, &source.schema, extent, first)?;
+    while let Some(chunk) = reader.chunk(u64::MAX, FRAME_ROWS)? {
+        chunk.batches.iter().try_for_each(|batch| take(&batch.batch))?;
+    }
+    Ok(())
 }
 
 /// What is said where a log is not the one that was read.

@@ -3,10 +3,13 @@
 //! *Replay* computes each vector at the positions it was served from, by `verify --served`'s means: the inputs are read once, from their beginning, and stand at one set of positions after
 //! the other. Not a bit may differ. *Hindsight* computes it from all that is known by now, at the same moment; what differs then differs for a reason, and is told by it ([`causes`]).
 //!
+//! Predictions that are logged beside features are computed again from the features that replay gave ([`predictions`]).
+//!
 //! What cannot be computed any more is counted as that, with the reason: it is never taken for equal.
 
 mod causes;
 mod order;
+mod predictions;
 mod report;
 mod versions;
 
@@ -16,6 +19,7 @@ use anyhow::Result;
 use lockstep_ingest::offline::{Files, Replay};
 use lockstep_model::{Error, ErrorKind, EventTime, Generation, StateRead, TimeMode};
 use lockstep_serve::admin::Progress;
+use lockstep_serve::scoring::Models;
 use lockstep_store::CutRead;
 use lockstep_transform::tiles::MemoryState;
 
@@ -26,15 +30,18 @@ use crate::kept::{Kept, ViewAt};
 use crate::recompute::{Again, Of, again};
 use crate::verify::OTHER_SHAPE;
 use causes::{Between, Entities, NoKeys, Stage, Today, corrected, forgotten};
+use predictions::Predictions;
 use versions::{Version, Versions};
 
-/// Audits vectors, as a store and its inputs stand in `cut`; tells of a few differences, or of all.
+/// Audits vectors, as a store and its inputs stand in `cut`, and what the store's models predicted of them; tells of a few differences, or of all.
 ///
 /// # Errors
 /// Where the store cannot be read; as `progress` has. Inputs that cannot be read again are no error: what depends on them is not auditable.
-pub fn audit(cut: &dyn CutRead, files: &Files, kept: &[Kept], tell_all: bool, progress: &Progress<'_>) -> Result<Audited> {
+pub fn audit(cut: &dyn CutRead, (files, models): (&Files, &Models), kept: &[Kept], tell_all: bool, progress: &Progress<'_>) -> Result<Audited> {
     let versions = Versions::of(cut, kept)?;
-    let mut audit = Audit { cut, files, versions: &versions, kept, today: BTreeMap::new(), progress, report: Audited::of(kept, tell_all) };
+    let predictions = Predictions::new(cut, models)?;
+    let mut audit =
+        Audit { predictions, cut, files, versions: &versions, kept, today: BTreeMap::new(), progress, report: Audited::of(kept, tell_all) };
     let mut auditable = Vec::new();
     for (place, kept) in kept.iter().enumerate() {
         match versions.find(kept) {
@@ -51,6 +58,7 @@ pub fn audit(cut: &dyn CutRead, files: &Files, kept: &[Kept], tell_all: bool, pr
 }
 
 struct Audit<'a> {
+    predictions: Predictions<'a>,
     cut: &'a dyn CutRead,
     files: &'a Files,
     versions: &'a Versions,
@@ -176,6 +184,9 @@ impl<'a> Audit<'a> {
             Ok(Of { state: replay.state(), keys: replay.keys(), keys_before: replay.keys_before() })
         })?;
         self.report.replayed(kept, &replayed);
+        if kept.predicted.is_some() {
+            self.predictions.replay(&version.applied.catalog, kept, &replayed, self.report.predictions.get_or_insert_default())?;
+        }
         let of_today = match of_today(&self.today, kept) {
             Ok(of_today) => of_today,
             Err(why) => {
@@ -205,6 +216,10 @@ impl<'a> Audit<'a> {
     /// The last known good, which was read nobody knows where.
     fn recalled(&mut self, version: &Version, kept: &Kept) -> Result<()> {
         self.report.recalled(kept);
+        if kept.predicted.is_some() {
+            let why = "they were made of features that were read earlier, nobody knows where";
+            self.report.predictions.get_or_insert_default().not_computed(kept.len() as u64, why);
+        }
         let of_today = match of_today(&self.today, kept) {
             Ok(of_today) => of_today,
             Err(why) => {

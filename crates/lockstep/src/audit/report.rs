@@ -39,6 +39,9 @@ pub struct Audited {
     pub fallbacks: u64,
     /// Vectors that cannot be computed again, and why.
     pub not_auditable: Vec<NotAuditable>,
+    /// What was predicted of them; absent where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictions: Option<PredictionsReplayed>,
     /// Whether all differences are told.
     #[serde(skip)]
     tell_all: bool,
@@ -55,6 +58,21 @@ pub struct Replayed {
     pub differ: u64,
     /// The first few that differ.
     pub first: Vec<String>,
+}
+
+/// What was predicted of vectors, computed again by the same models on replayed features.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PredictionsReplayed {
+    /// Rows whose predictions were computed again.
+    pub rows: u64,
+    /// Their predictions.
+    pub values: u64,
+    /// Those that differ.
+    pub differ: u64,
+    /// The first few that differ.
+    pub first: Vec<String>,
+    /// Rows whose predictions cannot be computed again here, and why.
+    pub not_computed: Vec<NotAuditable>,
 }
 
 /// What hindsight found.
@@ -144,7 +162,7 @@ impl Audited {
 
     /// Whether every vector that was computed again is as it was served.
     pub fn holds(&self) -> bool {
-        self.replay.differ == 0
+        self.replay.differ == 0 && self.predictions.as_ref().is_none_or(|predictions| predictions.differ == 0)
     }
 
     /// What is wrong where nothing was computed again: a check that has looked at nothing must not say that all is well.
@@ -177,10 +195,7 @@ impl Audited {
     }
 
     fn lost(&mut self, vectors: u64, why: &str) {
-        match self.not_auditable.iter_mut().find(|known| known.why == why) {
-            Some(known) => known.vectors += vectors,
-            None => self.not_auditable.push(NotAuditable { vectors, why: why.to_owned() }),
-        }
+        add(&mut self.not_auditable, vectors, why);
     }
 
     /// Those that were replayed, and cannot be compared with what is known by now.
@@ -294,6 +309,43 @@ impl Audited {
     }
 }
 
+/// Counts vectors by the reason.
+fn add(all: &mut Vec<NotAuditable>, vectors: u64, why: &str) {
+    match all.iter_mut().find(|known| known.why == why) {
+        Some(known) => known.vectors += vectors,
+        None => all.push(NotAuditable { vectors, why: why.to_owned() }),
+    }
+}
+
+impl PredictionsReplayed {
+    pub(super) fn not_computed(&mut self, rows: u64, why: &str) {
+        add(&mut self.not_computed, rows, why);
+    }
+
+    pub(super) fn differs(&mut self, line: impl FnOnce() -> String) {
+        self.differ += 1;
+        if self.first.len() < EXAMPLES_MAX {
+            self.first.push(line());
+        }
+    }
+
+    fn text(&self, paint: Paint) -> String {
+        let PredictionsReplayed { rows, values, differ, first, not_computed } = self;
+        let differ = if *differ == 0 { paint.green("0 differ") } else { paint.red(format!("{} differ", grouped(*differ))) };
+        let mut text = format!(
+            "{}     of {} computed again by the models that were run, {}: {differ}\n",
+            paint.bold("scores"),
+            counted(*rows, "row", "rows"),
+            counted(*values, "prediction", "predictions"),
+        );
+        first.iter().for_each(|line| text += &format!("  {} {line}\n", paint.red("differs:")));
+        for NotAuditable { vectors, why } in not_computed {
+            text += &format!("  {} of {}: {why}\n", paint.yellow("not computed:"), counted(*vectors, "row", "rows"));
+        }
+        text
+    }
+}
+
 impl Difference {
     /// Why, and by which events.
     pub fn why(&self) -> String {
@@ -305,10 +357,11 @@ impl Difference {
 
 impl Report for Audited {
     fn text(&self, paint: Paint) -> String {
-        let Audited { vectors, from, to, replay, hindsight, fallbacks, not_auditable, tell_all: _ } = self;
+        let Audited { vectors, from, to, replay, hindsight, fallbacks, not_auditable, predictions, tell_all: _ } = self;
         let range = from.as_ref().zip(to.as_ref()).map(|(from, to)| format!(", of moments from {from} to {to}")).unwrap_or_default();
         let mut text = format!("{} in the log{range}\n\n", counted(*vectors, "vector", "vectors"));
         text += &replay.text(paint);
+        text += &predictions.as_ref().map(|predictions| predictions.text(paint)).unwrap_or_default();
         text += &hindsight.text(paint);
         if *fallbacks > 0 {
             text += &format!(

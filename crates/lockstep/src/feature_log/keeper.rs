@@ -39,6 +39,7 @@ pub struct Keeper {
     file_bytes: usize,
     roll: i64,
     share: f64,
+    all_explored: bool,
     keep: i64,
     size: u64,
     /// By what was answered.
@@ -87,6 +88,7 @@ impl Keeper {
             file_bytes: config.file_size.0,
             roll: config.roll.micros(),
             share: config.share.0,
+            all_explored: config.all_explored,
             keep: config.keep.micros(),
             size: config.size.0 as u64,
             buffers: BTreeMap::new(),
@@ -191,7 +193,8 @@ impl Keeper {
         }
         let request_id = (!vectors.request_id.is_empty()).then_some(vectors.request_id.as_str());
         let logged = Logged { request_ids: StringArray::from(vec![request_id; count]), served_at: vec![now; count], event_times };
-        let predicted = vectors.predicted.as_ref().map(|predicted| KeptScores::of(predicted, &numbers, &some)).transpose()?;
+        let share_of = |explored: bool| if explored && self.all_explored { 1.0 } else { self.share };
+        let predicted = vectors.predicted.as_ref().map(|predicted| KeptScores::of(predicted, &numbers, &some, &share_of)).transpose()?;
         let numbers = numbers.into_iter().map(u64::from).collect();
         let from = self.read_from(vectors)?;
         Ok(Kept { from, numbers, moments, requests, values, outputs, statuses, filled_by, logged: Some(logged), predicted })

@@ -35,6 +35,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A feature log that is being written.
 pub struct KeptLog {
     sampler: Sampler,
+    all_explored: bool,
     sender: SyncSender<Vectors>,
     shared: Arc<Shared>,
     keeper: Mutex<Option<JoinHandle<()>>>,
@@ -77,7 +78,8 @@ impl KeptLog {
         if let Err(error) = &keeper {
             shared.fails(Some(format!("start its thread: {error}")));
         }
-        Arc::new(KeptLog { sampler: Sampler::new(config.share.0), sender, shared, keeper: Mutex::new(keeper.ok()) })
+        let (sampler, all_explored) = (Sampler::new(config.share.0), config.all_explored);
+        Arc::new(KeptLog { sampler, all_explored, sender, shared, keeper: Mutex::new(keeper.ok()) })
     }
 
     /// Writes what there is, and ends. A disk that does not answer is not waited for.
@@ -114,6 +116,10 @@ impl Taker for KeptLog {
             self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
             self.lose(count);
         }
+    }
+
+    fn takes_explored(&self) -> bool {
+        self.all_explored
     }
 }
 

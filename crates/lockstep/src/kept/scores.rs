@@ -1,12 +1,14 @@
-//! What was predicted of vectors that are kept: in the columns `prediction` (a struct), `way` and `scored_by` (as JSON, the deployment and the models that were run).
+//! What was predicted of vectors that are kept: in the columns `prediction` (a struct), `way` and `scored_by` (as JSON, the deployment and the models that were run). Where the deployment has
+//! actions or explores, `action`, `propensity` and `explored` say what was decided, and `logged_share` which share of such rows is logged.
 
 use std::sync::Arc;
 
 use anyhow::Result;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, StructArray};
 use arrow::compute::concat;
 use arrow::datatypes::Fields;
 use lockstep_serve::feature_log::Predicted;
+use lockstep_serve::scoring::Decided;
 use serde::{Deserialize, Serialize};
 
 /// What was predicted of some vectors.
@@ -20,6 +22,17 @@ pub struct KeptScores {
     pub ways: StringArray,
     /// What predicted for each row: a [`ScoredBy`] as JSON.
     pub by: StringArray,
+    /// What was decided, where the deployment has actions or explores.
+    pub decided: Option<KeptDecisions>,
+}
+
+/// What was decided of some vectors.
+#[derive(Debug, Clone)]
+pub struct KeptDecisions {
+    /// The actions, propensities and whether rows explore.
+    pub decided: Decided,
+    /// Which share of rows such as these is logged: rows that explore may be more often than others.
+    pub shares: Float64Array,
 }
 
 /// What predicted.
@@ -49,18 +62,49 @@ impl ScoredBy {
     }
 }
 
+impl KeptDecisions {
+    fn of(decided: &Decided, numbers: &[u32], share_of: &dyn Fn(bool) -> f64) -> Result<KeptDecisions> {
+        let decided = decided.of_rows(numbers)?;
+        let shares = decided.explored.iter().map(|explored| Some(share_of(explored == Some(true)))).collect();
+        Ok(KeptDecisions { decided, shares })
+    }
+
+    fn read(batch: &RecordBatch) -> Option<KeptDecisions> {
+        Some(KeptDecisions {
+            decided: Decided {
+                actions: batch.column_by_name("action")?.as_string_opt::<i32>()?.clone(),
+                propensities: batch.column_by_name("propensity")?.as_primitive_opt()?.clone(),
+                explored: batch.column_by_name("explored")?.as_boolean_opt()?.clone(),
+            },
+            shares: batch.column_by_name("logged_share")?.as_primitive_opt()?.clone(),
+        })
+    }
+
+    fn row(&self, row: usize) -> KeptDecisions {
+        let Decided { actions, propensities, explored } = &self.decided;
+        let decided = Decided { actions: actions.slice(row, 1), propensities: propensities.slice(row, 1), explored: explored.slice(row, 1) };
+        KeptDecisions { decided, shares: self.shares.slice(row, 1) }
+    }
+}
+
 impl KeptScores {
-    /// What a server tells of rows, of which those with these numbers are kept; `some` takes them out of a column.
+    /// What a server tells of rows, of which those with these numbers are kept; `some` takes them out of a column, and `share_of` says which share of rows that explore, or do not, is logged.
     ///
     /// # Errors
     /// Where they are not of the rows.
-    pub fn of(predicted: &Predicted, numbers: &[u32], some: &dyn Fn(ArrayRef) -> Result<ArrayRef>) -> Result<KeptScores> {
+    pub fn of(
+        predicted: &Predicted,
+        numbers: &[u32],
+        some: &dyn Fn(ArrayRef) -> Result<ArrayRef>,
+        share_of: &dyn Fn(bool) -> f64,
+    ) -> Result<KeptScores> {
         let by = serde_json::to_string(&ScoredBy::of(predicted))?;
         Ok(KeptScores {
             fields: predicted.schema.fields().clone(),
             values: predicted.values.iter().map(|column| some(Arc::clone(column))).collect::<Result<_>>()?,
             ways: numbers.iter().map(|&row| Some(predicted.ways[row as usize])).collect(),
             by: StringArray::from(vec![by.as_str(); numbers.len()]),
+            decided: predicted.decided.as_ref().map(|decided| KeptDecisions::of(decided, numbers, share_of)).transpose()?,
         })
     }
 
@@ -73,15 +117,17 @@ impl KeptScores {
             values: predictions.columns().to_vec(),
             ways: texts("way")?,
             by: texts("scored_by")?,
+            decided: KeptDecisions::read(batch),
         })
     }
 
     /// One row alone.
     #[must_use]
     pub fn row(&self, row: usize) -> KeptScores {
-        let KeptScores { fields, values, ways, by } = self;
+        let KeptScores { fields, values, ways, by, decided } = self;
         let values = values.iter().map(|column| column.slice(row, 1)).collect();
-        KeptScores { fields: fields.clone(), values, ways: ways.slice(row, 1), by: by.slice(row, 1) }
+        let decided = decided.as_ref().map(|decided| decided.row(row));
+        KeptScores { fields: fields.clone(), values, ways: ways.slice(row, 1), by: by.slice(row, 1), decided }
     }
 }
 
@@ -96,9 +142,24 @@ pub fn columns(all: &[&KeptScores]) -> Result<Vec<(&'static str, ArrayRef)>> {
     };
     let fields = all.first().map(|scores| scores.fields.clone()).unwrap_or_default();
     let values = (0..fields.len()).map(|at| join(&|scores| Arc::clone(&scores.values[at]))).collect::<Result<Vec<_>>>()?;
-    Ok(vec![
+    let mut columns: Vec<(&'static str, ArrayRef)> = vec![
         ("prediction", Arc::new(StructArray::try_new(fields, values, None)?)),
         ("way", join(&|scores| Arc::new(scores.ways.clone()))?),
         ("scored_by", join(&|scores| Arc::new(scores.by.clone()))?),
-    ])
+    ];
+    // Rows of one deployment, by one set of definitions: all of them were decided about, or none.
+    let decided: Vec<&KeptDecisions> = all.iter().filter_map(|scores| scores.decided.as_ref()).collect();
+    if decided.len() == all.len() {
+        let join = |part: &dyn Fn(&KeptDecisions) -> ArrayRef| -> Result<ArrayRef> {
+            let parts: Vec<ArrayRef> = decided.iter().map(|decisions| part(decisions)).collect();
+            Ok(concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?)
+        };
+        columns.extend([
+            ("action", join(&|kept| Arc::new(kept.decided.actions.clone()))?),
+            ("propensity", join(&|kept| Arc::new(kept.decided.propensities.clone()))?),
+            ("explored", join(&|kept| Arc::new(kept.decided.explored.clone()))?),
+            ("logged_share", join(&|kept| Arc::new(kept.shares.clone()))?),
+        ]);
+    }
+    Ok(columns)
 }

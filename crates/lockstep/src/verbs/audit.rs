@@ -28,7 +28,7 @@ Exit statuses: 0 every vector that was computed again is as it was served · 1 o
 /// Compute what was served again, as it was then and with all that is known by now
 ///
 /// `lockstep serve` logs a share of the vectors that it serves where `[serve.feature_log]` says so. Each is computed twice from the inputs. Replay, at the positions it was served from, must give
-/// the same bits; exits with 1 if anything differs. Hindsight, with all that is known by now, tells which values are others today, and why: events that lagged, that were late, that were
+/// the same bits, and so must the models on them, where vectors were scored; exits with 1 if anything differs. Hindsight, with all that is known by now, tells which values are others today, and why: events that lagged, that were late, that were
 /// corrected or refused, and answers from the last known good. What cannot be computed any more is counted as not auditable; where that is all, it is an error.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -117,7 +117,7 @@ impl ask::Question for Question {
             kept.extend(file.read()?.into_iter().filter(|kept| self.is_wanted(kept)));
         }
         let cut = OnlineStore::cut(&*owned.store);
-        let mut audited = audit(&*cut, &verify::files(owned, &*cut)?, &kept, false, progress)?;
+        let mut audited = audit(&*cut, (&verify::files(owned, &*cut)?, &owned.models()), &kept, false, progress)?;
         audited.past_retention(log.expired.vectors);
         Ok(audited)
     }

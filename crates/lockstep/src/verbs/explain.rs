@@ -1,5 +1,7 @@
 //! `explain`: what a view does, and what it costs.
 
+mod scoring;
+
 use std::fmt::Write;
 
 use anyhow::Result;
@@ -13,6 +15,8 @@ use lockstep_transform::tiles::{Request, Survey, survey};
 use lockstep_transform::transformation::Transformation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use scoring::ExplainedScoring;
 
 use super::schema::unknown;
 use super::{Context, get};
@@ -29,16 +33,18 @@ use crate::usage::{KEYS_MAX, Usage, usage};
 const EXAMPLES: &str = "\
 Examples:
   lockstep explain airport_load
+  lockstep explain late
   lockstep explain airport_load --entity airport=EWR --as-of 2013-03-01T12:00:00Z";
 
-/// Explain what a view does, and what it costs
+/// Explain what a view does, and what it costs; what a deployment or a model does
 ///
 /// Shows the row stage, the measures and windows, the levels of the time tree, what a read touches and an entity keeps (estimated with made-up events, and
-/// counted where a store holds the view), and what is kept for how long.
+/// counted where a store holds the view), and what is kept for how long. Of a deployment or a model: which features go into what, what is predicted, and which
+/// action follows from that.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The feature view
+    /// The feature view, the deployment or the model
     view: String,
     /// The key of an entity, column by column: shows its tree, and what a read of it comes from
     #[arg(long, value_name = "COLUMN=VALUE", value_parser = get::assignment)]
@@ -119,6 +125,10 @@ pub struct LevelMeasured {
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let project = context.project()?;
     let catalog = project.catalog()?;
+    if let Some(explained) = scoring::explain(&catalog, &arguments.view)? {
+        context.out.show(&explained)?;
+        return Ok(Outcome::Fine);
+    }
     let view = catalog.views.get(&arguments.view).ok_or_else(|| unknown("feature view", &arguments.view, catalog.views.keys()))?;
     if !arguments.entity.is_empty() {
         requests::one(&catalog, &view.view, &arguments.entity)?;

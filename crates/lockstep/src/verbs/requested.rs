@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::audit::Log;
 use super::get::{Feature, Got};
-use super::score::Predicted;
+use super::score::{DecidedRow, Predicted};
 use super::{Context, verify};
 use crate::ask;
 use crate::audit::{Audited, Difference, audit};
@@ -86,6 +86,9 @@ pub struct Scored {
     pub way: String,
     /// The predictions.
     pub predictions: Vec<Predicted>,
+    /// What was decided; absent where the deployment has no actions and does not explore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<DecidedRow>,
     /// The models that were run for the request.
     pub models: Vec<ScoredModel>,
 }
@@ -111,6 +114,7 @@ impl Scored {
             deployment,
             way: scores.ways.value(row).to_owned(),
             predictions: scores.fields.iter().zip(&scores.values).map(predicted).collect(),
+            decided: scores.decided.as_ref().map(|kept| DecidedRow::of(&kept.decided, row)),
             models: models.into_iter().map(|by| ScoredModel { model: by.model, sha256: by.sha256 }).collect(),
         })
     }
@@ -143,7 +147,7 @@ impl ask::Question for Question {
         rows.sort_by_key(|kept| (kept.moments[0], kept.numbers[0]));
         let cut = OnlineStore::cut(&*owned.store);
         // Together, so that the inputs are read once.
-        let audited = audit(&*cut, &verify::files(owned, &*cut)?, &rows, true, progress)?;
+        let audited = audit(&*cut, (&verify::files(owned, &*cut)?, &owned.models()), &rows, true, progress)?;
         let vectors = rows.iter().map(|kept| Vector::of(kept, &audited)).collect::<Result<_>>()?;
         Ok(Requested { request_id: self.request_id.clone(), vectors })
     }
@@ -159,6 +163,8 @@ impl Vector {
         }
         let (name, called) = (&kept.from.name, kept.called(0));
         let is_replayed = |line: &&String| line.starts_with(&format!("{name}.")) && line.contains(&format!(" of {called} at {at}: "));
+        let predictions = audited.predictions.iter().flat_map(|predictions| &predictions.first);
+        let replayed = audited.replay.first.iter().chain(predictions);
         Ok(Vector {
             row: kept.numbers[0],
             served_at: kept.logged.as_ref().map(|logged| EventTime(logged.served_at[0]).to_string()),
@@ -166,7 +172,7 @@ impl Vector {
             answer: Got { name: name.clone(), at: at.clone(), time: kept.from.time, features: features(kept)?, explained: None },
             scored: kept.predicted.as_ref().map(|scores| Scored::of(scores, 0)).transpose()?,
             changed: audited.hindsight.examples.iter().filter(is_of).cloned().collect(),
-            replayed: audited.replay.first.iter().filter(is_replayed).cloned().collect(),
+            replayed: replayed.filter(is_replayed).cloned().collect(),
             not_auditable,
         })
     }
@@ -208,10 +214,13 @@ impl Vector {
         let served_at = self.served_at.as_ref().map(|at| format!("served at {at}")).unwrap_or_default();
         let definitions = self.definitions.map(|number| format!(" by definitions number {number}")).unwrap_or_default();
         let mut text = format!("{}{}\n", self.answer.text(paint), paint.dim(format!("row {}, {served_at}{definitions}", self.row)));
-        if let Some(Scored { deployment, way, predictions, models }) = &self.scored {
+        if let Some(Scored { deployment, way, predictions, decided, models }) = &self.scored {
             let shown = |predicted: &Predicted| format!("{} {}", predicted.name, predicted.value.as_deref().unwrap_or("NULL"));
             let by: Vec<String> = models.iter().map(|by| format!("{} ({})", by.model, by.sha256.get(..12).unwrap_or(&by.sha256))).collect();
             text += &format!("{deployment}: {} by {way}, {}\n", predictions.iter().map(shown).collect::<Vec<_>>().join(", "), by.join(", "));
+            if let Some(decided) = decided {
+                text += &format!("{}\n", decided.text());
+            }
         }
         for line in &self.replayed {
             text += &format!("{} {line}\n", paint.red("differs:"));

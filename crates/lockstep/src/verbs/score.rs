@@ -13,7 +13,7 @@ use lockstep_model::{Clock, EventTime, SystemClock, TimeMode};
 use lockstep_serve::Lags;
 use lockstep_serve::admin::Progress;
 use lockstep_serve::live::{Live, Reach};
-use lockstep_serve::scoring::{Deployed, FromState, Ranked, Scored, Way, score_at};
+use lockstep_serve::scoring::{Decided, Deployed, FromState, Ranked, Scored, Way, score_at};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,9 @@ pub struct ScoredRow {
     pub reason: Option<String>,
     /// The predictions, in order.
     pub predictions: Vec<Predicted>,
+    /// What was decided; absent where the deployment has no actions and does not explore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<DecidedRow>,
     /// The models that were run, in the order in which they were.
     pub models: Vec<RanModel>,
     /// The number of the definitions that answered.
@@ -107,6 +110,41 @@ pub struct Predicted {
     pub name: String,
     /// Its value as text; absent where it is NULL.
     pub value: Option<String>,
+}
+
+/// What was decided of a row.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DecidedRow {
+    /// The action; absent where the deployment has none, or none follows from the predictions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// With which probability it was chosen; absent where the deployment has no actions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub propensity: Option<f64>,
+    /// Whether the row explores: its action was drawn or, where there are none, is for whoever asked to draw.
+    pub explored: bool,
+}
+
+impl DecidedRow {
+    /// That of a row.
+    pub fn of(decided: &Decided, row: usize) -> DecidedRow {
+        DecidedRow {
+            action: decided.actions.is_valid(row).then(|| decided.actions.value(row).to_owned()),
+            propensity: decided.propensities.is_valid(row).then(|| decided.propensities.value(row)),
+            explored: decided.explored.value(row),
+        }
+    }
+
+    /// The same for people.
+    pub fn text(&self) -> String {
+        let DecidedRow { action, propensity, explored } = self;
+        let how = if *explored { " · explores" } else { "" };
+        match (action, propensity) {
+            (Some(action), Some(propensity)) => format!("{action} with propensity {propensity}{how}"),
+            (None, Some(_)) => "no action: nothing was predicted that one follows from".to_owned(),
+            (_, None) => format!("no actions are declared{how}"),
+        }
+    }
 }
 
 /// A model that was run.
@@ -188,7 +226,7 @@ impl ask::Question for Question {
         };
         let fields = deployed.asked.fields();
         let rows = requests::of_columns(&self.deployment, fields, &self.columns)?;
-        let scored = score_at(&deployed, FromState { state: &state, lags: live.lags(), time: self.time }, &rows, &[self.at.0])?;
+        let scored = score_at(&deployed, FromState { state: &state, lags: live.lags(), time: self.time }, "", &rows, &[self.at.0])?;
         ScoredRow::new(&deployed, &scored, self.at, (state.version, state.release.map(|at| at.release)))
     }
 }
@@ -214,6 +252,7 @@ impl ScoredRow {
             way: scored.ways.first().map_or("NONE", |way| way.name()).to_owned(),
             reason: scored.whys.first().and_then(Option::as_ref).map(|why| why.text.to_string()),
             predictions: names.zip(&scored.predictions).map(predicted).collect::<Result<_>>()?,
+            decided: scored.decided.as_ref().map(|decided| DecidedRow::of(decided, 0)),
             models: ran.collect(),
             definitions,
             release,
@@ -269,6 +308,9 @@ impl Report for ScoredRow {
         match &self.reason {
             None => text += &format!("by {}\n", self.way),
             Some(reason) => text += &format!("{} {reason}\n", paint.yellow(format!("by {}:", self.way))),
+        }
+        if let Some(decided) = &self.decided {
+            text += &format!("{}\n", decided.text());
         }
         for RanModel { step, model, sha256, runtime, service, .. } in &self.models {
             let called = if step == model { String::new() } else { format!("{step}: ") };

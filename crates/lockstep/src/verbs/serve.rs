@@ -17,7 +17,7 @@ use lockstep_serve::live::Live;
 use lockstep_serve::metrics::Metrics;
 use lockstep_serve::server::{Running, ServerOptions, Service, start};
 use lockstep_serve::usage::Usage;
-use lockstep_serve::{Lags, Pushes, warm};
+use lockstep_serve::{Lags, Pushes, Reports, warm};
 use lockstep_transform::catalog::SourcePlan;
 
 use super::Context;
@@ -31,6 +31,7 @@ use crate::output::Output;
 use crate::owned::Owned;
 use crate::project::next_event;
 use crate::release::watch::Watch;
+use crate::reports::ReportLog;
 use crate::watching::Watching;
 
 /// How often a server looks whether it is to end, and whether other definitions serve by now.
@@ -86,12 +87,16 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     owned.serves(&live);
     let log =
         owned.project.config.serve.feature_log.as_ref().map(|config| KeptLog::start(config, owned.project.feature_log_dir(), Arc::new(SystemClock)));
+    let reports =
+        owned.project.config.serve.feature_log.as_ref().map(|config| {
+            Arc::new(ReportLog::new(&owned.project.feature_log_dir(), config.keep.micros(), Arc::new(SystemClock))) as Arc<dyn Reports>
+        });
     let metrics = Arc::new(Metrics::new());
     let usage = Arc::new(usage(&owned));
     let watch = Watch::default();
     let watching = Watching::new(&owned.project.config.watch);
     owned.watched_by(&watching);
-    let seen_by = SeenBy { log: log.clone(), takers: vec![watch.taker(), watching.taker()], watching: &watching, usage: &usage };
+    let seen_by = SeenBy { log: log.clone(), reports, takers: vec![watch.taker(), watching.taker()], watching: &watching, usage: &usage };
     let (running, service) = listen(&owned, &live, push.as_ref(), seen_by, &metrics)?;
     let at = running.address();
     context.out.say(&format!("listening on {at}: gRPC, and JSON over HTTP"));
@@ -139,6 +144,7 @@ fn followers(owned: &Arc<Owned>, push: &Arc<PushLog>, lags: &Arc<Lags>, out: Out
 /// Who looks at what is served, and what is kept of it.
 struct SeenBy<'a> {
     log: Option<Arc<KeptLog>>,
+    reports: Option<Arc<dyn Reports>>,
     takers: Vec<Arc<dyn Taker>>,
     watching: &'a Watching,
     usage: &'a Arc<Usage>,
@@ -148,13 +154,13 @@ fn listen(
     owned: &Arc<Owned>,
     live: &Arc<Live>,
     push: Option<&Arc<PushLog>>,
-    SeenBy { log, takers, watching, usage }: SeenBy<'_>,
+    SeenBy { log, reports, takers, watching, usage }: SeenBy<'_>,
     metrics: &Arc<Metrics>,
 ) -> Result<(Running, Arc<Service>)> {
     let config = &owned.project.config;
     let service = Service::new(Arc::clone(live), push.cloned().map(pushes), config.serve.limits(), Arc::clone(metrics));
     let service = service.logging(log.map(|log| log as Arc<dyn FeatureLog>)).watched(takers).watching(Some(watching.watcher()));
-    let service = Arc::new(service.used(Arc::clone(usage)));
+    let service = Arc::new(service.used(Arc::clone(usage)).reporting(reports));
     let asked = Arc::clone(owned);
     let answer = move |verb: &str, question: &str, progress: &Progress<'_>| {
         ask::answer(&asked, verb, question, progress).map_err(|error| failure::as_told(&error))
@@ -197,6 +203,43 @@ impl Pushes for Pushed {
     }
 }
 
+/// How long is waited before what could not be taken up, such as a model that does not load, is tried again: each time twice as long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pause {
+    /// How often was looked meanwhile.
+    looked: u32,
+    /// How often is looked before it is tried.
+    length: u32,
+}
+
+impl Pause {
+    /// The longest: about a minute.
+    const LOOKS_MAX: u32 = 64;
+
+    fn after(before: Option<Pause>) -> Pause {
+        Pause { looked: 0, length: before.map_or(1, |before| before.length.saturating_mul(2).min(Pause::LOOKS_MAX)) }
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.looked += 1;
+        self.looked >= self.length
+    }
+}
+
+/// Takes up what is to serve. Where that fails it is told once, until it has succeeded.
+fn take_up(live: &Live, failing: &mut Option<Pause>) {
+    let refreshed: Result<(), Error> = live.refresh();
+    *failing = match refreshed {
+        Ok(()) => None,
+        Err(error) => {
+            if failing.is_none() {
+                tracing::error!(%error, "take up what has changed: what served goes on serving, and it is tried again with growing pauses");
+            }
+            Some(Pause::after(*failing))
+        }
+    };
+}
+
 /// Waits to be told to end. Meanwhile it takes up what is to serve, and takes a release back that answers worse than it may.
 fn look_after(
     owned: &Owned,
@@ -205,16 +248,14 @@ fn look_after(
     (out, stop): (&Output, &AtomicBool),
 ) {
     let mut looked = 0_u32;
-    let mut failing = false;
+    let mut failing: Option<Pause> = None;
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(LOOK_EVERY);
         looked = looked.wrapping_add(1);
         if looked.is_multiple_of(REFRESH_EVERY) {
-            let refreshed: Result<(), Error> = live.refresh();
-            if let (Err(error), false) = (&refreshed, failing) {
-                tracing::error!(%error, "take up what has changed");
+            if failing.as_mut().is_none_or(Pause::is_over) {
+                take_up(live, &mut failing);
             }
-            failing = refreshed.is_err();
             if let Err(error) = usage.look(&metrics.answers(), live.now()) {
                 tracing::warn!(%error, "note what is asked for");
             }
@@ -227,5 +268,23 @@ fn look_after(
                 Err(error) => tracing::error!(%error, "take a release back"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_minute() {
+        let mut pause = Pause::after(None);
+        let mut tried = Vec::new();
+        for look in 1..200 {
+            if pause.is_over() {
+                tried.push(look);
+                pause = Pause::after(Some(pause));
+            }
+        }
+        assert_eq!(tried, [1, 3, 7, 15, 31, 63, 127, 191]);
     }
 }

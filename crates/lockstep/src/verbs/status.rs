@@ -1,5 +1,7 @@
 //! `status`: how far the store has come, and what it holds.
 
+mod deployments;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::IsTerminal;
@@ -21,6 +23,7 @@ use lockstep_transform::catalog::Catalog;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::deployments::DeploymentStatus;
 use super::{Context, applied_log};
 use crate::ask;
 use crate::failure::Outcome;
@@ -84,6 +87,9 @@ pub struct StoreStatus {
     pub watched: Option<Reading>,
     /// Versions of views, in order of their generations.
     pub views: Vec<VersionStatus>,
+    /// Deployments as they serve; where nothing does, those that were applied last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deployments: Vec<DeploymentStatus>,
     /// The logs of applied events, of the sources that have one.
     #[serde(default)]
     pub applied_logs: Vec<AppliedLogStatus>,
@@ -288,6 +294,7 @@ impl ask::Question for Question {
             signals,
             watched,
             views,
+            deployments: deployments::deployments(owned, catalog),
             applied_logs: applied_log::logs(owned)?.into_iter().map(AppliedLogStatus::from).collect(),
             feature_log: feature_log(owned)?,
             letters_waiting: letters_waiting(&*cut, catalog)?,

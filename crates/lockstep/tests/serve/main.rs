@@ -6,11 +6,13 @@ mod project;
 
 mod answers;
 mod browser;
+mod exploring;
 mod feature_log;
 mod from_log;
 mod hostile;
 mod http;
 mod life;
+mod loops;
 mod next_event;
 mod page;
 mod push;

@@ -40,6 +40,30 @@ pub struct Counted {
     pub panicked: u64,
     /// Runs that took longer than they may.
     pub hung: u64,
+    /// Runs of up to so many rows as [`Counted::ROWS`] says, and more than the bound before; of more than the last one, at the end.
+    pub of_rows: [u64; 7],
+    /// Runs of which the oldest request had waited for up to so long as [`Counted::WAITED`] says, likewise.
+    pub waited: [u64; 7],
+}
+
+impl Counted {
+    /// Bounds on rows of a run.
+    pub const ROWS: [usize; 6] = [1, 4, 16, 64, 256, 1024];
+    /// Bounds on how long a request waits, µs.
+    pub const WAITED: [u64; 6] = [100, 500, 2_000, 10_000, 50_000, 250_000];
+
+    /// A run of so many rows was made.
+    pub fn ran(&mut self, rows: usize) {
+        self.runs += 1;
+        self.rows += rows as u64;
+        self.of_rows[Self::ROWS.partition_point(|bound| *bound < rows)] += 1;
+    }
+
+    /// A run was begun, of which the oldest request had waited so long.
+    pub fn begun_after(&mut self, waited: Duration) {
+        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.waited[Self::WAITED.partition_point(|bound| *bound < micros)] += 1;
+    }
 }
 
 /// What waits and what runs.

@@ -96,6 +96,8 @@ impl Shared {
             let blocks = state.take(self.options.max_batch);
             if !blocks.is_empty() {
                 let run = Run::new(&blocks, now, self.options.timeout);
+                let waited = blocks.first().map(|oldest| now.saturating_duration_since(oldest.asked.came)).unwrap_or_default();
+                state.counted.begun_after(waited);
                 state.workers.insert(number, Worker { run: Some(run) });
                 if std::mem::take(&mut state.unwatched) {
                     self.watch.notify_one();
@@ -162,8 +164,7 @@ impl Shared {
         let mut state = self.lock();
         state.run_ended = Some(now());
         let counted = &mut state.counted;
-        counted.runs += 1;
-        counted.rows += count as u64;
+        counted.ran(count);
         match &outcome {
             Ok(_) => {}
             Err(PoolError::Panicked(_)) => counted.panicked += 1,

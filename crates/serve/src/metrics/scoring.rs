@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Schema};
+use lockstep_score::Counted;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -39,6 +40,17 @@ struct WhyLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ActionLabels {
+    deployment: String,
+    action: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ModelLabels {
     deployment: String,
     model: String,
@@ -51,6 +63,14 @@ struct StageLabels {
     model: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BucketLabels {
+    deployment: String,
+    step: String,
+    model: String,
+    le: String,
+}
+
 /// In the order of [`Way`].
 const WAYS: [&str; 5] = ["model", "last_known_good", "fallback_model", "default", "none"];
 
@@ -59,6 +79,9 @@ pub struct Scores {
     rows: Family<WayLabels, Counter>,
     fallen: Family<WhyLabels, Counter>,
     failed: Family<DeploymentLabel, Counter>,
+    decided: Family<ActionLabels, Counter>,
+    explored: Family<DeploymentLabel, Counter>,
+    reports: Family<KindLabel, Counter>,
     seconds: Family<DeploymentLabel, Histogram, fn() -> Histogram>,
     shadow_rows: Family<ModelLabels, Counter>,
     shadow_agreeing: Family<ModelLabels, Counter>,
@@ -74,12 +97,16 @@ struct OfDeployment {
     name: String,
     ways: [Counter; 5],
     failed: Counter,
+    explored: Counter,
     seconds: Histogram,
 }
 
 /// Gauges of the models that are loaded, by deployment and step.
 struct ModelGauges {
     all: Vec<(&'static str, Family<StageLabels, Gauge>)>,
+    /// Runs by how many rows they had, and by how long the oldest request of each had waited: as many as are below a bound.
+    of_rows: Family<BucketLabels, Gauge>,
+    waited: Family<BucketLabels, Gauge>,
 }
 
 /// What is read off a model: a name, and what it says.
@@ -111,6 +138,8 @@ pub struct ScoreCounts {
     of: Arc<OfDeployment>,
     ways: [u64; 5],
     fallen: Vec<(Counter, u64)>,
+    decided: Vec<(Counter, u64)>,
+    explored: u64,
     begun: Instant,
 }
 
@@ -131,6 +160,12 @@ impl Scores {
         registry.register("score_rows_fallen", "Rows that did not go the way of the model, by deployment and why", fallen.clone());
         let failed = Family::default();
         registry.register("score_rows_failed", "Rows of requests that failed, since nothing stood in", failed.clone());
+        let decided = Family::default();
+        registry.register("score_rows_decided", "Rows that were given an action, by deployment and action", decided.clone());
+        let explored = Family::default();
+        registry.register("score_rows_explored", "Rows that explore: whose action was drawn, or is for their caller to draw", explored.clone());
+        let reports = Family::default();
+        registry.register("reports", "Reports that are on the disk, of decisions and of outcomes", reports.clone());
         let seconds = Family::new_with_constructor(latency_buckets as fn() -> Histogram);
         registry.register_with_unit("score", "Time to look features up and to run the models", Unit::Seconds, seconds.clone());
         let mut shadow = |name: &str, help: &str| {
@@ -149,6 +184,9 @@ impl Scores {
             rows,
             fallen,
             failed,
+            decided,
+            explored,
+            reports,
             seconds,
             shadow_rows,
             shadow_agreeing,
@@ -170,6 +208,7 @@ impl Scores {
             name: name.to_owned(),
             ways: WAYS.map(way),
             failed: self.failed.get_or_create_owned(&label()),
+            explored: self.explored.get_or_create_owned(&label()),
             seconds: self.seconds.get_or_create_owned(&label()),
         });
         // Names of deployments that there are, so that there is a bound on them.
@@ -198,7 +237,30 @@ impl ModelGauges {
             registry.register(format!("model_{name}"), help, family.clone());
             (name, family)
         });
-        ModelGauges { all: all.into() }
+        let of_rows = Family::default();
+        registry.register("model_runs_of_rows", "Runs of the model that had at most so many rows, since it was loaded", of_rows.clone());
+        let waited = Family::default();
+        registry.register(
+            "model_runs_waited",
+            "Runs of the model of which the oldest request had waited for a thread at most so many seconds",
+            waited.clone(),
+        );
+        ModelGauges { all: all.into(), of_rows, waited }
+    }
+
+    /// Sets how runs were spread, as histograms are written: each bucket counts those of all before it, too.
+    fn spread(&self, labels: &StageLabels, counted: &Counted) {
+        let StageLabels { deployment, step, model } = labels;
+        let rows = Counted::ROWS.map(|bound| bound.to_string());
+        let seconds = Counted::WAITED.map(|micros| Duration::from_micros(micros).as_secs_f64().to_string());
+        for (family, bounds, counts) in [(&self.of_rows, rows, counted.of_rows), (&self.waited, seconds, counted.waited)] {
+            let mut all = 0;
+            for (le, count) in bounds.into_iter().chain(["+Inf".to_owned()]).zip(counts) {
+                all += count;
+                let labels = BucketLabels { deployment: deployment.clone(), step: step.clone(), model: model.clone(), le };
+                family.get_or_create(&labels).set(i64::try_from(all).unwrap_or(i64::MAX));
+            }
+        }
     }
 }
 
@@ -210,12 +272,21 @@ impl Scoring<'_> {
 
     /// What came of rows, to be counted once they are answered.
     pub fn counts(&self, scored: &Scored) -> ScoreCounts {
-        let mut counts = ScoreCounts { of: Arc::clone(&self.of), ways: [0; 5], fallen: Vec::new(), begun: self.begun };
+        let (of, begun) = (Arc::clone(&self.of), self.begun);
+        let mut counts = ScoreCounts { of, ways: [0; 5], fallen: Vec::new(), decided: Vec::new(), explored: 0, begun };
         scored.ways.iter().for_each(|way| counts.ways[*way as usize] += 1);
         let mut fallen: HashMap<&'static str, u64> = HashMap::new();
         scored.whys.iter().flatten().for_each(|why| *fallen.entry(why.word).or_default() += 1);
         let counter = |why| self.scores.fallen.get_or_create_owned(&WhyLabels { deployment: self.of.name.clone(), why });
         counts.fallen = fallen.into_iter().map(|(why, rows)| (counter(why), rows)).collect();
+        if let Some(decided) = &scored.decided {
+            let mut actions: HashMap<&str, u64> = HashMap::new();
+            decided.actions.iter().flatten().for_each(|action| *actions.entry(action).or_default() += 1);
+            let label = |action: &str| ActionLabels { deployment: self.of.name.clone(), action: action.to_owned() };
+            let counted = |(action, rows): (&str, u64)| (self.scores.decided.get_or_create_owned(&label(action)), rows);
+            counts.decided = actions.into_iter().map(counted).collect();
+            counts.explored = decided.explored().count() as u64;
+        }
         counts
     }
 }
@@ -226,8 +297,11 @@ impl ScoreCounts {
         for (counter, rows) in self.of.ways.iter().zip(self.ways).filter(|(_, rows)| *rows > 0) {
             counter.inc_by(rows);
         }
-        for (counter, rows) in &self.fallen {
+        for (counter, rows) in self.fallen.iter().chain(&self.decided) {
             counter.inc_by(*rows);
+        }
+        if self.explored > 0 {
+            self.of.explored.inc_by(self.explored);
         }
         self.of.seconds.observe(self.begun.elapsed().as_secs_f64());
     }
@@ -292,6 +366,11 @@ impl Metrics {
         Scoring { scores: &self.scores, of: self.scores.deployment(deployment), begun: Instant::now() }
     }
 
+    /// Reports of a kind were taken.
+    pub fn reported(&self, kind: &'static str, reports: u64) {
+        self.scores.reports.get_or_create(&KindLabel { kind }).inc_by(reports);
+    }
+
     /// The shadow of a deployment.
     pub fn shadow(&self, deployment: &str, model: &str) -> Shadow {
         let labels = ModelLabels { deployment: deployment.to_owned(), model: model.to_owned() };
@@ -309,12 +388,15 @@ impl Metrics {
         let gauges = &self.scores.models.all;
         // Models that are gone are not told of any more.
         gauges.iter().for_each(|(_, family)| family.clear());
+        self.scores.models.of_rows.clear();
+        self.scores.models.waited.clear();
         for deployed in deployments.all() {
             for stage in deployed.stages() {
                 let (figures, breaker) = (stage.model.figures(), stage.model.breaker());
                 let (deployment, step, model) = (deployed.name.clone(), stage.name.clone(), stage.model.bound.name.clone());
                 let labels = StageLabels { deployment, step, model };
                 let counted = figures.counted;
+                self.scores.models.spread(&labels, &counted);
                 let values = [
                     figures.threads as u64,
                     figures.waiting as u64,

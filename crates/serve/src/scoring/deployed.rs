@@ -15,6 +15,7 @@ use lockstep_transform::definition::{self, Interval, Literal, When, suggestion};
 
 use super::loaded::Loaded;
 use super::pinned;
+use super::policy::Policy;
 use crate::desk::Wanted;
 use crate::server::BreakerSettings;
 
@@ -82,6 +83,8 @@ pub struct Deployed {
     pub when_stale: When,
     /// How candidates are ranked, where the service of the first step has them.
     pub ranking: Option<Ranking>,
+    /// What decides about its rows, where it has actions or explores.
+    pub policy: Option<Policy>,
 }
 
 /// How candidates are ranked.
@@ -248,6 +251,7 @@ impl Deployed {
             has_defaults: !defaults.is_empty(),
             when_missing: options.when_missing,
             when_stale: options.when_stale,
+            policy: Policy::of(deployment),
             asked: Wanted::asked_with(name, fields.clone()),
             schema: Arc::new(Schema::new(schema)),
             name: name.clone(),

@@ -15,6 +15,7 @@ use lockstep_transform::definition::When;
 
 use super::deployed::{Deployed, Given, Stage};
 use super::loaded::Loaded;
+use super::policy::Decided;
 use super::ranked::{All, Ranked, ranked};
 use crate::desk::{Answered, Wanted};
 use crate::feature_log::Predicted as Logged;
@@ -87,9 +88,22 @@ pub struct Scored {
     pub looked: Vec<StepLooked>,
     /// Which rows are of which request, where they are ranked candidates; else there is one for each.
     pub ranked: Option<Ranked>,
+    /// What was decided of each row, where the deployment has actions or explores, and [`Scored::decide`] was asked.
+    pub decided: Option<Decided>,
 }
 
 impl Scored {
+    /// Decides about the rows, which are those that were scored, of a request that is called so.
+    ///
+    /// # Errors
+    /// Internal where the predictions are not those that are declared.
+    pub fn decide(&mut self, deployed: &Deployed, request_id: &str, rows: &RecordBatch, moments: &[i64]) -> Result<(), Error> {
+        if let Some(policy) = &deployed.policy {
+            self.decided = Some(policy.decide(&policy.draws(request_id, rows, moments), &self.predictions, &self.ways)?);
+        }
+        Ok(())
+    }
+
     /// What is to be logged of some of the rows: those that came to a step.
     ///
     /// # Errors
@@ -98,7 +112,8 @@ impl Scored {
         let all = rows.len() == self.ways.len();
         let some = |column: &ArrayRef| if all { Ok(Arc::clone(column)) } else { taken(column, rows) };
         let values = self.predictions.iter().map(some).collect::<Result<_, _>>()?;
-        Ok(self.logged(deployed, Arc::clone(&deployed.schema), values, rows.iter().map(|&row| self.ways[row as usize]).collect()))
+        let logged = self.logged(deployed, Arc::clone(&deployed.schema), values, rows.iter().map(|&row| self.ways[row as usize]).collect());
+        Ok(Logged { decided: self.decided.as_ref().map(|decided| decided.of_rows(rows)).transpose()?, ..logged })
     }
 
     /// What is to be logged of ranked candidates, where their features are looked up: as these are, a vector for each request, of lists.
@@ -119,6 +134,7 @@ impl Scored {
             schema,
             values,
             ways: ways.into_iter().map(Way::name).collect(),
+            decided: None,
         }
     }
 }
@@ -190,7 +206,7 @@ pub(super) async fn scored<L: Lookups>(
     let by = By { model: by_model, fallback: by_fallback, recalled };
     let Scoring { whys, ran, looked, .. } = scoring;
     let (predictions, ways) = by.together(deployed, moments.len())?;
-    Ok(Scored { predictions, ways, whys, ran, looked, ranked: None })
+    Ok(Scored { predictions, ways, whys, ran, looked, ranked: None, decided: None })
 }
 
 /// Predictions of some rows.

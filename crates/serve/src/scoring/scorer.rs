@@ -81,20 +81,30 @@ impl Scorer {
     /// NotFound where there is no such deployment; Invalid for columns that are missing, unknown or of another type; as a lookup; Unavailable, OutOfRange or Internal where the
     /// model fails and nothing stands in.
     pub fn score(&self, deployment: &str, rows: &RecordBatch, as_of: &[i64]) -> Result<Scored, Error> {
+        self.score_request(deployment, "", rows, as_of)
+    }
+
+    /// The same for a request that has a name: what is left to chance of its rows is drawn by that.
+    ///
+    /// # Errors
+    /// As [`Self::score`].
+    pub fn score_request(&self, deployment: &str, request_id: &str, rows: &RecordBatch, as_of: &[i64]) -> Result<Scored, Error> {
         let state = self.live.state(Reach::Disk)?;
         let deployed = Arc::clone(state.deployments().find(deployment)?);
         let rows = asked(&deployed, rows)?;
         let moments = desk::moments_of(as_of, rows.num_rows(), self.live.now().0)?;
-        score_at(&deployed, FromState { state: &state, lags: self.live.lags(), time: None }, &rows, &moments)
+        score_at(&deployed, FromState { state: &state, lags: self.live.lags(), time: None }, request_id, &rows, &moments)
     }
 }
 
-/// Scores rows, which are what the deployment is asked with, on this thread.
+/// Scores rows, which are what the deployment is asked with, on this thread; of a request that is called so, or has no name.
 ///
 /// # Errors
 /// As [`Scorer::score`].
-pub fn score_at(deployed: &Deployed, from: FromState<'_>, rows: &RecordBatch, moments: &[i64]) -> Result<Scored, Error> {
-    block_on(score(deployed, &from, rows, moments, None)).map_err(Error::from)
+pub fn score_at(deployed: &Deployed, from: FromState<'_>, request_id: &str, rows: &RecordBatch, moments: &[i64]) -> Result<Scored, Error> {
+    let mut scored = block_on(score(deployed, &from, rows, moments, None)).map_err(Error::from)?;
+    scored.decide(deployed, request_id, rows, moments)?;
+    Ok(scored)
 }
 
 /// The columns that a deployment is asked with, found by their names.

@@ -288,6 +288,8 @@ fn needed(path: &str) -> Option<Role> {
         path if path.starts_with("/page/") => None,
         path if path.starts_with("/grpc.health.v1.Health/") => None,
         path if path.starts_with("/v1/events") || path.ends_with("/PushEvents") => Some(Role::Write),
+        "/v1/decisions" | "/v1/outcomes" => Some(Role::Write),
+        path if path.ends_with("/ReportDecision") || path.ends_with("/ReportOutcome") => Some(Role::Write),
         // What a question needs is decided by who reads it.
         _ => Some(Role::Read),
     }

@@ -18,6 +18,7 @@ mod overview;
 mod push;
 mod queue;
 mod reply;
+mod report;
 mod scored;
 mod scoring;
 mod service;

@@ -7,7 +7,7 @@ use lockstep_model::Error;
 
 use super::reply;
 use super::scoring::{Given, ScoreAsked, ScoreHead};
-use crate::scoring::{Ran, Ranked, Scored, StepLooked, Way};
+use crate::scoring::{Decided, Ran, Ranked, Scored, StepLooked, Way};
 use crate::wire;
 
 /// Scores as a message; `given` are the features of each step.
@@ -15,7 +15,7 @@ use crate::wire;
 /// # Errors
 /// Internal for a type that the wire has not.
 pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, given: &mut [Given]) -> Result<ScoreResponse, Error> {
-    let Scored { predictions, ways, whys, ran, looked: steps, ranked } = scored;
+    let Scored { predictions, ways, whys, ran, looked: steps, ranked, decided } = scored;
     let rows = ways.len();
     let fields = asked.deployed.schema.fields().iter().zip(&predictions);
     let mut response = ScoreResponse {
@@ -43,10 +43,25 @@ pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, given: &mu
         response.candidates = by_request.counts.iter().map(reply::wire_counts).collect();
         response.request_rows.clone_from(&by_request.requests);
     }
+    if let Some((decided, policy)) = decided.zip(asked.deployed.policy.as_ref()) {
+        decide(&mut response, &decided, policy.actions().is_some());
+    }
     for (step, given) in steps.into_iter().zip(given) {
         add(&mut response, step, given, head)?;
     }
     Ok(response)
+}
+
+/// What is told of what was decided.
+fn decide(response: &mut ScoreResponse, decided: &Decided, has_actions: bool) {
+    let explored = decided.explored.iter().map(|explored| explored == Some(true)).collect();
+    if !has_actions {
+        response.explore = explored;
+        return;
+    }
+    response.actions = decided.actions.iter().map(|action| action.unwrap_or_default().to_owned()).collect();
+    response.propensities = decided.propensities.values().to_vec();
+    response.explored = explored;
 }
 
 /// What is told of the features of a step.

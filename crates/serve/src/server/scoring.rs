@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
-use lockstep_client::proto::{self, GetFeaturesResponse, Metadata, ScoreRequest, ScoreResponse};
+use lockstep_client::proto::{
+    self, GetFeaturesResponse, Metadata, ReportDecisionRequest, ReportOutcomeRequest, ReportResponse, ScoreRequest, ScoreResponse,
+};
 use lockstep_model::{Error, TimeMode};
 use tokio::time::timeout_at;
 use tonic::{Request, Response, Status, async_trait};
@@ -13,13 +15,14 @@ use super::deadline::Deadline;
 use super::failure::Failure;
 use super::features::{Grpc, ended, metadata, taken, time_mode};
 use super::reply::{self, wire_field};
+use super::report;
 use super::scored;
 use super::service::{Asked, Head, How, Origin, Service};
 use crate::desk::{self, Wanted};
-use crate::feature_log::Picked;
+use crate::feature_log::{Pick, Picked};
 use crate::live::State;
 use crate::metrics::{Counts, Protocol};
-use crate::scoring::{Deployed, Loaded, Looked, Lookups, Scored, Stage, score, shadowed};
+use crate::scoring::{Deployed, Loaded, Looked, Lookups, Policy, Scored, Stage, score, shadowed};
 use crate::wire;
 
 /// What a request for scores says beside its columns.
@@ -106,7 +109,7 @@ pub async fn answer(service: &Arc<Service>, deadline: &Deadline, head: ScoreHead
     // A model that was begun is not waited for beyond that, and what becomes of it is counted all the same.
     let scored = timeout_at(until, scoring).await.unwrap_or_else(|_| Err(how.until.exceeded()));
     let given = lookups.given.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let scored = match scored {
+    let mut scored = match scored {
         Ok(scored) => scored,
         Err(failure) => {
             if failure.is_ours() {
@@ -115,6 +118,7 @@ pub async fn answer(service: &Arc<Service>, deadline: &Deadline, head: ScoreHead
             return Err(failure);
         }
     };
+    scored.decide(&asked.deployed, &head.request_id, &asked.rows, &asked.moments)?;
     let predictions = scored.predictions.clone();
     let mut given = with_predictions(given, &asked.deployed, &scored)?;
     let recalled = scored.looked.iter().any(|step| step.looked.recalled);
@@ -140,8 +144,14 @@ fn with_predictions(mut given: Vec<Given>, deployed: &Deployed, scored: &Scored)
         return Ok(given);
     }
     for (number, (given, step)) in given.iter_mut().zip(&scored.looked).enumerate() {
+        let takes_explored = given.takes_explored;
         for vectors in given.vectors.logged() {
-            vectors.predicted = Some(scored.predicted(deployed, &step.rows)?);
+            let predicted = scored.predicted(deployed, &step.rows)?;
+            if let Some(decided) = predicted.decided.as_ref().filter(|_| takes_explored) {
+                let picked = std::mem::replace(&mut vectors.pick, Pick::None);
+                vectors.pick = picked.with(&decided.explored().collect::<Vec<_>>(), step.rows.len());
+            }
+            vectors.predicted = Some(predicted);
         }
         for vectors in given.vectors.watched().filter(|_| number == 0) {
             vectors.predicted = Some(scored.predicted(deployed, &step.rows)?);
@@ -168,18 +178,22 @@ pub struct Given {
     pub told: GetFeaturesResponse,
     counts: Counts,
     vectors: Picked,
+    /// Whether the log takes rows that explore, whatever was picked.
+    takes_explored: bool,
 }
 
 impl Lookups for ByService<'_> {
     async fn look_up(&self, wanted: &Arc<Wanted>, rows: RecordBatch, moments: Vec<i64>) -> Result<Looked, Failure> {
         let (state, now, time) = (Arc::clone(&self.asked.state), self.asked.now, self.head.time);
         let (wanted, request_id, metadata) = (Arc::clone(wanted), self.head.request_id.clone(), self.head.metadata);
+        let explores = self.asked.deployed.policy.as_ref().is_some_and(|policy| policy.explore().is_some());
         let work = move |service: &Service, origin: Origin| {
             let asked = Asked::of((&state, origin), &wanted, (&rows, &moments), now, time);
             let (answered, counts) = service.answer(&asked)?;
-            let vectors = service.picked(&asked, (&asked.rows, &asked.moments), &answered, &request_id)?;
+            let vectors = service.picked_to_score(&asked, (&asked.rows, &asked.moments), &answered, (&request_id, explores))?;
             let told = reply::told(&asked, &answered, metadata, String::new())?;
-            Ok((Given { asked, told, counts, vectors }, answered))
+            let takes_explored = service.takes_explored();
+            Ok((Given { asked, told, counts, vectors, takes_explored }, answered))
         };
         let (given, answered) = self.service.run(self.how, work).await?;
         let recalled = given.asked.origin == Origin::LastKnown;
@@ -227,6 +241,8 @@ pub fn describe(service: &Service, name: &str) -> Result<proto::DeploymentDescri
         fallback: deployed.fallback.as_ref().map(deployed_model),
         shadow: deployed.shadow.as_ref().map(deployed_model),
         meaning: deployed.meaning.to_string(),
+        actions: deployed.policy.as_ref().and_then(Policy::actions).map(|actions| actions.names.clone()).unwrap_or_default(),
+        explore: deployed.policy.as_ref().and_then(Policy::explore).map(|explore| explore.share),
     })
 }
 
@@ -254,6 +270,24 @@ impl proto::scoring_server::Scoring for Grpc {
         let mut call = self.0.begin(Protocol::Grpc);
         call.asks(Arc::clone(&request) as _);
         ended(call, over_grpc(&self.0, &deadline, request).await)
+    }
+
+    async fn report_decision(&self, request: Request<ReportDecisionRequest>) -> Result<Response<ReportResponse>, Status> {
+        let (deadline, request) = taken(request);
+        let mut call = self.0.begin(Protocol::Grpc);
+        call.asks(Arc::clone(&request) as _);
+        ended(call, report::take(&self.0, &deadline, "decision", report::decisions(&request)).await)
+    }
+
+    async fn report_outcome(&self, request: Request<ReportOutcomeRequest>) -> Result<Response<ReportResponse>, Status> {
+        let (deadline, request) = taken(request);
+        let mut call = self.0.begin(Protocol::Grpc);
+        call.asks(Arc::clone(&request) as _);
+        let outcome = match report::outcomes(&request) {
+            Ok(reports) => report::take(&self.0, &deadline, "outcome", reports).await,
+            Err(error) => Err(error.into()),
+        };
+        ended(call, outcome)
     }
 
     async fn list_deployments(&self, _: Request<proto::ListDeploymentsRequest>) -> Result<Response<proto::ListDeploymentsResponse>, Status> {

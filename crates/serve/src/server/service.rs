@@ -17,14 +17,14 @@ use super::deadline::{Deadline, Until};
 use super::failure::{About, Failure};
 use super::limits::Limits;
 use super::queue::Queue;
-use crate::Pushes;
 use crate::desk::{self, Answered, Question, Wanted};
-use crate::feature_log::{self, FeatureLog, Figures, Picked, Taker};
+use crate::feature_log::{self, FeatureLog, Figures, Pick, Picked, Taker};
 use crate::last_known_good::{Kept, LastKnownGood};
 use crate::live::{Live, Reach, State};
 use crate::metrics::{Counts, Metrics, Protocol};
 use crate::usage::Usage;
 use crate::watch::Watcher;
+use crate::{Pushes, Reports};
 
 /// Rows of a request that is answered where it is: some hundreds of microseconds.
 const ROWS_AT_ONCE: usize = 64;
@@ -58,6 +58,8 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     /// Where pushes go; `None` where nothing is applied here.
     pub pushes: Option<Box<dyn Pushes>>,
+    /// Where reports go of what was done and what came of it; `None` where nothing is logged here.
+    pub reports: Option<Arc<dyn Reports>>,
     /// When it was started.
     pub since: EventTime,
     log: RequestLog,
@@ -201,6 +203,7 @@ impl Service {
             known: limits.last_known_good.map(|fallback| LastKnownGood::new(fallback.keep)),
             features: None,
             watchers: Vec::new(),
+            reports: None,
             watch: None,
             usage: None,
             reads: breaker(),
@@ -221,6 +224,12 @@ impl Service {
     #[must_use]
     pub fn logging(self, features: Option<Arc<dyn FeatureLog>>) -> Service {
         Service { features, ..self }
+    }
+
+    /// With a log of what callers report.
+    #[must_use]
+    pub fn reporting(self, reports: Option<Arc<dyn Reports>>) -> Service {
+        Service { reports, ..self }
     }
 
     /// With a note of when each service, view and deployment was asked last.
@@ -256,8 +265,25 @@ impl Service {
     /// # Errors
     /// Internal where the columns are not those that are declared.
     pub fn picked(&self, asked: &Asked, (rows, moments): (&RecordBatch, &[i64]), answered: &Answered, request_id: &str) -> Result<Picked, Error> {
+        self.picked_to_score(asked, (rows, moments), answered, (request_id, false))
+    }
+
+    /// The same of rows that are about to be scored: where some of them may explore, the log is handed those, too, that it has not picked.
+    ///
+    /// # Errors
+    /// As [`Self::picked`].
+    pub fn picked_to_score(
+        &self,
+        asked: &Asked,
+        (rows, moments): (&RecordBatch, &[i64]),
+        answered: &Answered,
+        (request_id, explores): (&str, bool),
+    ) -> Result<Picked, Error> {
         let is_recalled = asked.origin == Origin::LastKnown;
-        let of = |taker: &dyn Taker| feature_log::picked(taker, (&asked.state, is_recalled), (&asked.wanted, rows, moments), answered, request_id);
+        let of = |taker: &dyn Taker| {
+            let later = explores && taker.takes_explored();
+            feature_log::picked(taker, (&asked.state, is_recalled), (&asked.wanted, rows, moments), answered, (request_id, later))
+        };
         let logged = self.features.as_ref().map_or(Ok(Vec::new()), |log| of(&**log))?;
         // What was pinned, or read earlier, says nothing of what serves now.
         let mut watched = Vec::new();
@@ -271,13 +297,18 @@ impl Service {
     pub fn given(&self, picked: Picked) {
         let Picked { logged, watched } = picked;
         if let Some(log) = &self.features {
-            logged.into_iter().for_each(|vectors| log.take(vectors));
+            logged.into_iter().filter(|vectors| vectors.pick != Pick::None).for_each(|vectors| log.take(vectors));
         }
         for (number, vectors) in watched {
             if let Some(watcher) = self.watchers.get(number) {
                 watcher.take(vectors);
             }
         }
+    }
+
+    /// Whether the log takes rows that explore, whatever was picked.
+    pub fn takes_explored(&self) -> bool {
+        self.features.as_ref().is_some_and(|log| log.takes_explored())
     }
 
     /// How the log of what is served stands; `None` where there is none.

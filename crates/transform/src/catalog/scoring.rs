@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use lockstep_model::Fingerprint;
 
 use crate::compile::{canonical, digest};
-use crate::definition::{Definitions, Deployment, Diagnostic, Literal, Model, Pick, Prediction, Ranking, sql_name};
+use crate::definition::{Actions, DecideBy, Definitions, Deployment, Diagnostic, Explore, Literal, Model, Pick, Prediction, Ranking, sql_name};
 use crate::service::ServicePlan;
 
 /// What each model means, over compiled services. Models of services that do not compile are left out.
@@ -120,6 +120,17 @@ fn deployment_meaning(deployment: &Deployment, models: &IndexMap<String, Fingerp
     let _ = writeln!(out, "missing {:?} stale {:?}", deployment.options.when_missing, deployment.options.when_stale);
     if let Some(Ranking { by, top, items }) = &deployment.ranking {
         let _ = writeln!(out, "ranked by {by:?} top {top:?} items {items:?}");
+    }
+    // Only where there are any, so that deployments without mean what they meant.
+    if let Some(Actions { names, by }) = &deployment.actions {
+        let by = match by {
+            DecideBy::Scores => "scores".to_owned(),
+            DecideBy::Thresholds { prediction, bounds } => format!("thresholds of {prediction:?} {bounds:?}"),
+        };
+        let _ = writeln!(out, "actions {names:?} by {by}");
+    }
+    if let Some(Explore { share, by }) = &deployment.explore {
+        let _ = writeln!(out, "explore {share:?} by {by}");
     }
     Some(out)
 }

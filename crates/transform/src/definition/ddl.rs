@@ -306,7 +306,7 @@ impl Ddl<'_> {
             let shown = self.statement.origin.file.slice(self.statement.token_span(index));
             let diagnostic =
                 self.statement.origin.at(self.statement.token_span(index)).error(format!("option `{}` has no literal for a value", name.text));
-            return Err(diagnostic.note("values are texts, numbers, true and false, and lists of texts in brackets").help(format!(
+            return Err(diagnostic.note("values are texts, numbers, true and false, and lists of texts or numbers in brackets").help(format!(
                 "write {} = '{}'",
                 name.text,
                 shown.trim_matches('"').replace('\'', "''")
@@ -336,8 +336,15 @@ impl Ddl<'_> {
     fn list(&mut self) -> Option<Value> {
         let mut values = Vec::new();
         while !self.parser.consume_token(&Token::RBracket) {
-            let Token::SingleQuotedString(text) = self.parser.next_token().token else { return None };
-            values.push(Value::String(text));
+            values.push(match self.parser.next_token().token {
+                Token::SingleQuotedString(text) => Value::String(text),
+                Token::Number(number, _) => json_number(&number)?,
+                Token::Minus => {
+                    let Token::Number(number, _) = self.parser.next_token().token else { return None };
+                    json_number(&format!("-{number}"))?
+                }
+                _ => return None,
+            });
             if !self.parser.consume_token(&Token::Comma) && self.parser.peek_token_ref().token != Token::RBracket {
                 return None;
             }

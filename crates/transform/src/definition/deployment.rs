@@ -4,6 +4,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use indexmap::IndexMap;
 
+use super::actions;
 use super::chain::{Chain, chain};
 use super::data_type::sql_name;
 use super::ddl::WrittenStep;
@@ -47,6 +48,9 @@ pub(super) fn deployment(written: &WrittenDeployment<'_>, known: &Known<'_>, fou
     let predictions = &known.models.get(&steps.last()?.model)?.predictions;
     let ranking = ranking(&Ranked { statement, options: written.options, read: &read, services: &services, predictions }, found);
     let defaults = check.defaults(&defaults, predictions, found);
+    let deciding = actions::Written { read: &read, options: written.options, statement: &statement.origin, name: written.name.span, predictions };
+    let actions = deciding.actions(found);
+    let explore = deciding.explore(actions.as_ref(), found);
     if let Some(fallback) = &read.fallback {
         check.fallback(fallback, &steps, predictions, &request, found);
     }
@@ -67,6 +71,8 @@ pub(super) fn deployment(written: &WrittenDeployment<'_>, known: &Known<'_>, fou
         shadow: read.shadow,
         defaults,
         ranking,
+        actions,
+        explore,
         options,
     })
 }

@@ -21,6 +21,7 @@
 //!
 //! The order of the modules is that of the work: [`lex`](self) finds statements, `ddl` reads them, `source`, `view`, `service`, `model` and `deployment` check them.
 
+mod actions;
 mod call;
 mod candidates;
 mod chain;
@@ -54,6 +55,7 @@ mod types;
 mod view;
 mod window;
 
+pub use actions::{Actions, DecideBy, Explore, ExploreBy};
 pub use data_type::sql_name;
 pub use diagnostic::{Diagnostic, DiagnosticJson, Style};
 pub use frame::ROWS_MAX;

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::interval::IntervalError;
 use super::names::{Name, suggestion};
 use super::text::{Origin, Span};
-use super::{Diagnostic, History, Interval, Lateness, When};
+use super::{Diagnostic, ExploreBy, History, Interval, Lateness, When};
 
 /// One option as written.
 #[derive(Debug, Clone)]
@@ -158,6 +158,16 @@ pub struct WrittenDeploymentOptions {
     pub when_missing: Option<When>,
     /// What is done where a feature is stale. `score` by default.
     pub when_stale: Option<When>,
+    /// What may be done with a row, at least two names: each is a prediction, whose score is the larger the better, or `thresholds` say which is taken.
+    pub actions: Vec<String>,
+    /// The prediction that thresholds cut, where it predicts several numbers.
+    pub decide_by: Option<String>,
+    /// Bounds between the actions, one fewer than there are, ascending: below the first one it is the first action, from the last one on the last.
+    pub thresholds: Vec<f64>,
+    /// The share of rows for which something else is tried, above 0 and up to 1. None by default.
+    pub explore: Option<f64>,
+    /// What is tried there: `random` (any action, by default), or `softmax` and a temperature, such as `softmax 0.5` (actions by their scores).
+    pub explore_by: Option<ExploreBy>,
 }
 
 /// JSON Schemas of the options and of diagnostics, by name.
@@ -291,6 +301,7 @@ fn plain(message: &str) -> String {
         ("floating point", "number"),
         ("integer", "number"),
         ("boolean", "truth value"),
+        ("a sequence", "a list"),
         ("sequence", "a list"),
         ("a nonzero u64", "a number from 1"),
         ("u32", "a number from 1"),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::ModelOptions;
 use super::text::{Origin, Span};
-use super::{Column, Interval, Literal};
+use super::{Actions, Column, Explore, Interval, Literal};
 
 /// A model: a file, what goes into it, and what it predicts.
 #[derive(Debug, Clone)]
@@ -112,6 +112,10 @@ pub struct Deployment {
     pub defaults: IndexMap<String, Literal>,
     /// How candidates are ranked, where the first step's service has them.
     pub ranking: Option<Ranking>,
+    /// What may be done with a row, and how that follows from the predictions.
+    pub actions: Option<Actions>,
+    /// For which share of rows something else is tried.
+    pub explore: Option<Explore>,
     /// Everything else.
     pub options: DeploymentOptions,
 }

@@ -12,10 +12,12 @@ use arrow::datatypes::{DataType, Fields, Float64Type, SchemaRef};
 use lockstep_model::key::{Keys, is_key_type};
 use lockstep_model::row::RowCodec;
 use lockstep_model::{Error, Fingerprint, TimeMode};
+use lockstep_serve::scoring::Decided;
 use lockstep_transform::definition::sql_name;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
+use super::decisions::Served;
 use super::outcomes::By;
 use crate::bytes::Bytes;
 use crate::feature_log::{LogDir, LogFile};
@@ -55,6 +57,8 @@ pub struct Scan {
     pub files: Vec<InputFile>,
     /// Shares of vectors that were logged.
     pub shares: Vec<f64>,
+    /// Names of the actions that were answered.
+    pub actions: Vec<String>,
 }
 
 /// A row. Keys are hashes of 128 bits, of which no two are expected to be alike in a log.
@@ -78,6 +82,12 @@ pub struct Row {
     pub draw: u64,
     /// Its propensity, where it was asked with one.
     pub propensity: Option<f64>,
+    /// What reports find it by; `None` where its request has no id.
+    pub report: Option<u128>,
+    /// What was decided when it was answered, where anything was.
+    pub served: Option<Served>,
+    /// Which share of rows such as this is logged, where the log says so row by row.
+    pub share: Option<f64>,
 }
 
 /// Rows that were answered by definitions of one meaning.
@@ -183,6 +193,8 @@ impl Scan {
             Some(columns) => Some(Keys::encode(&columns)?),
             None => None,
         };
+        let reports = Keys::encode(&ids(kept, logged, true))?;
+        let decided = kept.predicted.as_ref().and_then(|predicted| predicted.decided.as_ref());
         let entities = wants.entity.map(|columns| entities(name, &kept.requests, columns)).transpose()?.flatten();
         let propensities = wants.propensity.map(|column| propensities(&kept.requests, column)).transpose()?.flatten();
         let codec = RowCodec::new(kept.requests.schema()).ok();
@@ -200,6 +212,7 @@ impl Scan {
                 bytes.extend_from_slice(&kept.moments[row].to_le_bytes());
             }
             bytes.extend_from_slice(&kept.numbers[row].to_le_bytes());
+            let served = decided.map(|kept| self.served(&kept.decided, row));
             self.rows.push(Row {
                 group,
                 number: kept.numbers[row],
@@ -210,9 +223,26 @@ impl Scan {
                 entity: entities.as_ref().map(|entities| xxh3_128(entities.get(row))),
                 draw: xxh3_64_with_seed(&bytes, DRAW_SEED),
                 propensity: propensities.as_ref().filter(|column| column.is_valid(row)).map(|column| column.value(row)),
+                report: (!reports.has_null(row)).then(|| xxh3_128(reports.get(row))),
+                served,
+                share: decided.map(|kept| kept.shares.value(row)),
             });
         }
         Ok(())
+    }
+
+    /// What was decided of a row when it was answered.
+    fn served(&mut self, decided: &Decided, row: usize) -> Served {
+        let action = decided.actions.is_valid(row).then(|| decided.actions.value(row));
+        let action = action.map(|action| {
+            let known = self.actions.iter().position(|known| known == action);
+            known.unwrap_or_else(|| {
+                self.actions.push(action.to_owned());
+                self.actions.len() - 1
+            }) as u32
+        });
+        let propensity = decided.propensities.is_valid(row).then(|| decided.propensities.value(row));
+        Served { action, propensity, explored: decided.explored.value(row) }
     }
 
     fn group(&mut self, kept: &Kept) -> Result<usize> {

@@ -9,8 +9,11 @@
 //!   longer ago than the bound. A label that is to count for every row before it is a join for SQL, not one that is made here unasked: one fact would be many examples.
 //! - *A row has one outcome*, the newest that is known by `--outcomes-until`; of two at one moment, the later in the files. So a correction counts, and a set can be made again as of a moment.
 //! - *An outcome that was known before its request* did not come of it, and is counted and not used.
+//! - *Reports* ([`crate::reports`]) are outcomes that were told to the server, by request and row, and say what was done with a row, too. Where no file of outcomes is named, they are the outcomes.
+//! - *What was done* with a row is what was reported, else what was answered. Labels are mostly there only where that let them be: [`Decisions`] tell which the model decided by itself.
 //! - *A row without an outcome* stays, with NULLs and the word CENSORED: that nothing is known by then is no label.
 
+mod decisions;
 mod join;
 mod log;
 mod outcomes;
@@ -25,9 +28,10 @@ use serde::{Deserialize, Serialize};
 
 use super::output::InputFile;
 
+pub use decisions::{Decisions, DecisionsReport};
 pub use join::{Joined, join};
 pub use log::{Group, Scan, ServedLog, Wants, check_asked_with};
-pub use outcomes::{By, OUTCOMES, Outcomes};
+pub use outcomes::{By, OUTCOMES, Outcomes, columns_reported};
 #[cfg(test)]
 use report::OutcomesReport;
 pub use report::ServedReport;
@@ -38,6 +42,9 @@ pub use weight::{Caps, Propensity, Weighed, weigh};
 pub const REQUEST_ID: &str = "request_id";
 /// See [`REQUEST_ID`].
 pub const REQUEST_ROW: &str = "request_row";
+
+/// The column of propensities of decisions, in a training set.
+pub const PROPENSITY: &str = "propensity";
 
 /// What a training set from the log was told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

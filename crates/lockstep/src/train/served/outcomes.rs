@@ -1,20 +1,23 @@
 //! Outcomes: what became of what was served.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Result;
-use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use lockstep_ingest::source::zone::Zone;
 use lockstep_model::key::Keys;
 use lockstep_model::{Error, EventTime};
+use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::log::{Group, as_numbers, columns_by, ids};
 use super::{REQUEST_ID, REQUEST_ROW};
 use crate::kept::{Kept, Logged};
+use crate::reports::Reported;
 use crate::text::did_you_mean;
 use crate::train::{InputFile, Spine, SpineOf, Told, columns_in};
 
@@ -176,6 +179,38 @@ impl Outcomes {
         })
     }
 
+    /// What was reported as outcomes, each of a row of a request ([`By::RequestRow`]).
+    ///
+    /// # Errors
+    /// Invalid where there are none; where values of one name are of several types.
+    pub fn reported(reported: &Reported) -> Result<Outcomes> {
+        let (ids, rows): (Vec<&str>, Vec<i64>) = reported.outcomes.keys().map(|((id, row), _)| (id.as_str(), *row)).unzip();
+        let columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(ids)), Arc::new(Int64Array::from(rows))];
+        let keys = Keys::encode(&columns)?;
+        let times: Vec<i64> = reported.outcomes.keys().map(|(_, time)| *time).collect();
+        let moment: ArrayRef = Arc::new(TimestampMicrosecondArray::from(times.clone()));
+        let mut carried = vec![(OUTCOMES.moment.to_owned(), moment)];
+        for name in names(reported) {
+            carried.push((name.to_owned(), values(name, reported)?));
+        }
+        let fields = [Field::new(REQUEST_ID, DataType::Utf8, true), Field::new(REQUEST_ROW, DataType::Int64, true)];
+        let file = InputFile {
+            source: None,
+            file: reported.dir.display().to_string(),
+            size: None,
+            identity: reported.digest.clone(),
+            rows: Some(times.len() as u64),
+        };
+        Ok(Outcomes {
+            files: vec![file],
+            timestamp: OUTCOMES.moment.to_owned(),
+            carried: RecordBatch::try_from_iter_with_nullable(carried.into_iter().map(|(name, column)| (name, column, true)))?,
+            keys: (0..times.len()).map(|row| Some(xxh3_128(keys.get(row)))).collect(),
+            times,
+            found_by: RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), columns)?,
+        })
+    }
+
     /// When the newest was known.
     pub fn newest(&self) -> Option<EventTime> {
         self.times.iter().copied().max().map(EventTime)
@@ -198,6 +233,47 @@ impl Outcomes {
         };
         self.found_by.schema().fields().iter().zip(self.found_by.columns()).map(shown).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// The columns that reported outcomes have.
+///
+/// # Errors
+/// Invalid where nothing was reported.
+pub fn columns_reported(reported: &Reported) -> Result<Schema, Error> {
+    if reported.outcomes.is_empty() {
+        return Err(Error::invalid(format!(
+            "there are no outcomes · none were reported, in {} · report them to the server (ReportOutcome), or name a file with --outcomes",
+            reported.dir.display()
+        )));
+    }
+    let own = [REQUEST_ID, REQUEST_ROW, OUTCOMES.moment].into_iter().map(str::to_owned);
+    // Their types are found when they are read.
+    let fields = own.chain(names(reported).into_iter().map(str::to_owned)).map(|name| Field::new(name, DataType::Null, true));
+    Ok(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The names of values that were reported, in order.
+fn names(reported: &Reported) -> BTreeSet<&str> {
+    reported.outcomes.values().flat_map(|values| values.keys().map(String::as_str)).collect()
+}
+
+/// The values of a name: truth values, whole numbers, numbers or texts.
+fn values(name: &str, reported: &Reported) -> Result<ArrayRef, Error> {
+    let all: Vec<Option<&Value>> = reported.outcomes.values().map(|values| values.get(name).filter(|value| !value.is_null())).collect();
+    let are = |is: fn(&Value) -> bool| all.iter().flatten().all(|value| is(value));
+    Ok(if are(Value::is_boolean) {
+        Arc::new(all.iter().map(|value| value.and_then(Value::as_bool)).collect::<BooleanArray>())
+    } else if are(Value::is_i64) {
+        Arc::new(all.iter().map(|value| value.and_then(Value::as_i64)).collect::<Int64Array>())
+    } else if are(Value::is_number) {
+        Arc::new(all.iter().map(|value| value.and_then(Value::as_f64)).collect::<Float64Array>())
+    } else if are(Value::is_string) {
+        Arc::new(all.iter().map(|value| value.and_then(Value::as_str)).collect::<StringArray>())
+    } else {
+        return Err(Error::invalid(format!(
+            "what is `{name}` of a reported outcome? · some are truth values, numbers and others texts · write the outcomes that count to a file, and name it with --outcomes"
+        )));
+    })
 }
 
 fn listed(columns: &SchemaRef) -> String {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::decisions::DecisionsReport;
 use super::join::Joined;
 use super::log::Scan;
 use super::weight::Weighed;
@@ -41,6 +42,17 @@ pub struct ServedReport {
     pub weight_largest: f64,
     /// Weights that were cut to the largest there may be.
     pub bounded: u64,
+    /// Rows without a weight, since nobody knows with which probability it was decided so.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub without_propensity: u64,
+    /// Who has decided what is done with the rows here; absent where nothing says what was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decisions: Option<DecisionsReport>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Definitions that answered rows of a log.
@@ -107,6 +119,7 @@ impl ServedReport {
             weight: weights().sum(),
             weight_largest: weights().fold(0.0, f64::max),
             bounded: weighed.bounded,
+            without_propensity: weighed.without_propensity,
             ..ServedReport::default()
         }
     }
@@ -149,11 +162,15 @@ impl ServedReport {
                 vec![format!("{} with more than one outcome, of which the newest counts", counted(self.several_outcomes, "row", "rows"))],
             );
         }
-        let bounded = some(self.bounded, "cut to that");
+        let bounded = [some(self.bounded, "cut to that"), some(self.without_propensity, "rows without, of unknown propensity")];
         line(
             "weights",
-            [vec![format!("{:.3} in all", self.weight), format!("{:.3} the largest", self.weight_largest)], bounded.into_iter().collect()].concat(),
+            [vec![format!("{:.3} in all", self.weight), format!("{:.3} the largest", self.weight_largest)], bounded.into_iter().flatten().collect()]
+                .concat(),
         );
+        for (name, parts) in self.decisions.iter().flat_map(DecisionsReport::lines) {
+            line(name, parts);
+        }
         if self.last_known_good > 0 {
             line("fallback", vec![format!("{} with values of the last known good", counted(self.last_known_good, "row", "rows"))]);
         }

@@ -9,16 +9,19 @@ use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use lockstep_model::{Error, FilledBy};
 
+use super::decisions::{Decision, Decisions};
 use super::join::Joined;
 use super::log::{Group, numbers, request_ids};
 use super::outcomes::Outcomes;
 use super::weight::Weighed;
-use super::{REQUEST_ID, REQUEST_ROW};
+use super::{PROPENSITY, REQUEST_ID, REQUEST_ROW};
 use crate::kept::Kept;
 use crate::requests::MOMENT;
 use crate::train::FeaturePart;
 
 /// Columns that say what is known of a row.
+const ACTION: &str = "action";
+const DECIDED_BY: &str = "decided_by";
 const OUTCOME_STATUS: &str = "outcome_status";
 const WEIGHT: &str = "sample_weight";
 const LAST_KNOWN_GOOD: &str = "last_known_good";
@@ -35,6 +38,8 @@ pub struct Rows<'a> {
     /// What each of them is.
     pub roles: Vec<&'static str>,
     outcomes: &'a Outcomes,
+    /// What was done with rows, where that is known of any.
+    decisions: Option<&'a Decisions>,
     /// The columns that were asked with and do not come out under their own names.
     request: Vec<usize>,
     features: usize,
@@ -56,7 +61,7 @@ impl<'a> Rows<'a> {
     ///
     /// # Errors
     /// Invalid where two columns would have one name.
-    pub fn new(group: &Group, outcomes: &'a Outcomes, with_statuses: bool) -> Result<Rows<'a>, Error> {
+    pub fn new(group: &Group, outcomes: &'a Outcomes, decisions: Option<&'a Decisions>, with_statuses: bool) -> Result<Rows<'a>, Error> {
         let is_feature = |name: &String| group.outputs.iter().any(|feature| feature.name() == name);
         let request: Vec<usize> = (0..group.request.fields().len()).filter(|&at| !is_feature(group.request.field(at).name())).collect();
         let moment = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -65,6 +70,13 @@ impl<'a> Rows<'a> {
             vec![plain(REQUEST_ID, DataType::Utf8, "carried"), plain(REQUEST_ROW, DataType::Int64, "carried"), plain(MOMENT, moment, "timestamp")];
         let as_it_is = |field: &Field, role| plain(field.name(), field.data_type().clone(), role);
         all.extend(request.iter().map(|&at| as_it_is(group.request.field(at), "request")));
+        if decisions.is_some() {
+            all.extend([
+                plain(ACTION, DataType::Utf8, "decision"),
+                plain(PROPENSITY, DataType::Float64, "decision"),
+                plain(DECIDED_BY, DataType::Utf8, "decision"),
+            ]);
+        }
         all.extend(outcomes.carried.schema().fields().iter().map(|field| as_it_is(field, "outcome")));
         all.extend([
             plain(OUTCOME_STATUS, DataType::Utf8, "outcome"),
@@ -85,7 +97,7 @@ impl<'a> Rows<'a> {
         let (fields, roles): (Vec<Field>, Vec<&str>) = all.into_iter().unzip();
         let beside = (0..2 * group.outputs.len()).map(|_| Field::new("", DataType::Utf8, true));
         let whole = Arc::new(Schema::new(fields.iter().cloned().chain(beside).collect::<Vec<_>>()));
-        Ok(Rows { schema: Arc::new(Schema::new(fields)), roles, outcomes, request, features: group.outputs.len(), with_statuses, whole })
+        Ok(Rows { schema: Arc::new(Schema::new(fields)), roles, outcomes, decisions, request, features: group.outputs.len(), with_statuses, whole })
     }
 
     /// Some rows of answers, of which the first is the row `before` of the log.
@@ -102,6 +114,13 @@ impl<'a> Rows<'a> {
         let mut columns = vec![some(&request_ids(kept))?, some(&numbers(kept))?, some(&TimestampMicrosecondArray::from(kept.moments.clone()))?];
         for &at in &self.request {
             columns.push(some(kept.requests.column(at))?);
+        }
+        if let Some(decisions) = self.decisions {
+            let decided = || stay.iter().map(|&row| decisions.of_rows[before + row]);
+            let action = |of: Option<Decision>| of.map(|of| decisions.actions[of.action as usize].as_str());
+            columns.push(Arc::new(decided().map(action).collect::<StringArray>()));
+            columns.push(Arc::new(decided().map(|of| of.and_then(|of| of.propensity)).collect::<Float64Array>()));
+            columns.push(Arc::new(decided().map(|of| of.map(|of| of.by.name())).collect::<StringArray>()));
         }
         for column in self.outcomes.carried.columns() {
             columns.push(take(column, &outcomes, None)?);

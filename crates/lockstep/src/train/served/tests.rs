@@ -28,7 +28,20 @@ fn row(request_id: &str, number: u64, card: &str, second: i64) -> Row {
     let draw = xxh3_128(format!("{request_id} {number}").as_bytes()) as u64;
     let (decision, entity) = (Some(xxh3_128(request_id.as_bytes())), Some(xxh3_128(card.as_bytes())));
     let moment = second * 1_000_000;
-    Row { group: 0, number, moment, served_at: moment, key: Some(key(&[text(request_id)])), decision, entity, draw, propensity: None }
+    Row {
+        group: 0,
+        number,
+        moment,
+        served_at: moment,
+        key: Some(key(&[text(request_id)])),
+        decision,
+        entity,
+        draw,
+        propensity: None,
+        report: None,
+        served: None,
+        share: None,
+    }
 }
 
 /// The same, found by its card.
@@ -167,7 +180,7 @@ fn caps_take_the_same_rows_in_every_run_and_weights_undo_them() {
 #[test]
 fn weights_are_one_over_propensities_that_are_probabilities() {
     let asked = |propensity| Row { propensity, ..row("a", 0, "c1", 10) };
-    let of = |weight_max| Propensity { column: "chance", of_outcomes: None, weight_max };
+    let of = |weight_max| Propensity { column: "chance", of_outcomes: None, of_decisions: None, weight_max };
     let weigh_one = |propensity, max| weigh(&scan(vec![asked(propensity)]), 0, Caps::default(), &[None], Some(&of(max)));
     assert_eq!(weigh_one(Some(0.25), 20.0).unwrap().weights, [Some(4.0)]);
     let bounded = weigh_one(Some(1e-9), 20.0).unwrap();
@@ -178,7 +191,7 @@ fn weights_are_one_over_propensities_that_are_probabilities() {
     }
     // Where an outcome says it, a row without one has no weight.
     let chances = arrow::array::Float64Array::from(vec![0.5]);
-    let of_outcomes = Propensity { column: "chance", of_outcomes: Some(chances), weight_max: 20.0 };
+    let of_outcomes = Propensity { column: "chance", of_outcomes: Some(chances), of_decisions: None, weight_max: 20.0 };
     let weighed = weigh(&scan(vec![asked(None), asked(None)]), 0, Caps::default(), &[Some(0), None], Some(&of_outcomes)).unwrap();
     assert_eq!(weighed.weights, [Some(2.0), None]);
 }
@@ -197,9 +210,9 @@ fn rows_of_another_meaning_are_refused_unless_somebody_says_which_count() {
 #[test]
 fn columns_of_one_name_are_refused() {
     let (mine, _) = outcomes("request_id,label,sample_weight,outcome_time\na,x,1,1970-01-01T00:01:00Z\n", &[], 0);
-    assert!(Rows::new(&group(), &mine, false).unwrap_err().to_string().contains("two columns `sample_weight`"));
+    assert!(Rows::new(&group(), &mine, None, false).unwrap_err().to_string().contains("two columns `sample_weight`"));
     let (fine, _) = outcomes("request_id,label,outcome_time\na,x,1970-01-01T00:01:00Z\n", &[], 0);
-    let names: Vec<String> = Rows::new(&group(), &fine, true).unwrap().schema.fields().iter().map(|field| field.name().clone()).collect();
+    let names: Vec<String> = Rows::new(&group(), &fine, None, true).unwrap().schema.fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(
         names,
         ["request_id", "request_row", "request_time", "card", "label", "outcome_time", "outcome_status", "sample_weight", "last_known_good"]
@@ -211,7 +224,7 @@ fn columns_of_one_name_are_refused() {
 #[test]
 fn rows_wait_until_they_are_a_part() {
     let (none, _) = outcomes("request_id,label,outcome_time\na,x,1970-01-01T00:01:00Z\n", &[], 0);
-    let mut waiting = Rows::new(&group(), &none, true).unwrap().waiting();
+    let mut waiting = Rows::new(&group(), &none, None, true).unwrap().waiting();
     // No row at all is a part without rows, which still has its columns.
     let empty = waiting.rest().unwrap();
     assert_eq!((empty.num_rows(), empty.num_columns()), (0, 9));

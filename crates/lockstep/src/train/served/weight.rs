@@ -19,8 +19,10 @@ pub struct Caps {
 pub struct Propensity<'a> {
     /// The column.
     pub column: &'a str,
-    /// Its values by outcome, where outcomes have it; else rows were asked with it.
+    /// Its values by outcome, where outcomes have it.
     pub of_outcomes: Option<Float64Array>,
+    /// Its values by row, where it is that of decisions; where neither says it, rows were asked with it.
+    pub of_decisions: Option<Vec<Option<f64>>>,
     /// The largest weight.
     pub weight_max: f64,
 }
@@ -30,7 +32,7 @@ pub struct Propensity<'a> {
 pub struct Weighed {
     /// Per row, whether it stays.
     pub stays: Vec<bool>,
-    /// Per row, its weight; `None` where its propensity is that of an outcome which is not known.
+    /// Per row, its weight; `None` where its propensity is that of an outcome or a decision which is not known.
     pub weights: Vec<Option<f64>>,
     /// Rows of other definitions than those that count.
     pub other_definitions: u64,
@@ -40,6 +42,8 @@ pub struct Weighed {
     pub capped_per_entity: u64,
     /// Rows whose weight was cut to the largest.
     pub bounded: u64,
+    /// Rows that have no weight, since nobody knows with which probability it was decided so.
+    pub without_propensity: u64,
 }
 
 /// Decides which rows stay, and weighs them.
@@ -50,8 +54,8 @@ pub fn weigh(scan: &Scan, group: usize, caps: Caps, outcomes: &[Option<u32>], pr
     let rows = &scan.rows;
     let stays: Vec<bool> = rows.iter().map(|row| row.group == group).collect();
     let other_definitions = stays.iter().filter(|stays| !**stays).count() as u64;
-    let mut weighed =
-        Weighed { stays, weights: vec![Some(1.0); rows.len()], other_definitions, capped_per_decision: 0, capped_per_entity: 0, bounded: 0 };
+    let weights = by_share(rows, &stays);
+    let mut weighed = Weighed { stays, weights, other_definitions, capped_per_decision: 0, capped_per_entity: 0, bounded: 0, without_propensity: 0 };
     if let Some(most) = caps.per_decision {
         weighed.capped_per_decision = weighed.cap(rows, most, |row| row.decision);
     }
@@ -62,6 +66,17 @@ pub fn weigh(scan: &Scan, group: usize, caps: Caps, outcomes: &[Option<u32>], pr
         weighed.weigh(scan, outcomes, propensity)?;
     }
     Ok(weighed)
+}
+
+/// What rows weigh of which some are logged more often than others: as much more as they are logged less. One each, where all are logged alike.
+fn by_share(rows: &[Row], stays: &[bool]) -> Vec<Option<f64>> {
+    let shares = || rows.iter().zip(stays).filter(|(_, stays)| **stays).map(|(row, _)| row.share.filter(|share| *share > 0.0));
+    let largest = shares().flatten().fold(0.0, f64::max);
+    // A row that does not say so was logged by a release, or a deployment, that had one share for all.
+    if largest == 0.0 || shares().any(|share| share.is_none()) {
+        return vec![Some(1.0); rows.len()];
+    }
+    rows.iter().map(|row| Some(row.share.filter(|share| *share > 0.0).map_or(1.0, |share| largest / share))).collect()
 }
 
 impl Weighed {
@@ -83,9 +98,17 @@ impl Weighed {
 
     fn weigh(&mut self, scan: &Scan, outcomes: &[Option<u32>], of: &Propensity<'_>) -> Result<(), Error> {
         for row in (0..scan.rows.len()).filter(|&row| self.stays[row]) {
-            let propensity = match &of.of_outcomes {
-                None => scan.rows[row].propensity,
-                Some(values) => {
+            let propensity = match (&of.of_outcomes, &of.of_decisions) {
+                (None, None) => scan.rows[row].propensity,
+                (None, Some(propensities)) => match propensities[row] {
+                    None => {
+                        self.weights[row] = None;
+                        self.without_propensity += 1;
+                        continue;
+                    }
+                    known => known,
+                },
+                (Some(values), _) => {
                     let Some(outcome) = outcomes[row].map(|outcome| outcome as usize) else {
                         self.weights[row] = None;
                         continue;

@@ -154,7 +154,7 @@ impl ask::Question for Question {
         trial.keep();
         owned.switched();
         // What is served has moved, whatever becomes of snapshots that nothing keeps.
-        if let Err(error) = owned.store.collect_snapshots(owned.project.config.snapshots.keep_last) {
+        if let Err(error) = owned.collect() {
             tracing::warn!(%error, "drop snapshots that nothing keeps");
         }
         Ok(Promoted { switched: Some(Switched::new(&switch, &release)), validation })

@@ -35,6 +35,10 @@ use crate::verbs::train::origin::Origin;
 /// The columns that say how a row came to its predictions, and why it did not go the way of the model.
 const SCORED_BY: &str = "scored_by";
 const SCORED_WHY: &str = "scored_why";
+/// The columns that say what was decided of a row, where the deployment has actions or explores.
+const ACTION: &str = "action";
+const PROPENSITY: &str = "propensity";
+const EXPLORED: &str = "explored";
 
 /// What of rows that fell out follows from the rows alone. A model that fails, or takes too long, does so for another reason another time.
 const OF_THE_ROW: [&str; 3] = ["missing", "stale", "unfit"];
@@ -180,16 +184,25 @@ impl Layout<'_> {
     fn own(&self) -> Vec<Field> {
         let mut fields: Vec<Field> = self.deployed.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
         fields.extend([Field::new(SCORED_BY, DataType::Utf8, false), Field::new(SCORED_WHY, DataType::Utf8, true)]);
+        if self.deployed.policy.is_some() {
+            let (action, propensity) = (Field::new(ACTION, DataType::Utf8, true), Field::new(PROPENSITY, DataType::Float64, true));
+            fields.extend([action, propensity, Field::new(EXPLORED, DataType::Boolean, false)]);
+        }
         if self.features {
             fields.extend(self.features());
         }
         fields
     }
 
+    /// How many columns stand before the features.
+    fn before_features(&self) -> usize {
+        self.deployed.schema.fields().len() + if self.deployed.policy.is_some() { 5 } else { 2 }
+    }
+
     /// The columns of the spine that are carried along: all, but for those that a feature repeats which is written.
     fn carried(&self, spine: &Spine) -> Result<Vec<usize>> {
         let (own, request) = (self.own(), self.deployed.asked.fields());
-        let predicted = self.deployed.schema.fields().len() + 2;
+        let predicted = self.before_features();
         let mut carried = Vec::new();
         for (at, field) in spine.columns.fields().iter().enumerate() {
             let name = field.name();
@@ -245,12 +258,17 @@ impl Scoring<'_> {
         let deployed = self.layout.deployed;
         let (histories, catalog) = (&engine.histories, &engine.origin.catalog);
         let events = FromEvents { histories, catalog, asked: &engine.wanted.asked, time: engine.time };
-        let scored = block_on(score(deployed, &events, &rows.request, &rows.moments, None)).map_err(Error::from)?;
+        let mut scored = block_on(score(deployed, &events, &rows.request, &rows.moments, None)).map_err(Error::from)?;
+        scored.decide(deployed, "", &rows.request, &rows.moments)?;
         check_whys(deployed, &scored)?;
         let mut columns: Vec<ArrayRef> = self.carried.iter().map(|&at| Arc::clone(rows.rows.column(at))).collect();
         columns.extend(scored.predictions.iter().cloned());
         columns.push(Arc::new(scored.ways.iter().map(|way| Some(way.name())).collect::<StringArray>()));
         columns.push(Arc::new(scored.whys.iter().map(|why| why.as_ref().map(|why| &*why.text)).collect::<StringArray>()));
+        if let Some(decided) = &scored.decided {
+            let (actions, propensities) = (Arc::new(decided.actions.clone()), Arc::new(decided.propensities.clone()));
+            columns.extend([actions as ArrayRef, propensities, Arc::new(decided.explored.clone())]);
+        }
         if self.layout.features {
             columns.extend(self.feature_columns(&scored, rows.moments.len())?);
         }
@@ -351,7 +369,8 @@ impl Scoring<'_> {
         let request = self.layout.deployed.asked.fields();
         let role = |(at, field): (usize, &Arc<Field>)| {
             let role = match at {
-                at if at >= carried + predictions + 2 => "feature",
+                at if at >= carried + self.layout.before_features() => "feature",
+                at if at >= carried + predictions + 2 => "decision",
                 at if at >= carried + predictions => "way",
                 at if at >= carried => "prediction",
                 _ if field.name() == timestamp => "timestamp",

@@ -97,7 +97,7 @@ impl ask::Question for Question {
         let Question { name, reason, by, keep, .. } = self;
         let new = NewSnapshot { name: name.clone(), by: by.clone(), reason: reason.clone(), keep: *keep, trial: false };
         let manifest = owned.store.snapshot(new, |cut| self.describe(cut, definitions, &catalog))?;
-        let collected = owned.store.collect_snapshots(owned.project.config.snapshots.keep_last)?;
+        let collected = owned.collect()?;
         owned.pinned.forget(&owned.store.snapshots());
         // What no other snapshot and no store has of it is little by now, and not worth looking for.
         Ok(SnapshotMade { snapshot: Shown::new(&manifest, None), collected })

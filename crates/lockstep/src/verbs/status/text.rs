@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{AppliedLogStatus, FeatureLogStatus, LoggedStatus, Role, SourceStatus, StoreStatus, VersionStatus, watched};
+use super::{AppliedLogStatus, FeatureLogStatus, LoggedStatus, Role, SourceStatus, StoreStatus, VersionStatus, deployments, watched};
 use crate::output::{Paint, Report};
 use crate::row_counts::told;
 use crate::table::{Align, Table};
@@ -21,6 +21,7 @@ impl Report for StoreStatus {
             signals,
             watched,
             views,
+            deployments,
             applied_logs,
             feature_log,
             letters_waiting,
@@ -36,6 +37,7 @@ impl Report for StoreStatus {
         text += &watched::signals_text(signals, watched.is_some(), paint);
         text += &watched.as_ref().map_or_else(String::new, |reading| watched::reading_text(reading, paint));
         views.iter().for_each(|view| text += &version_text(view, release.is_some(), paint));
+        text += &deployments::text(deployments, paint);
         applied_logs.iter().for_each(|log| text += &applied_log_text(log, paint));
         text += &feature_log.as_ref().map_or_else(String::new, |log| feature_log_text(log, paint));
         for (source, waiting) in letters_waiting {

@@ -18,11 +18,12 @@ use super::{Arguments, FORMAT, PART_ROWS, Trained, check_stop};
 use crate::feature_log::LogDir;
 use crate::feed::stop_on_signals;
 use crate::progress::Display;
+use crate::reports::Reported;
 use crate::requests::MOMENT;
 use crate::text::grouped;
 use crate::train::served::{
-    By, Caps, FromLog, Group, Joined, OUTCOMES, Outcomes, Propensity, Rows, Scan, ServedLog, ServedReport, Wants, Weighed, check_asked_with, join,
-    weigh,
+    By, Caps, Decisions, DecisionsReport, FromLog, Group, Joined, OUTCOMES, Outcomes, PROPENSITY, Propensity, Rows, Scan, ServedLog, ServedReport,
+    Wants, Weighed, check_asked_with, columns_reported, join, weigh,
 };
 use crate::train::{Directory, Job, Manifest, ManifestColumn, ManifestPart, PartReport, TrainingReport, columns_in, digest, write_part};
 use crate::verbs::Context;
@@ -32,19 +33,19 @@ use crate::verbs::Context;
 #[command(next_help_heading = "From the feature log")]
 pub struct LogArguments {
     /// Make it of what `lockstep serve` has logged, as it was served
-    #[arg(long, requires = "outcomes", conflicts_with_all = ["spine", "spine_sql", "every", "timestamp", "before", "time", "until", "applied", "snapshot", "allow_own_events"])]
+    #[arg(long, conflicts_with_all = ["spine", "spine_sql", "every", "timestamp", "before", "time", "until", "applied", "snapshot", "allow_own_events"])]
     pub from_log: bool,
-    /// What became of it: Parquet, CSV or NDJSON files, or patterns, with a moment at which each outcome was known
+    /// What became of it: Parquet, CSV or NDJSON files, or patterns, with a moment at which each outcome was known; by default what was reported to the server
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "from_log")]
     pub outcomes: Vec<String>,
     /// The outcomes' column of moments; by default outcome_time, or their only timestamp
-    #[arg(long, value_name = "COLUMN", requires = "from_log")]
+    #[arg(long, value_name = "COLUMN", requires = "outcomes")]
     pub outcome_time: Option<String>,
     /// Only outcomes known by this moment; by default all, up to the newest
     #[arg(long, value_name = "MOMENT", value_parser = EventTime::parse, requires = "from_log")]
     pub outcomes_until: Option<EventTime>,
     /// Columns of the request by which an outcome is of the newest row before it; by default it is found by request_id (and request_row)
-    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires_all = ["from_log", "within"])]
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires_all = ["outcomes", "within"])]
     pub on: Vec<String>,
     /// With --on: how long after a row its outcome comes at the latest, such as '30 days'
     #[arg(long, value_name = "INTERVAL", requires = "on")]
@@ -58,7 +59,7 @@ pub struct LogArguments {
     /// The columns of the request that are the entity; by default the only one
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "per_entity")]
     pub entity: Vec<String>,
-    /// Weigh rows by one over the propensity in this column of the outcomes or the request
+    /// Weigh rows by one over the propensity in this column of the outcomes or the request; `propensity` is that of decisions
     #[arg(long, value_name = "COLUMN", requires_all = ["from_log", "weight_max"])]
     pub propensity: Option<String>,
     /// The largest weight there may be; larger ones are cut to it, and counted
@@ -101,12 +102,15 @@ pub fn make(context: &Context, arguments: &Arguments) -> Result<Trained> {
     let dir = told.log.clone().map_or_else(|| Ok::<_, anyhow::Error>(context.project()?.feature_log_dir()), Ok)?;
     let stop = stop_on_signals()?;
     let mut display = Display::new();
-    let first = told.outcomes.first().map_or("", String::as_str);
-    let found = columns_in(first, OUTCOMES)?;
+    let reported = Reported::read(&dir)?;
+    let found = match told.outcomes.first() {
+        Some(first) => columns_in(first, OUTCOMES)?,
+        None => columns_reported(&reported)?.into(),
+    };
     let by = By::of(&told.on, told.within.map(|within| within.micros()), &found)?;
     let log = ServedLog::open(&LogDir::new(dir), name)?;
     let of_outcomes = told.propensity.as_deref().filter(|column| found.field_with_name(column).is_ok());
-    let of_request = told.propensity.as_deref().filter(|_| of_outcomes.is_none());
+    let mut of_request = told.propensity.as_deref().filter(|_| of_outcomes.is_none());
     let wants = Wants { by: &by, entity: told.per_entity.map(|_| told.entity.as_slice()), propensity: of_request };
     let scan = log.scan(&wants, &mut |rows| {
         display.step(&format!("reading the log · {} rows", grouped(rows as u64)));
@@ -114,22 +118,38 @@ pub fn make(context: &Context, arguments: &Arguments) -> Result<Trained> {
     })?;
     let chosen = scan.choose(name, told.answered_by)?;
     let group = &scan.groups[chosen];
+    // That of decisions, where rows were not asked with a column of its name.
+    let is_of_decisions = of_request == Some(PROPENSITY) && group.request.field_with_name(PROPENSITY).is_err();
+    of_request = of_request.filter(|_| !is_of_decisions);
     of_request.iter().copied().chain(told.entity.iter().map(String::as_str)).try_for_each(|column| check_asked_with(group, column))?;
-    let outcomes = Outcomes::read(&told.outcomes, told.outcome_time.as_deref(), arguments.given.time_zone, &by, group)?;
+    let outcomes = match told.outcomes.as_slice() {
+        [] => Outcomes::reported(&reported)?,
+        files => Outcomes::read(files, told.outcome_time.as_deref(), arguments.given.time_zone, &by, group)?,
+    };
+    let decisions = Decisions::of(&scan, &reported)?;
     let until = told.outcomes_until.or(outcomes.newest());
     let joined = join(&scan.rows, &outcomes, &by, until)?;
     let propensity = told.propensity.as_deref().zip(told.weight_max).map(|(column, weight_max)| {
-        Ok::<_, Error>(Propensity { column, of_outcomes: of_outcomes.map(|column| outcomes.propensities(column)).transpose()?.flatten(), weight_max })
+        let of_decisions = is_of_decisions.then(|| decisions.as_ref().map(Decisions::propensities).ok_or_else(no_decisions)).transpose()?;
+        let of_outcomes = of_outcomes.map(|column| outcomes.propensities(column)).transpose()?.flatten();
+        Ok::<_, Error>(Propensity { column, of_outcomes, of_decisions, weight_max })
     });
     let caps = Caps { per_decision: told.per_decision, per_entity: told.per_entity };
     let weighed = weigh(&scan, chosen, caps, &joined.outcomes, propensity.transpose()?.as_ref())?;
-    let rows = Rows::new(group, &outcomes, arguments.statuses)?;
+    let rows = Rows::new(group, &outcomes, decisions.as_ref(), arguments.statuses)?;
     let serving = Serving { arguments, log: &log, scan: &scan, group, by: &by, outcomes: &outcomes, until, joined: &joined, weighed: &weighed, rows };
     let mut report = ServedReport::new(&scan, chosen, &joined, &weighed);
     report.outcomes_until = until.map(|until| until.to_string());
+    report.decisions = decisions.as_ref().map(|decisions| decisions.report(&weighed.stays, &joined.outcomes));
     let trained = serving.write(report, &stop, &mut display);
     display.finish();
     trained
+}
+
+fn no_decisions() -> Error {
+    let what = "nothing says with which propensity it was decided what to do with rows";
+    let advice = "declare actions and explore in CREATE DEPLOYMENT, or report decisions with propensities (ReportDecision)";
+    Error::invalid(format!("{what} · the log has no decisions, and none were reported · {advice}"))
 }
 
 impl Serving<'_> {
@@ -229,6 +249,7 @@ impl Serving<'_> {
         let mut report = TrainingReport::new(&names, &types, parts, None)?;
         served.last_known_good = parts.iter().map(|part| part.last_known_good).sum();
         report.warnings.extend(self.warnings());
+        report.warnings.extend(served.decisions.as_ref().and_then(DecisionsReport::warning));
         report.served = Some(served);
         Ok(report)
     }

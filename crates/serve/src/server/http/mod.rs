@@ -4,6 +4,7 @@ mod answer;
 mod explain;
 mod open_api;
 mod page;
+mod report;
 mod request;
 mod score;
 pub mod values;
@@ -55,6 +56,8 @@ pub fn router(http: Arc<Http>) -> Router {
         .route("/v1/features", post(post_features))
         .route("/v1/features/{name}", get(get_features))
         .route("/v1/score", post(post_score))
+        .route("/v1/decisions", post(post_decisions))
+        .route("/v1/outcomes", post(post_outcomes))
         .route("/v1/deployments", get(deployments))
         .route("/v1/deployments/{name}", get(deployment))
         .route("/v1/events/{source}", post(post_events))
@@ -131,6 +134,42 @@ async fn score_body(service: &Arc<Service>, call: &mut Call<'_>, request: Reques
     let body = serde_json::to_vec(&score::ScoreResponse::from(scored));
     let body = body.map_err(|error| Failure::new(Code::Internal, format!("write the answer: {error}")))?;
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+async fn post_decisions(State(http): Shared, request: Request) -> Result<Json<report::Taken>, Failure> {
+    let mut call = http.service.begin(Protocol::Http);
+    let outcome = decisions_body(&http.service, &mut call, request).await;
+    call.ended(&outcome);
+    outcome.map(Json)
+}
+
+async fn decisions_body(service: &Arc<Service>, call: &mut Call<'_>, request: Request) -> Result<report::Taken, Failure> {
+    let deadline = deadline(&request);
+    let body = body(service, &deadline, request).await?;
+    let request: report::DecisionsRequest = serde_json::from_slice(&body).map_err(|error| no_report(&error))?;
+    let reports = request.reports();
+    call.asks(Arc::new(request));
+    Ok(super::report::take(service, &deadline, "decision", reports).await?.into())
+}
+
+async fn post_outcomes(State(http): Shared, request: Request) -> Result<Json<report::Taken>, Failure> {
+    let mut call = http.service.begin(Protocol::Http);
+    let outcome = outcomes_body(&http.service, &mut call, request).await;
+    call.ended(&outcome);
+    outcome.map(Json)
+}
+
+async fn outcomes_body(service: &Arc<Service>, call: &mut Call<'_>, request: Request) -> Result<report::Taken, Failure> {
+    let deadline = deadline(&request);
+    let body = body(service, &deadline, request).await?;
+    let request: report::OutcomesRequest = serde_json::from_slice(&body).map_err(|error| no_report(&error))?;
+    let reports = request.reports();
+    call.asks(Arc::new(request));
+    Ok(super::report::take(service, &deadline, "outcome", reports?).await?.into())
+}
+
+fn no_report(error: &serde_json::Error) -> Failure {
+    Failure::new(Code::InvalidArgument, format!("the body is no report: {error}"))
 }
 
 async fn post_events(State(http): Shared, Path(source): Path<String>, request: Request) -> Result<Json<answer::Pushed>, Failure> {

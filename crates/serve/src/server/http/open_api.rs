@@ -7,7 +7,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::super::overview::Overview;
-use super::{FailureJson, answer, explain, request, score};
+use super::{FailureJson, answer, explain, report, request, score};
 use crate::watch;
 
 static DESCRIPTION: LazyLock<Value> = LazyLock::new(describe);
@@ -49,6 +49,26 @@ fn describe() -> Value {
             "responses": scored,
         }}),
     );
+    let reports = [
+        (
+            "/v1/decisions",
+            "Tells what was done with rows that were scored; that is on the disk once this is answered",
+            schema::<report::DecisionsRequest>(&mut schemas),
+        ),
+        (
+            "/v1/outcomes",
+            "Tells what came of rows that were scored; that is on the disk once this is answered",
+            schema::<report::OutcomesRequest>(&mut schemas),
+        ),
+    ];
+    let taken = responses::<report::Taken>(&mut schemas);
+    for (path, summary, told) in reports {
+        let body = json!({"required": true, "content": {"application/json": {"schema": told}}});
+        paths.insert(
+            path.to_owned(),
+            json!({"post": {"summary": summary, "parameters": [timeout()], "requestBody": body, "responses": taken.clone()}}),
+        );
+    }
     let names = responses::<score::DeploymentNames>(&mut schemas);
     paths.insert("/v1/deployments".to_owned(), one("The names of deployments", names, none.clone()));
     let deployment = responses::<score::Deployment>(&mut schemas);

@@ -100,6 +100,18 @@ pub struct ScoreResponse {
     predictions: Vec<Feature>,
     /// How each row came to its predictions: `MODEL`, `LAST_KNOWN_GOOD` (by the model, of features that were read earlier), `FALLBACK_MODEL`, `DEFAULT` or `NONE`.
     ways: Vec<&'static str>,
+    /// The action of each row, and nothing where none follows from what was predicted; absent where the deployment has no actions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    actions: Vec<String>,
+    /// With which probability each row was given its action; absent as above.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    propensities: Vec<f64>,
+    /// Whether the action of each row was drawn; absent as above.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    explored: Vec<bool>,
+    /// Whether the caller is to do something else with a row than the best; only where the deployment explores and has no actions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    explore: Vec<bool>,
     /// Why each row did not go the way of the model, and nothing where it did; absent where all did.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<String>,
@@ -190,6 +202,12 @@ pub struct Deployment {
     shadow: Option<DeployedModel>,
     /// Digest of what it means, its models and their features included.
     meaning: String,
+    /// What may be done with a row; absent where it has no actions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    actions: Vec<String>,
+    /// The share of rows for which something else is tried; absent where it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explore: Option<f64>,
 }
 
 /// A model of a deployment.
@@ -221,6 +239,10 @@ impl From<proto::ScoreResponse> for ScoreResponse {
             rows: response.rows,
             predictions: response.predictions.into_iter().map(Feature::from).collect(),
             ways,
+            actions: response.actions,
+            propensities: response.propensities,
+            explored: response.explored,
+            explore: response.explore,
             reasons: response.reasons,
             models: response.models.into_iter().map(ScoredBy::from).collect(),
             moment: response.moment_micros.map(moment),
@@ -267,6 +289,8 @@ impl From<proto::DeploymentDescription> for Deployment {
             fallback: deployment.fallback.map(DeployedModel::from),
             shadow: deployment.shadow.map(DeployedModel::from),
             meaning: deployment.meaning,
+            actions: deployment.actions,
+            explore: deployment.explore,
         }
     }
 }
