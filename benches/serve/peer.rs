@@ -8,7 +8,7 @@ use fastrand::Rng;
 use ureq::Agent;
 
 use crate::support::{SPAN, START, wall_seconds};
-use crate::{Project, Running};
+use crate::{HISTORY, Project, Running, SETTINGS};
 
 /// Accounts that both know.
 const ACCOUNTS: u64 = 20_000;
@@ -33,7 +33,7 @@ struct Called {
 pub fn run() {
     let Ok(peer) = std::env::var("LOCKSTEP_BENCH_PEER") else { panic!("LOCKSTEP_BENCH_PEER is not set: see benches/peers") };
     let dir = tempfile::tempdir().expect("a directory");
-    let project = Project::new(dir.path());
+    let project = Project::of(dir.path(), PAYMENTS, ACCOUNTS, SETTINGS, HISTORY);
     let server = project.serve();
     let ours: Vec<Called> =
         CASES.iter().map(|(name, rows, _)| call(&ours_url(&server), server.child.id(), |random| our_body(name, *rows, random))).collect();

@@ -92,7 +92,8 @@ fn round(owned: &Owned, config: &ReplayConfig, through: &mut u64, stop: &AtomicB
     let go_on = |_: &str| if stop.load(Ordering::Relaxed) { bail!("the server ends") } else { Ok(()) };
     let go_on = |text: &str| go_on(text).map_err(|error| crate::failure::as_told(&error));
     let files = verify::files(owned, &*cut)?;
-    let audited = audit(&*cut, &files, &kept, false, &go_on)?;
+    let models = owned.models();
+    let audited = audit(&*cut, (&files, &models), &kept, false, &go_on)?;
     let mut differing = Vec::new();
     if audited.replay.differ > 0 {
         let mut names: Vec<&str> = kept.iter().map(|kept| kept.from.name.as_str()).collect();
@@ -100,7 +101,7 @@ fn round(owned: &Owned, config: &ReplayConfig, through: &mut u64, stop: &AtomicB
         names.dedup();
         for name in names {
             let of: Vec<Kept> = kept.iter().filter(|kept| kept.from.name == name).cloned().collect();
-            if audit(&*cut, &files, &of, false, &go_on)?.replay.differ > 0 {
+            if audit(&*cut, (&files, &models), &of, false, &go_on)?.replay.differ > 0 {
                 differing.push(name.to_owned());
             }
         }

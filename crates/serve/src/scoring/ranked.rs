@@ -77,6 +77,7 @@ fn in_order(ranking: &Ranking, scored: Scored, by: Arc<ByRequest>) -> Result<Sco
         ran,
         looked: looked.into_iter().map(|step| step.in_order(&order, &answered_by)).collect::<Result<_, _>>()?,
         ranked: Some(Ranked { by_request: answered_by, items, all }),
+        decided: None,
     })
 }
 
