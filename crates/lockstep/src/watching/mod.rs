@@ -32,6 +32,8 @@ use crate::release::beside::Sample;
 /// How often sampled answers are folded, and how many of that apart a reading is made.
 const TICK: Duration = Duration::from_millis(100);
 const LOOK_TICKS: u32 = 10;
+/// How long it is waited for in the end.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
 /// Drift is compared so many times a window, and not more often than at each look.
 const COMPARED_A_WINDOW: i64 = 720;
 /// The longest pause between two comparisons, µs.
@@ -100,6 +102,7 @@ impl Watching {
     /// # Errors
     /// Internal where there can be no thread for it.
     pub fn start(self: &Arc<Self>, owned: &Arc<Owned>, live: &Arc<Live>, service: &Arc<Service>) -> Result<()> {
+        self.sample.take_more(self.config.sampled_per_second.div_ceil(LOOK_TICKS));
         let failed = |error| Error::internal(format!("start the thread that watches: {error}")).caused_by(error);
         let Some(taken) = self.taken.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
         let (watching, live, service) = (Arc::clone(self), Arc::clone(live), Arc::clone(service));
@@ -113,15 +116,17 @@ impl Watching {
         Ok(())
     }
 
-    /// Looks no more.
+    /// Looks no more. A thread that waits for a disk which does not answer is not waited for.
     pub fn finish(&self) {
         self.stop.store(true, Ordering::Relaxed);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread that watches has panicked");
+        for _ in 0..FINISH_WITHIN.as_millis() / TICK.as_millis() {
+            if threads.iter().all(JoinHandle::is_finished) {
+                return;
             }
+            thread::sleep(TICK);
         }
+        tracing::warn!("what watches has not ended within {FINISH_WITHIN:?}, and is left");
     }
 
     fn run(&self, live: &Live, service: &Service, taken: &Receiver<Vectors>) {

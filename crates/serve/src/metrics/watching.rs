@@ -252,3 +252,39 @@ impl Metrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::reading::{Drift, TargetReading};
+
+    /// Five thousand features in five hundred services: what is told of them has a bound, and is told in a moment, which is printed.
+    #[test]
+    fn many_features_are_told_of_in_a_bounded_number_of_lines() {
+        let feature = |service: u32, number: u32| FeatureReading {
+            feature: format!("feature_{number}"),
+            sampled: 5000,
+            drift: Some(Drift { psi: f64::from(service * 10 + number) / 1e4, ..Drift::default() }),
+            ..FeatureReading::default()
+        };
+        let target = |service| TargetReading {
+            is_service: true,
+            features: (0..10).map(|number| feature(service, number)).collect(),
+            ..TargetReading::default()
+        };
+        let mut looked = Looked::default();
+        looked.reading.targets = (0..500).map(|service| (format!("service_{service}"), target(service))).collect();
+        let metrics = Metrics::new();
+        metrics.read_watch(&looked);
+        #[allow(clippy::disallowed_methods, reason = "how long it takes, to be read")]
+        let begun = std::time::Instant::now();
+        metrics.read_watch(&looked);
+        let text = metrics.text().unwrap();
+        println!("metrics of 5,000 features: {:?}, {} bytes", begun.elapsed(), text.len());
+        let lines = |name: &str| text.lines().filter(|line| line.starts_with(&format!("lockstep_feature_{name}{{"))).count();
+        assert_eq!([lines("psi"), lines("ks"), lines("sampled"), lines("coverage")], [FEATURES_MAX; 4]);
+        // Those that have moved most.
+        assert!(text.contains(r#"lockstep_feature_psi{target="service_499",feature="feature_9"} 0.4999"#));
+        assert!(!text.contains(r#"target="service_0""#));
+    }
+}

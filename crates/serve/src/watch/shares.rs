@@ -34,11 +34,21 @@ impl Shares {
         while self.points.get(1).is_some_and(|next| next.at <= now.at - limits.window) {
             self.points.pop_front();
         }
+        self.fill_rows(&now, reading, limits.rows_min);
         if let Some(then) = self.points.front() {
             then.fill(&now, reading, limits.rows_min);
         }
         if self.points.back().is_none_or(|last| now.at - last.at >= limits.window / POINTS) {
             self.points.push_back(now);
+        }
+    }
+
+    /// Shares of rows, since the first moment of the window at which the generation counted that counts now.
+    fn fill_rows(&self, now: &Point, reading: &mut Reading, rows_min: u64) {
+        for (name, source) in &mut reading.sources {
+            let rows = &now.sources[name];
+            let then = self.points.iter().filter_map(|point| point.sources.get(name)).find(|then| then.generation == rows.generation);
+            source.shares = then.filter(|_| rows.generation != 0).and_then(|then| row_shares(then, rows, rows_min));
         }
     }
 
@@ -73,9 +83,6 @@ impl Point {
 
     /// Fills in what happened from here to `now`.
     fn fill(&self, now: &Point, reading: &mut Reading, rows_min: u64) {
-        for (name, source) in &mut reading.sources {
-            source.shares = self.sources.get(name).and_then(|then| row_shares(then, &now.sources[name], rows_min));
-        }
         for (name, target) in &mut reading.targets {
             let then = self.targets.get(name).copied().unwrap_or_default();
             let (all, now) = (now.targets[name].all().saturating_sub(then.all()), now.targets[name]);
@@ -93,11 +100,8 @@ impl Point {
     }
 }
 
-/// Shares of the rows between two moments; `None` where they are too few, or another generation has counted.
+/// Shares of the rows between two moments; `None` where they are too few.
 fn row_shares(then: &SourceRows, now: &SourceRows, rows_min: u64) -> Option<RowShares> {
-    if then.generation != now.generation {
-        return None;
-    }
     let since = |count: fn(&SourceRows) -> u64| count(now).saturating_sub(count(then));
     let (dead_letters, late, conflicts) = (since(|rows| rows.dead_letters), since(|rows| rows.late), since(|rows| rows.conflicts));
     let applied = since(|rows| rows.applied);

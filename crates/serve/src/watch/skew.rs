@@ -22,7 +22,9 @@ use crate::scoring::Training;
 pub const SLOTS: i64 = 12;
 /// Slots that values must have moved in one direction through to creep, and how far in all: in ranks of what they are compared with.
 const CREEPING_SLOTS: usize = 5;
-const CREEPING_BY: f64 = 0.05;
+const CREEPING_BY: f64 = 0.15;
+/// The greatest part of that one step may have: what jumps does not creep.
+const STEP_MAX: f64 = 1.0 / 3.0;
 /// Fewest values of a slot that say where it lies.
 const RANKED_MIN: u64 = 30;
 /// Features and predictions that are looked at, at most.
@@ -301,7 +303,8 @@ impl Tracked {
         let [up, down] = [1.0, -1.0].map(|way| 1 + steps().take_while(|step| step * way > 0.0).count());
         let slots = up.max(down).min(ranks.len());
         let far = ranks.first()? - ranks.get(slots.checked_sub(1)?)?;
-        (slots >= CREEPING_SLOTS && far.abs() >= CREEPING_BY).then_some(slots)
+        let longest = steps().take(slots.saturating_sub(1)).fold(0.0, |longest: f64, step| longest.max(step.abs()));
+        (slots >= CREEPING_SLOTS && far.abs() >= CREEPING_BY && longest <= far.abs() * STEP_MAX).then_some(slots)
     }
 }
 

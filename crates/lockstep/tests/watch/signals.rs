@@ -1,0 +1,124 @@
+//! Failures, each of which is told of as itself.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::project::wait_for;
+use crate::watched::{edit, get, now, project, push, push_at, serve, signals, stays_well, told_of, well};
+
+#[test]
+fn a_source_that_falls_silent_is_told_until_it_speaks_again() {
+    let project = project("not_ready = ['source_silent']");
+    edit(&project, "feature_defs/payments.sql", "event_time = 'paid_at',", "event_time = 'paid_at', expect_events_every = '3 seconds',");
+    project.run(&["apply"]).fine();
+    // Nothing came by a log yet: there is no silence before the first event.
+    let server = serve(&project);
+    stays_well(&server, Duration::from_secs(2));
+    push(&server, 1000, 5);
+    wait_for("events are applied", || get(&server, "/v1/watch")["reading"]["sources"]["payments"]["silence_seconds"].as_f64());
+    assert_eq!(server.get("/readyz").0, 200);
+    told_of(&server, "source_silent", "payments");
+    assert_eq!(server.get("/readyz"), (503, "not ready: source_silent\n".to_owned()));
+    // Beside the server, by its owner.
+    let status = project.run(&["status"]);
+    assert_eq!(status.status, Some(1), "{status:?}");
+    assert!(status.out.contains("critical source_silent of source payments"), "{}", status.out);
+    assert!(status.out.contains("look at its producer"), "{}", status.out);
+    let said: Value = serde_json::from_str(&project.run(&["status", "--json"]).out).unwrap();
+    assert_eq!((&said["signals"][0]["kind"], &said["signals"][0]["limit"]), (&json!("source_silent"), &json!(3.0)));
+    assert_eq!(said["watched"]["sources"]["payments"]["followed"], json!(true));
+    let (_, metrics) = server.get("/metrics");
+    assert!(
+        metrics.contains(r#"lockstep_signal{kind="source_silent",of="source",subject="payments",severity="critical",role="cause"} 1"#),
+        "{metrics}"
+    );
+    push(&server, 2000, 5);
+    well(&server);
+    assert_eq!(server.get("/readyz").0, 200);
+    drop(server);
+    // Without a server the store tells it by itself.
+    std::thread::sleep(Duration::from_secs(3));
+    let status = project.run(&["status"]);
+    assert!(status.status == Some(1) && status.out.contains("source_silent"), "{status:?}");
+}
+
+#[test]
+fn rows_that_cannot_be_taken_are_told_of_with_where_to_look() {
+    let project = project("");
+    let server = serve(&project);
+    push(&server, 1000, 100);
+    stays_well(&server, Duration::from_secs(2));
+    // What claims to be of the next century is put aside.
+    push_at(&server, 2000, 50, now() + 3_000_000_000_000_000);
+    told_of(&server, "dead_letters", "payments");
+    let told = get(&server, "/v1/signals");
+    assert!(told["signals"][0]["what"].as_str().unwrap().contains("rows of `payments` cannot be taken"), "{told}");
+    assert!(told["signals"][0]["todo"].as_str().unwrap().contains("lockstep dead-letters list --source payments"), "{told}");
+    let (_, metrics) = server.get("/metrics");
+    assert!(metrics.contains(r#"lockstep_source_rows{source="payments",outcome="dead_letter"} 50"#), "{metrics}");
+}
+
+#[test]
+fn a_backfill_that_was_not_done_is_told_of_until_it_is() {
+    let project = project("");
+    let server = serve(&project);
+    stays_well(&server, Duration::from_secs(2));
+    project.change_a_view();
+    project.run(&["apply"]).fine();
+    told_of(&server, "backfill_unfinished", "card_activity");
+    let examined = project.run(&["doctor"]);
+    assert!(examined.status == Some(0) && examined.out.contains("waits for its backfill · run `lockstep backfill card_activity`"), "{examined:?}");
+    project.run(&["backfill"]).fine();
+    well(&server);
+    assert_eq!(get(&server, "/v1/watch")["definitions"], json!(2));
+}
+
+#[test]
+fn one_entity_that_everybody_asks_for_is_told_of() {
+    let project = project("");
+    let server = serve(&project);
+    let ask = |hot: usize| {
+        for request in 0..60 {
+            let card = |row: usize| if row % 10 < hot { "c1".to_owned() } else { format!("card {}", request * 32 + row) };
+            let rows: Vec<Value> = (0..32).map(|row| json!({"card": card(row), "amount": 1, "country": "DE"})).collect();
+            assert_eq!(server.post("/v1/features", &json!({"name": "fraud_v1", "rows": rows}).to_string()).0, 200);
+        }
+    };
+    ask(1);
+    wait_for("answers were sampled", || {
+        get(&server, "/v1/watch")["reading"]["targets"]["fraud_v1"]["features"][0]["sampled"].as_u64().filter(|n| *n >= 1000)
+    });
+    stays_well(&server, Duration::from_secs(2));
+    (0..3).for_each(|_| ask(9));
+    told_of(&server, "hot_key", "fraud_v1");
+    let told = get(&server, "/v1/signals");
+    assert!(told["signals"][0]["what"].as_str().unwrap().ends_with("sampled rows of `fraud_v1` ask for one entity of `card_activity`: c1"), "{told}");
+}
+
+#[test]
+fn what_is_computed_again_is_the_same_until_it_is_not() {
+    let settings = "[watch.replay]\nevery = '1 second'\nshare = 1\n[serve.feature_log]\nshare = 1\nroll = '50 milliseconds'";
+    let project = project(settings);
+    let server = serve(&project);
+    let ask = |request: usize| {
+        let path = format!("/v1/features/card_activity?card=c1&_as_of={}&_request_id=r{request}", crate::support::AT);
+        assert_eq!(server.get(&path).0, 200);
+    };
+    let replay = || get(&server, "/v1/watch")["reading"]["replay"].clone();
+    (0..5).for_each(ask);
+    let replayed = wait_for("what was served is computed again", || Some(replay()).filter(|replay| replay["vectors"].as_u64() >= Some(5)));
+    assert_eq!((&replayed["differ"], &replayed["why_not"]), (&json!(0), &Value::Null));
+    assert_eq!(signals(&server), []);
+    // A file of the log that says something else than was computed.
+    let dir = project.store().join("served/card_activity");
+    let mut files: Vec<_> =
+        fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "parquet")).collect();
+    files.sort();
+    let of = fs::read(&files[0]).unwrap();
+    crate::skew::write_changed(&of, &dir.join("000000000900-0000000000000010-1909899200000000-00000005.parquet"));
+    told_of(&server, "replay_differs", "card_activity");
+    let (_, metrics) = server.get("/metrics");
+    assert!(metrics.lines().any(|line| line.starts_with("lockstep_replay_differ ") && !line.ends_with(" 0")), "{metrics}");
+}
