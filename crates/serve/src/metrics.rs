@@ -353,10 +353,7 @@ impl Metrics {
     fn candidate_counters(&self, target: &str) -> CandidateCounters {
         let CandidateFamilies { candidates, by_fallback } = &self.of_candidates;
         let of = |what| candidates.get_or_create_owned(&CandidateLabels { target: target.to_owned(), what });
-        CandidateCounters {
-            candidates: CANDIDATES.map(of),
-            by_fallback: by_fallback.get_or_create_owned(&TargetLabel { target: target.to_owned() }),
-        }
+        CandidateCounters { candidates: CANDIDATES.map(of), by_fallback: by_fallback.get_or_create_owned(&TargetLabel { target: target.to_owned() }) }
     }
 
     /// All of them in the text format of OpenMetrics, which Prometheus reads. What is read off is what was read off last.
