@@ -36,8 +36,7 @@ fn a_training_set_has_lists_of_what_candidates_had() {
     let project = project();
     let spine = "{\"shopper\": \"ann\", \"chosen\": \"cup\", \"at\": \"2024-03-02T00:00:00Z\"}\n{\"shopper\": \"nobody\", \"chosen\": \"tea\", \"at\": \"2024-03-02T00:00:00Z\"}\n";
     std::fs::write(project.dir.join("spine.ndjson"), spine).unwrap();
-    let told =
-        project.run(&["train", "to_show", "--spine", "spine.ndjson", "--timestamp", "at", "--label", "chosen", "--out", "set", "--json"]).fine();
+    let told = project.run(&["train", "to_show", "--spine", "spine.ndjson", "--timestamp", "at", "--out", "set", "--json"]).fine();
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["rows"], json!(2), "{told:#}");
     let rows = project.run(&["sql", "SELECT item, score, chosen FROM \"set/\" ORDER BY chosen"]).fine();
