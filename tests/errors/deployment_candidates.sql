@@ -20,3 +20,4 @@ CREATE DEPLOYMENT other_rows AS late WITH (fallback = 'of_one');
 CREATE DEPLOYMENT many_rows AS of_one WITH (fallback = 'late');
 CREATE DEPLOYMENT shadowed AS late WITH (shadow = 'later');
 CREATE DEPLOYMENT again AS (first => of_one, then => of_many);
+CREATE DEPLOYMENT acting AS late WITH (actions = ['show', 'hide'], thresholds = [0.5]);

@@ -4,13 +4,15 @@
 //! computed again where these are logged. What an earlier step predicted went into the next one, whose request it is logged in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Result;
-use arrow::array::{ArrayRef, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, ListArray, UInt32Array};
 use arrow::compute::take;
+use arrow::datatypes::Field;
 use futures::executor::block_on;
 use lockstep_model::{Error, EventTime};
-use lockstep_serve::scoring::{Deployed, Deployments, Models, Of, Stage};
+use lockstep_serve::scoring::{Deployed, Deployments, MIXED, Models, Of, Stage};
 use lockstep_store::{CutRead, Definitions};
 use lockstep_transform::catalog::Catalog;
 
@@ -111,6 +113,10 @@ fn from(deployed: &Deployed, kept: &Kept, way: &str, by: &ScoredBy) -> Result<Fr
         if ran.is_some_and(|ran| ran.sha256 == stage.model.bound.sha256) { Ok(()) } else { Err(other()) }
     };
     match (way, deployed.steps.split_last()) {
+        (MIXED, _) => Err("the candidates of a request went several ways, which are not told apart in the log".to_owned()),
+        (_, Some((_, [_, ..]))) if deployed.ranking.is_some() => {
+            Err("candidates of a chain are logged beside the features of its first step alone".to_owned())
+        }
         ("MODEL", Some((last, earlier))) if is_here(last) && !earlier.iter().any(is_here) => is_same(last).map(|()| From::Step(earlier.len())),
         ("MODEL", Some((last, _))) if is_here(last) => Err(format!("several steps of `{}` take features of `{}`", deployed.name, kept.from.name)),
         ("MODEL", _) => Err("they are logged beside the features of the last step, too, and computed there".to_owned()),
@@ -124,25 +130,41 @@ fn from(deployed: &Deployed, kept: &Kept, way: &str, by: &ScoredBy) -> Result<Fr
     }
 }
 
-/// Predictions of some rows, or why there are none.
+/// Predictions of some rows, or why there are none. Candidates are logged as lists, of which each element is a row of its own.
 fn predict(deployed: &Deployed, from: &From, again: &Again, rows: &[u32]) -> Result<Result<Vec<ArrayRef>, String>> {
+    let taken = UInt32Array::from(rows.to_vec());
+    let columns = again.columns.iter().map(|column| take(column, &taken, None)).collect::<Result<Vec<_>, _>>()?;
+    if deployed.ranking.is_none() {
+        return predict_rows(deployed, from, &columns, rows.len());
+    }
+    let lists = columns.iter().map(|column| column.as_list_opt::<i32>()).collect::<Option<Vec<&ListArray>>>();
+    let Some(lists) = lists.filter(|lists| !lists.is_empty()) else { return Ok(Err("their features are no lists of candidates".to_owned())) };
+    let offsets = lists[0].offsets().clone();
+    let count = lists[0].values().len();
+    let elements: Vec<ArrayRef> = lists.iter().map(|list| Arc::clone(list.values())).collect();
+    let nested = |values: ArrayRef| -> ArrayRef {
+        Arc::new(ListArray::new(Arc::new(Field::new_list_field(values.data_type().clone(), true)), offsets.clone(), values, None))
+    };
+    Ok(predict_rows(deployed, from, &elements, count)?.map(|columns| columns.into_iter().map(nested).collect()))
+}
+
+/// Predictions of rows with these features, or why there are none.
+fn predict_rows(deployed: &Deployed, from: &From, columns: &[ArrayRef], rows: usize) -> Result<Result<Vec<ArrayRef>, String>> {
     let stage = match from {
         From::Step(at) => deployed.steps.get(*at),
         From::Fallback => deployed.fallback.as_ref(),
         From::Defaults => {
-            let all = UInt32Array::from(vec![0; rows.len()]);
+            let all = UInt32Array::from(vec![0; rows]);
             return Ok(Ok(deployed.defaults.iter().map(|default| take(default, &all, None)).collect::<Result<_, _>>()?));
         }
         From::Nothing => {
-            let none = |field: &std::sync::Arc<arrow::datatypes::Field>| arrow::array::new_null_array(field.data_type(), rows.len());
+            let none = |field: &Arc<Field>| arrow::array::new_null_array(field.data_type(), rows);
             return Ok(Ok(deployed.schema.fields().iter().map(none).collect()));
         }
     };
     let Some(stage) = stage else { return Ok(Err("their deployment has no such step".to_owned())) };
     let bound = &stage.model.bound;
-    let taken = UInt32Array::from(rows.to_vec());
-    let columns = again.columns.iter().map(|column| take(column, &taken, None)).collect::<Result<Vec<_>, _>>()?;
-    let mut inputs = bound.tensors(&columns)?;
+    let mut inputs = bound.tensors(columns)?;
     if inputs.rows.is_empty() {
         return Ok(Ok(bound.predictions(&[], &inputs)?));
     }

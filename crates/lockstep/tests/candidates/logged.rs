@@ -42,3 +42,11 @@ fn a_training_set_has_lists_of_what_candidates_had() {
     let rows = project.run(&["sql", "SELECT item, score, chosen FROM \"set/\" ORDER BY chosen"]).fine();
     assert!(rows.contains("[hat, cup, tea]") && rows.contains("[tea, jam]"), "{rows}");
 }
+
+#[test]
+fn the_demo_of_alternative_flights_is_tested_down_both_paths() {
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/flights/alternatives");
+    let project = Project::of(&files("", ""));
+    let ended = project.command(&["test"]).current_dir(example).output().unwrap();
+    assert!(ended.status.success() && String::from_utf8_lossy(&ended.stdout).contains("1 test with 5 values"), "{ended:?}");
+}

@@ -177,3 +177,20 @@ CREATE DEPLOYMENT chained AS (candidates => wishes, ranker => second) WITH (time
     let request = Request::new("to_show").column("shopper", ["ann"]);
     assert_eq!(caller.ask(request).unwrap().0.rows, 3);
 }
+
+#[test]
+fn the_candidates_of_a_request_explore_together() {
+    let project = project();
+    deploy(&project, &format!("{MODELS}CREATE DEPLOYMENT curious AS wishes WITH (timeout = '5 s', rank_by = 'wish DESC', explore = 0.5);"));
+    project.run(&["apply"]).fine();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    let shoppers: Vec<&str> = ["ann", "bob"].into_iter().cycle().take(60).collect();
+    let scores = caller.runtime.block_on(caller.client.score(Rows::of("curious").column("shopper", shoppers).id("again"))).unwrap().0;
+    assert_eq!((scores.explore.len(), scores.actions.len()), (scores.request_rows.len(), 0));
+    let mut of_requests = [[0_u32; 2]; 60];
+    scores.request_rows.iter().zip(&scores.explore).for_each(|(row, explore)| of_requests[*row as usize][usize::from(*explore)] += 1);
+    assert!(of_requests.iter().all(|[no, yes]| *no == 0 || *yes == 0), "{of_requests:?}");
+    let exploring = of_requests.iter().filter(|[_, yes]| *yes > 0).count();
+    assert!((15..=45).contains(&exploring), "{exploring} of 60");
+}

@@ -25,7 +25,7 @@ pub use deployed::{Deployed, Deployments, Given, Models, Of, Ranking, Stage};
 pub use loaded::{Loaded, Trouble};
 pub use policy::{Decided, Policy};
 pub use ranked::Ranked;
-pub use score::{Looked, Lookups, Ran, Scored, StepLooked, Way, Why, score, shadowed};
+pub use score::{Looked, Lookups, MIXED, Ran, Scored, StepLooked, Way, Why, score, shadowed};
 pub use scorer::{FromState, Scorer, score_at};
 pub use tensors::Inputs;
 pub use training::Training;

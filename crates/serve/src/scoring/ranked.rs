@@ -10,6 +10,7 @@ use lockstep_model::Error;
 use lockstep_transform::service::{ByRequest, CandidateCounts};
 
 use super::deployed::{Deployed, Ranking};
+use super::policy::Decided;
 use super::score::{Looked, Lookups, Scored, StepLooked, Way, scored, taken};
 use crate::desk::{Answered, Feature};
 use crate::server::Failure;
@@ -23,6 +24,8 @@ pub struct Ranked {
     pub items: Vec<Feature>,
     /// All that were scored, as the service gives them.
     pub(super) all: All,
+    /// Which requests explore.
+    pub(super) decided: Option<Decided>,
 }
 
 /// All candidates, in the order of their service.
@@ -76,7 +79,7 @@ fn in_order(ranking: &Ranking, scored: Scored, by: Arc<ByRequest>) -> Result<Sco
         whys: order.iter().map(|&row| whys[row as usize].clone()).collect(),
         ran,
         looked: looked.into_iter().map(|step| step.in_order(&order, &answered_by)).collect::<Result<_, _>>()?,
-        ranked: Some(Ranked { by_request: answered_by, items, all }),
+        ranked: Some(Ranked { by_request: answered_by, items, all, decided: None }),
         decided: None,
     })
 }

@@ -37,7 +37,7 @@ pub struct Looked {
 }
 
 /// How a row came to its predictions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Way {
     /// By the deployment's model, or all models of its chain.
     Model,
@@ -63,6 +63,9 @@ impl Way {
         }
     }
 }
+
+/// What logs call the way of a request whose candidates went several.
+pub const MIXED: &str = "MIXED";
 
 /// Why a row did not go the way of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,9 +101,15 @@ impl Scored {
     /// # Errors
     /// Internal where the predictions are not those that are declared.
     pub fn decide(&mut self, deployed: &Deployed, request_id: &str, rows: &RecordBatch, moments: &[i64]) -> Result<(), Error> {
-        if let Some(policy) = &deployed.policy {
-            self.decided = Some(policy.decide(&policy.draws(request_id, rows, moments), &self.predictions, &self.ways)?);
-        }
+        let Some(policy) = &deployed.policy else { return Ok(()) };
+        let draws = policy.draws(request_id, rows, moments);
+        let Some(ranked) = &mut self.ranked else {
+            self.decided = Some(policy.decide(&draws, &self.predictions, &self.ways)?);
+            return Ok(());
+        };
+        // The candidates of a request explore together. They have no actions, so that nothing follows from predictions.
+        self.decided = Some(policy.decide(&ranked.by_request.each_row(&draws), &[], &self.ways)?);
+        ranked.decided = Some(policy.decide(&draws, &[], &vec![Way::Model; draws.len()])?);
         Ok(())
     }
 
@@ -112,28 +121,33 @@ impl Scored {
         let all = rows.len() == self.ways.len();
         let some = |column: &ArrayRef| if all { Ok(Arc::clone(column)) } else { taken(column, rows) };
         let values = self.predictions.iter().map(some).collect::<Result<_, _>>()?;
-        let logged = self.logged(deployed, Arc::clone(&deployed.schema), values, rows.iter().map(|&row| self.ways[row as usize]).collect());
+        let ways = rows.iter().map(|&row| self.ways[row as usize].name()).collect();
+        let logged = self.logged(deployed, Arc::clone(&deployed.schema), values, ways);
         Ok(Logged { decided: self.decided.as_ref().map(|decided| decided.of_rows(rows)).transpose()?, ..logged })
     }
 
     /// What is to be logged of ranked candidates, where their features are looked up: as these are, a vector for each request, of lists.
     pub(crate) fn predicted_by_request(&self, deployed: &Deployed) -> Option<Logged> {
-        let All { by_request, predictions, ways } = &self.ranked.as_ref()?.all;
+        let Ranked { all: All { by_request, predictions, ways }, decided, .. } = self.ranked.as_ref()?;
         let values: Vec<ArrayRef> = predictions.iter().map(|column| by_request.lists(column)).collect();
         let fields = deployed.schema.fields().iter().zip(&values);
         let schema = Schema::new(fields.map(|(field, list)| Field::new(field.name(), list.data_type().clone(), true)).collect::<Vec<_>>());
-        // What any of them came by that is further from the model.
-        let ways = by_request.ranges().map(|rows| ways[rows].iter().copied().max().unwrap_or(Way::Model)).collect();
-        Some(self.logged(deployed, Arc::new(schema), values, ways))
+        let way = |ways: &[Way]| match ways {
+            [] => Way::Model.name(),
+            [first, others @ ..] if others.iter().all(|way| way == first) => first.name(),
+            _ => MIXED,
+        };
+        let ways = by_request.ranges().map(|rows| way(&ways[rows])).collect();
+        Some(Logged { decided: decided.clone(), ..self.logged(deployed, Arc::new(schema), values, ways) })
     }
 
-    fn logged(&self, deployed: &Deployed, schema: SchemaRef, values: Vec<ArrayRef>, ways: Vec<Way>) -> Logged {
+    fn logged(&self, deployed: &Deployed, schema: SchemaRef, values: Vec<ArrayRef>, ways: Vec<&'static str>) -> Logged {
         Logged {
             deployment: deployed.name.as_str().into(),
             models: self.ran.iter().map(|ran| [ran.step.clone(), ran.model.bound.name.clone(), ran.model.bound.sha256.clone()]).collect(),
             schema,
             values,
-            ways: ways.into_iter().map(Way::name).collect(),
+            ways,
             decided: None,
         }
     }

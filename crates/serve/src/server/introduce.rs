@@ -67,6 +67,7 @@ pub fn service(service: &Service, name: &str) -> Result<proto::ServiceDescriptio
         outputs: plan.schema.fields().iter().map(wire_field).collect::<Result<_, _>>()?,
         roles: plan.joins.iter().map(role).collect(),
         meaning: plan.meaning.to_string(),
+        candidates: plan.candidates.is_some(),
     })
 }
 

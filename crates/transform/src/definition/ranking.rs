@@ -45,6 +45,10 @@ pub(super) fn ranking(ranked: &Ranked<'_>, found: &mut Vec<Diagnostic>) -> Optio
         let diagnostic = diagnostic.note("a prediction is answered together with what was unnested");
         found.push(diagnostic.help("let its SELECT list have a column of its UNNEST as it is, such as i.item"));
     }
+    if let Some(at) = ranked.place("actions") {
+        let diagnostic = at.error("a deployment that ranks candidates has no actions").note("its answer is their order");
+        found.push(diagnostic.help("leave `actions` out; `explore` alone says for which requests the caller is to try another order"));
+    }
     if ranked.read.top == Some(0) {
         let at = ranked.place("top")?;
         found.push(at.error("option `top` is from 1").help("leave it out for all candidates"));

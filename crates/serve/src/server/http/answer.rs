@@ -168,6 +168,9 @@ pub struct Service {
     roles: Vec<RoleOf>,
     /// Digest of what it means, its views included.
     meaning: String,
+    /// Whether it answers a row of the request with its candidates, a row each; absent where it does not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    candidates: bool,
 }
 
 /// A view in its role.
@@ -416,6 +419,7 @@ impl From<proto::ServiceDescription> for Service {
             outputs: columns(service.outputs),
             roles: service.roles.into_iter().map(role).collect(),
             meaning: service.meaning,
+            candidates: service.candidates,
         }
     }
 }
