@@ -13,7 +13,7 @@ use lockstep_model::{Error, EventTime};
 use sha2::{Digest, Sha256};
 
 use crate::format::sync_dir;
-use crate::{AppliedModel, CutRead, OnlineStore, Store, explain};
+use crate::{AppliedModel, OnlineStore, Store, explain};
 
 /// Where the files lie, in the directory of a store.
 const MODELS: &str = "models";

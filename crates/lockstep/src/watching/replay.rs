@@ -95,13 +95,13 @@ fn round(owned: &Owned, config: &ReplayConfig, through: &mut u64, stop: &AtomicB
     let models = owned.models();
     let audited = audit(&*cut, (&files, &models), &kept, false, &go_on)?;
     let mut differing = Vec::new();
-    if audited.replay.differ > 0 {
+    if !audited.holds() {
         let mut names: Vec<&str> = kept.iter().map(|kept| kept.from.name.as_str()).collect();
         names.sort_unstable();
         names.dedup();
         for name in names {
             let of: Vec<Kept> = kept.iter().filter(|kept| kept.from.name == name).cloned().collect();
-            if audit(&*cut, (&files, &models), &of, false, &go_on)?.replay.differ > 0 {
+            if !audit(&*cut, (&files, &models), &of, false, &go_on)?.holds() {
                 differing.push(name.to_owned());
             }
         }
@@ -125,11 +125,16 @@ fn check_size(cut: &dyn CutRead, kept: &[Kept], events_max: u64) -> Result<()> {
 }
 
 fn add(reading: &mut ReplayReading, Round { audited, differing }: Round) {
-    let Audited { replay, hindsight, not_auditable, .. } = audited;
+    let Audited { replay, hindsight, not_auditable, predictions, .. } = audited;
     reading.vectors += replay.vectors;
     reading.values += replay.values;
     reading.differ += replay.differ;
     reading.first.extend(replay.first);
+    if let Some(predictions) = predictions {
+        reading.values += predictions.values;
+        reading.differ += predictions.differ;
+        reading.first.extend(predictions.first);
+    }
     reading.first.truncate(TOLD_MAX);
     for name in differing {
         if !reading.differing.contains(&name) {

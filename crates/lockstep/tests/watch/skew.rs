@@ -37,7 +37,7 @@ fn amounts(seed: u64, count: usize) -> Vec<f64> {
 fn trained() -> Project {
     let project = project("values_min = 500\n");
     edit(&project, "feature_defs/payments.sql", "event_time = 'paid_at',", "event_time = 'paid_at', expect_events_every = '1 hour',");
-    edit(&project, "feature_defs/card_activity.sql", "max_staleness = '1 minute',", "max_staleness = '1 minute', min_coverage = 0.01,");
+    edit(&project, "feature_defs/card_activity.sql", "max_staleness = '1 minute',", "max_staleness = '1 minute', min_coverage = 0,");
     let mut spine = "card,amount,country,request_time\n".to_owned();
     for (row, amount) in amounts(1, 4000).into_iter().enumerate() {
         spine += &format!("c{},{amount},DE,{AT}\n", row % 9);

@@ -15,6 +15,7 @@ use crate::Role;
 use crate::desk::{RoleRead, lag};
 use crate::feature_log::Figures;
 use crate::live::{State, newest};
+use crate::watch::Signal;
 
 /// The names of views and services.
 pub fn list(service: &Service) -> Result<proto::ListViewsResponse, Failure> {
@@ -115,7 +116,14 @@ fn tell(service: &Service, origin: Origin) -> Result<proto::ServerStatus, Error>
         breakers: service.breakers().map(|(of, seen)| breaker(of, seen)).into(),
         last_known_good: service.kept().map(|kept| proto::LastKnownGoodStatus { entities: kept.entities as u64, bytes: kept.bytes as u64 }),
         feature_log: service.logged().map(feature_log),
+        signals: service.watch().map(|watch| watch.latest().signals.iter().map(signal).collect()).unwrap_or_default(),
     })
+}
+
+fn signal(signal: &Signal) -> proto::Signal {
+    let Signal { id, kind, severity, subject, since, what, todo, cause, .. } = signal.clone();
+    let (kind, severity, subject) = (kind.name().to_owned(), severity.name().to_owned(), subject.to_string());
+    proto::Signal { id, kind, severity, subject, since, what, todo, cause: cause.unwrap_or_default() }
 }
 
 fn feature_log(figures: Figures) -> proto::FeatureLogStatus {

@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, Float64Array};
 use lockstep_model::{EventTime, Status};
 use lockstep_transform::distribution::Reference;
 
-use super::reading::{Against, DeploymentReading, HotKey, Reading, SourceReading, TargetReading, VersionReading, ViewReading};
+use super::reading::{Against, DeploymentReading, HotKey, Reading, SourceReading, SourceRows, TargetReading, VersionReading, ViewReading};
 use super::signal::{Kind, Signal};
 use super::skew::{Compared, Gathered, SLOTS, Tracked};
 use super::{Limits, Watch};
@@ -81,7 +81,8 @@ impl Shop {
             min_coverage: Some(0.8),
             ..ViewReading::default()
         };
-        let source = SourceReading { expect_events_every_seconds: Some(600.0), followed: true, ..SourceReading::default() };
+        let rows = SourceRows { generation: 1, ..SourceRows::default() };
+        let source = SourceReading { expect_events_every_seconds: Some(600.0), followed: true, rows, ..SourceReading::default() };
         let service = TargetReading { is_service: true, views: vec!["cards".to_owned()], ..TargetReading::default() };
         let deployment = DeploymentReading { services: vec!["fraud".to_owned()], ..DeploymentReading::default() };
         shop.reading.sources = [("payments".to_owned(), source)].into();
