@@ -174,13 +174,7 @@ impl Output {
                 filled_by: Arc::clone(filled_by),
                 event_times: Arc::clone(event_times),
             },
-            Some(by) => Output {
-                index,
-                values: by.lists(values),
-                statuses: by.status(statuses),
-                filled_by: by.filled_by(filled_by).into(),
-                event_times: by.event_time(event_times).into(),
-            },
+            Some(by) => Output::new(index, &feature.by_requests(by), None),
         }
     }
 }

@@ -88,6 +88,26 @@ fn candidates_are_answered_in_the_order_of_what_is_predicted() {
 }
 
 #[test]
+fn who_has_no_candidates_is_answered_with_none() {
+    let project = project();
+    let more = "
+CREATE FEATURE SERVICE suggested_alone AS SELECT i.item, i.score FROM REQUEST (shopper VARCHAR) r
+LEFT JOIN suggested c ON c.shopper = r.shopper CROSS JOIN UNNEST(c.items, c.scores) AS i(item, score);
+CREATE MODEL alone FROM 'models/alone.onnx' USING suggested_alone (input => (score)) PREDICT (wish REAL FROM score);
+CREATE DEPLOYMENT few AS alone WITH (timeout = '5 s', rank_by = 'wish DESC', top = 2);";
+    deploy(&project, &format!("{MODELS}{more}"));
+    fs::write(project.dir.join("models/alone.onnx"), stumps(1, &[Stump { feature: 0, at: 0.4, leaves: [0.5, 0.25] }])).unwrap();
+    project.run(&["apply"]).fine();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    let none = score(&caller, "few", &["nobody"]);
+    assert_eq!((none.0.rows, items(&none).len(), wish(&none).len(), none.0.candidates[0].unnested), (0, 0, 0, 0));
+    let some = score(&caller, "few", &["nobody", "ann", "nobody"]);
+    assert_eq!((items(&some), some.0.request_rows.as_slice()), (vec!["jam".to_owned(), "pen".to_owned()], [1, 1].as_slice()));
+    assert_eq!(project.run(&["score", "few", "shopper=nobody"]).fine().lines().last(), Some("no candidates"));
+}
+
+#[test]
 fn json_and_the_command_line_say_the_same() {
     let project = project();
     let server = Server::start(&project);

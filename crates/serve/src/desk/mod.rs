@@ -78,6 +78,21 @@ impl Answered {
 }
 
 impl Feature {
+    /// One row of it for each request: a list of what its candidates have.
+    #[must_use]
+    pub fn by_requests(&self, by: &ByRequest) -> Feature {
+        Feature {
+            name: Arc::clone(&self.name),
+            head: Arc::clone(&self.head),
+            values: by.lists(&self.values),
+            statuses: by.status(&self.statuses),
+            stale: None,
+            filled_by: by.filled_by(&self.filled_by).into(),
+            event_times: by.event_time(&self.event_times).into(),
+            known_at: None,
+        }
+    }
+
     /// These rows of it.
     ///
     /// # Errors

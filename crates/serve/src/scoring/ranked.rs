@@ -34,6 +34,8 @@ pub(super) struct All {
     pub(super) by_request: Arc<ByRequest>,
     pub(super) predictions: Vec<ArrayRef>,
     pub(super) ways: Vec<Way>,
+    /// Their features, as they were looked up.
+    features: Vec<Feature>,
 }
 
 /// Scores the candidates of each row of a request, and ranks them.
@@ -64,7 +66,6 @@ pub(super) async fn ranked<L: Lookups>(
 fn in_order(ranking: &Ranking, scored: Scored, by: Arc<ByRequest>) -> Result<Scored, Error> {
     let order = ranking.order(&scored.predictions, &by)?;
     let Scored { predictions, ways, whys, ran, looked, .. } = scored;
-    let all = All { by_request: Arc::clone(&by), predictions, ways };
     let requests = order.iter().map(|&row| by.requests[row as usize]).collect();
     let top = ranking.top.map_or(u32::MAX, |top| top as u32);
     let counts = by.counts.iter().map(|counts| CandidateCounts { answered: counts.answered.min(top), ..*counts }).collect();
@@ -73,15 +74,40 @@ fn in_order(ranking: &Ranking, scored: Scored, by: Arc<ByRequest>) -> Result<Sco
         Some(first) => ranking.items.iter().map(|&item| first.looked.answered.features[item].rows(&order)).collect::<Result<_, _>>()?,
         None => Vec::new(),
     };
+    let told = looked.iter().map(|step| step.in_order(&order, &answered_by)).collect::<Result<_, _>>()?;
+    let features = looked.into_iter().next().map(|first| first.looked.answered.features).unwrap_or_default();
+    let all = All { by_request: by, predictions, ways, features };
     Ok(Scored {
         predictions: all.predictions.iter().map(|column| taken(column, &order)).collect::<Result<_, _>>()?,
         ways: order.iter().map(|&row| all.ways[row as usize]).collect(),
         whys: order.iter().map(|&row| whys[row as usize].clone()).collect(),
         ran,
-        looked: looked.into_iter().map(|step| step.in_order(&order, &answered_by)).collect::<Result<_, _>>()?,
+        looked: told,
         ranked: Some(Ranked { by_request: answered_by, items, all, decided: None }),
         decided: None,
     })
+}
+
+impl Scored {
+    /// One row for each request, where candidates were ranked: lists of these and of their predictions, in order, and of all that was known of them, as the service gives it. A request
+    /// went the way of the candidate that is furthest from the model.
+    #[must_use]
+    pub fn by_requests(mut self) -> Scored {
+        let Some(Ranked { by_request: by, items, all, decided }) = self.ranked.take() else { return self };
+        let candidates = items.iter().map(|item| &item.values);
+        self.predictions = candidates.chain(&self.predictions).map(|column| by.lists(column)).collect();
+        self.ways = by.ranges().map(|rows| self.ways[rows].iter().copied().max().unwrap_or(Way::Model)).collect();
+        self.whys = by.ranges().map(|rows| self.whys[rows].iter().flatten().next().cloned()).collect();
+        self.decided = decided;
+        self.looked.truncate(1);
+        for step in &mut self.looked {
+            step.rows = (0..by.counts.len() as u32).collect();
+            let answered = &mut step.looked.answered;
+            answered.features = all.features.iter().map(|feature| feature.by_requests(&all.by_request)).collect();
+            (answered.rows, answered.by_request) = (by.counts.len(), None);
+        }
+        self
+    }
 }
 
 impl Ranking {
@@ -114,7 +140,7 @@ impl Ranking {
 
 impl StepLooked {
     /// The features of the rows that are answered, in their order.
-    fn in_order(self, order: &[u32], answered_by: &Arc<ByRequest>) -> Result<StepLooked, Error> {
+    fn in_order(&self, order: &[u32], answered_by: &Arc<ByRequest>) -> Result<StepLooked, Error> {
         let StepLooked { step, rows, looked: Looked { answered, recalled } } = self;
         // Which of the answered rows came to the step, and which of the step's rows each is.
         let came = order.iter().enumerate().filter_map(|(place, row)| Some((place as u32, rows.binary_search(row).ok()? as u32)));
@@ -122,6 +148,6 @@ impl StepLooked {
         let requests = places.iter().map(|&place| answered_by.requests[place as usize]).collect();
         let by_request = Some(Arc::new(ByRequest { requests, counts: answered_by.counts.clone() }));
         let answered = Answered { by_request, ..answered.rows(&of_step)? };
-        Ok(StepLooked { step, rows: places, looked: Looked { answered, recalled } })
+        Ok(StepLooked { step: step.clone(), rows: places, looked: Looked { answered, recalled: *recalled } })
     }
 }

@@ -37,7 +37,7 @@ pub struct Looked {
 }
 
 /// How a row came to its predictions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Way {
     /// By the deployment's model, or all models of its chain.
     Model,
@@ -128,7 +128,7 @@ impl Scored {
 
     /// What is to be logged of ranked candidates, where their features are looked up: as these are, a vector for each request, of lists.
     pub(crate) fn predicted_by_request(&self, deployed: &Deployed) -> Option<Logged> {
-        let Ranked { all: All { by_request, predictions, ways }, decided, .. } = self.ranked.as_ref()?;
+        let Ranked { all: All { by_request, predictions, ways, .. }, decided, .. } = self.ranked.as_ref()?;
         let values: Vec<ArrayRef> = predictions.iter().map(|column| by_request.lists(column)).collect();
         let fields = deployed.schema.fields().iter().zip(&values);
         let schema = Schema::new(fields.map(|(field, list)| Field::new(field.name(), list.data_type().clone(), true)).collect::<Vec<_>>());
@@ -446,7 +446,7 @@ impl By {
     /// The predictions of all rows.
     fn together(self, deployed: &Deployed, rows: usize) -> Result<(Vec<ArrayRef>, Vec<Way>), Error> {
         let by_model = if self.recalled { Way::LastKnownGood } else { Way::Model };
-        if self.model.rows.len() == rows {
+        if self.model.rows.len() == rows && rows > 0 {
             return Ok((self.model.columns, vec![by_model; rows]));
         }
         let otherwise = if deployed.has_defaults { Way::Default } else { Way::None };
