@@ -13,7 +13,7 @@ use lockstep_client::proto::ScoreRequest;
 use lockstep_client::proto::scoring_client::ScoringClient;
 use lockstep_client::{Client, Rows};
 use lockstep_ingest::admission::AdmitNext;
-use lockstep_model::SystemClock;
+use lockstep_model::{EventTime, SystemClock};
 use lockstep_score::{ModelFile, Session, Tensor, Values, load};
 use lockstep_serve::live::{Live, Reach};
 use lockstep_serve::scoring::{Models, Scorer};
@@ -43,6 +43,7 @@ pub fn compare() {
     let dir = tempfile::tempdir().expect("a directory");
     let project = project(dir.path());
     in_process(&project.0.join(".lockstep/store"));
+    in_a_batch(&project);
     over_grpc(&project);
 }
 
@@ -123,6 +124,48 @@ fn in_process(store: &Path) {
             if rows == 1 { "50 µs more at most" } else { "" },
         );
     }
+}
+
+/// Every account at several moments, by the command line: reading what the store has applied, features, scores, files. Beside the model alone, and the features alone.
+fn in_a_batch(project: &Project) {
+    let days = if long() { 20 } else { 5 };
+    let rows = ACCOUNTS as usize * days;
+    let day = |back: usize| EventTime(START + SPAN - 1 - back as i64 * 86_400_000_000).to_string();
+    let range = ["--every", "1 day", "--from", &day(days - 1), "--to", &day(0)];
+    let timed = |args: &[&str]| {
+        let begun = wall_seconds();
+        let ran = project.command(&[args, &range[..]].concat()).output().expect("a verb");
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        wall_seconds() - begun
+    };
+    let scored = timed(&["score", "risky", "--out", "scores"]);
+    let features = timed(&["train", "s20", "--applied", "--out", "features"]);
+    let bare = bare_of(rows);
+    let title = format!("{rows} rows scored in a batch ({:.0} a second, as files), with {FEATURES} features each", rows as f64 / scored);
+    heading(&title, "s");
+    row(&format!("beside the bare model on all cores ({:.0} rows a second)", rows as f64 / bare), scored, bare, "");
+    row("beside a training set of the same rows", scored, features, "1.5 at most");
+}
+
+/// How long the model alone takes for so many rows, with a session for each core, s.
+fn bare_of(rows: usize) -> f64 {
+    const BLOCK: usize = 4096;
+    let loaded = load(&ModelFile::read(&model()).expect("a model"), None).expect("it runs");
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut random = Rng::with_seed(3);
+    let values: Vec<f32> = (0..BLOCK * FEATURES).map(|_| random.f32() * 100.0).collect();
+    let begun = wall_seconds();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut session = loaded.session().expect("a session");
+                for _ in 0..rows.div_ceil(BLOCK * threads) {
+                    drop(session.run(&[Tensor { shape: vec![BLOCK, FEATURES], values: Values::Float32(values.clone()) }]).expect("scores"));
+                }
+            });
+        }
+    });
+    wall_seconds() - begun
 }
 
 fn accounts(rows: usize, seed: u64) -> RecordBatch {

@@ -312,6 +312,16 @@ impl Answer {
         let rows = &self.0.request_rows;
         rows.partition_point(|row| *row < request)..rows.partition_point(|row| *row <= request)
     }
+
+    /// When the oldest thing happened that each row is made from, µs; none where nothing is behind any, or metadata was left out.
+    pub fn oldest_inputs(&self) -> Vec<Option<i64>> {
+        moments(&self.0.oldest_inputs_micros)
+    }
+}
+
+/// Moments of rows as the wire has them.
+pub(crate) fn moments(micros: &[i64]) -> Vec<Option<i64>> {
+    micros.iter().map(|&at| (at != i64::MIN).then_some(at)).collect()
 }
 
 /// One feature of all rows.

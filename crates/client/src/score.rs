@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::UnknownFeature;
-use crate::client::Feature;
+use crate::client::{Feature, moments};
 use crate::proto::{self, Metadata, RequestColumn, ScoreRequest, ScoreResponse, TimeMode, Way};
 use crate::values::Column;
 
@@ -149,6 +149,11 @@ impl Scores {
     /// All of them, in order.
     pub fn predictions(&self) -> impl Iterator<Item = Feature<'_>> {
         self.0.predictions.iter().map(Feature)
+    }
+
+    /// When the oldest thing happened that went into each row, µs; none where nothing did into any, or metadata was left out.
+    pub fn oldest_inputs(&self) -> Vec<Option<i64>> {
+        moments(&self.0.oldest_inputs_micros)
     }
 
     /// How each row came to its predictions.

@@ -19,8 +19,8 @@ use crate::progress::Display;
 use crate::project::Project;
 use crate::requests;
 use crate::verbs::{
-    Context, applied_log, apply, audit, backfill, dead_letters, doctor, drop, explain, get, migrate, model, plan, refusals, release, requested,
-    score, snapshot, status, train, verify,
+    Context, applied_log, apply, audit, backfill, dead_letters, doctor, drop, explain, get, migrate, model, plan, predictions, refusals, release,
+    requested, score, snapshot, status, train, verify,
 };
 
 /// How long to try when an owner comes, goes or does not answer: longer than one that ends takes for what it has begun.
@@ -69,6 +69,10 @@ const ANSWERS: &[(&str, Answerer, bool)] = &[
     of::<get::Question>(),
     of::<requested::Question>(),
     of::<score::Question>(),
+    of::<predictions::PublishQuestion>(),
+    of::<predictions::RollBackQuestion>(),
+    of::<predictions::ListQuestion>(),
+    of::<predictions::ShowQuestion>(),
     of::<train::origin::Question>(),
     of::<verify::Question>(),
     of::<audit::Question>(),

@@ -126,6 +126,7 @@ pub enum Verb {
     Model(verbs::model::Arguments),
     Get(verbs::get::Arguments),
     Score(Box<verbs::score::Arguments>),
+    Predictions(verbs::predictions::Arguments),
     Train(Box<verbs::train::Arguments>),
     Diff(verbs::diff::Arguments),
     Sql(verbs::sql::Arguments),

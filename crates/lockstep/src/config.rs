@@ -13,6 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use crate::kafka::KafkaConfig;
+use crate::predictions::PredictionsConfig;
 use crate::release::ReleasesConfig;
 use crate::serving::ServeConfig;
 use crate::watching::WatchConfig;
@@ -49,6 +50,8 @@ pub struct Config {
     pub snapshots: SnapshotsConfig,
     /// When what is measured is told as a signal.
     pub watch: WatchConfig,
+    /// How runs of predictions come to serve.
+    pub predictions: PredictionsConfig,
 }
 
 /// What is pushed.
@@ -105,6 +108,7 @@ impl Default for Config {
             releases: ReleasesConfig::default(),
             snapshots: SnapshotsConfig::default(),
             watch: WatchConfig::default(),
+            predictions: PredictionsConfig::default(),
         }
     }
 }

@@ -22,6 +22,7 @@ mod models;
 mod output;
 mod owned;
 mod pinned;
+mod predictions;
 mod progress;
 mod project;
 mod query;
@@ -83,6 +84,7 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::Release(args) => verbs::release::run(context, &args),
         Verb::Model(args) => verbs::model::run(context, &args),
         Verb::Get(args) => verbs::get::run(context, &args),
+        Verb::Predictions(args) => verbs::predictions::run(context, &args),
         Verb::Score(args) => verbs::score::run(context, &args),
         Verb::Diff(args) => verbs::diff::run(context, &args),
         Verb::Sql(args) => verbs::sql::run(context, &args),

@@ -27,6 +27,7 @@ pub fn all() -> Vec<Named> {
         "service_options" => "options of CREATE FEATURE SERVICE … WITH (…)",
         "model_options" => "options of CREATE MODEL … WITH (…)",
         "deployment_options" => "options of CREATE DEPLOYMENT … WITH (…)",
+        "predictions_options" => "options of CREATE PREDICTIONS … WITH (…)",
         _ => "one error in the definitions",
     };
     let mut all = vec![Named { name: "config", about: "lockstep.toml", schema: schema_for!(Config) }];
@@ -87,6 +88,11 @@ pub fn all() -> Vec<Named> {
         Named { name: "verify", about: "lockstep verify --json", schema: schema_for!(Verified) },
         Named { name: "train", about: "lockstep train --json", schema: schema_for!(verbs::train::Trained) },
         Named { name: "scores", about: "lockstep score --out --json", schema: schema_for!(verbs::score::Written) },
+        Named { name: "scores_published", about: "lockstep score --publish --json", schema: schema_for!(verbs::score::ScoredAndPublished) },
+        Named { name: "published", about: "lockstep predictions publish --json", schema: schema_for!(crate::predictions::Published) },
+        Named { name: "predictions", about: "lockstep predictions list --json", schema: schema_for!(verbs::predictions::PredictionsList) },
+        Named { name: "run", about: "lockstep predictions show --json", schema: schema_for!(verbs::predictions::ShownRun) },
+        Named { name: "taken_back", about: "lockstep predictions rollback --json", schema: schema_for!(verbs::predictions::TakenBack) },
         Named { name: "diff", about: "lockstep diff --json", schema: schema_for!(verbs::diff::SetsDiffer) },
         Named { name: "manifest", about: "manifest.json of a training set, or of scores", schema: schema_for!(crate::train::Manifest) },
         Named {

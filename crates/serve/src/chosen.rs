@@ -1,6 +1,6 @@
 //! Which of the sets of definitions that were applied serves.
 
-use lockstep_model::Error;
+use lockstep_model::{Error, Generation};
 use lockstep_store::{CutRead, Definitions, GenerationInfo};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::transformation::Transformation;
@@ -20,7 +20,8 @@ impl Stand {
     /// How the views of `catalog` stand by these generations.
     pub fn of(catalog: &Catalog, generations: &[GenerationInfo]) -> Stand {
         let stand = |view: &Transformation| match generation_of(view, generations) {
-            Some(info) if info.caught_up_at.is_some() => Stand::KeepsUp,
+            // Nothing is followed for a run of predictions.
+            Some(info) if info.caught_up_at.is_some() || info.run.is_some() => Stand::KeepsUp,
             Some(_) => Stand::Published,
             None => Stand::Filling,
         };
@@ -31,6 +32,16 @@ impl Stand {
 /// The published generation of a view, among those that were not dropped.
 pub fn generation_of<'g>(view: &Transformation, generations: &'g [GenerationInfo]) -> Option<&'g GenerationInfo> {
     generations.iter().rfind(|info| info.published() && info.view == view.view && info.meaning == view.meaning && info.state == view.state)
+}
+
+/// The generations that a release reads, of all that there are: those that it names, and of each set of predictions the run that is published, whichever that is. Runs come and go oftener than releases.
+pub fn read_by(mut generations: Vec<GenerationInfo>, named: &[Generation]) -> Vec<GenerationInfo> {
+    let is_same = |a: &GenerationInfo, b: &GenerationInfo| a.view == b.view && a.meaning == b.meaning && a.state == b.state;
+    let runs: Vec<GenerationInfo> = generations.iter().filter(|info| info.run.is_some() && info.published()).cloned().collect();
+    let is_last = |info: &GenerationInfo| runs.iter().rfind(|run| is_same(run, info)).is_some_and(|run| run.generation == info.generation);
+    let is_replaced = |info: &GenerationInfo| runs.iter().any(|run| is_same(run, info));
+    generations.retain(|info| is_last(info) || (named.contains(&info.generation) && !is_replaced(info)));
+    generations
 }
 
 /// The set of definitions that serves, as `compile` makes it: the newest all of whose generations keep up with their logs, so that no change of what serves goes back in time. Where none is
@@ -60,7 +71,7 @@ pub fn chosen<C, E: From<Error>>(
 
 #[cfg(test)]
 mod tests {
-    use lockstep_model::{Fingerprint, Generation};
+    use lockstep_model::Fingerprint;
     use lockstep_store::{Commit, DefinitionText, NewDefinitions, NewGeneration, OnlineStore, Store, StoreOptions};
     use lockstep_transform::definition::{self, SourceFile};
 

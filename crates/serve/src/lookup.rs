@@ -13,6 +13,7 @@ use lockstep_transform::service::{Answer, ByRequest, ServicePlan};
 use lockstep_transform::tiles::{ReadStats, Request, Touch};
 use lockstep_transform::transformation::{Features, Transformation};
 
+use crate::chosen::read_by;
 use crate::last_known_good::{LastKnownGood, Of};
 
 /// Compiled definitions, and the generation that holds the state of each view.
@@ -51,6 +52,8 @@ pub struct Lookup {
     pub filled_by: Vec<Arc<[FilledBy]>>,
     /// Time of the newest event of the least fresh view an output reads, per output, µs.
     pub event_times: Vec<Arc<[Option<i64>]>>,
+    /// Per request: when the oldest thing happened that the outputs are made from, µs; `None` where there is nothing behind them.
+    pub oldest_inputs: Arc<[Option<i64>]>,
     /// When what is behind a value was read, per output, µs, where that is the last that was; `None` for what was read now, and for outputs that read nothing.
     pub known_at: Vec<Option<Arc<[i64]>>>,
     /// Which clock counted.
@@ -114,7 +117,9 @@ impl Served {
     /// Where the store cannot be read.
     pub fn among(catalog: Arc<Catalog>, cut: &dyn CutRead, generations: Option<&[Generation]>) -> Result<Served, Error> {
         let mut all = cut.generations()?;
-        all.retain(|info| generations.is_none_or(|named| named.contains(&info.generation)));
+        if let Some(named) = generations {
+            all = read_by(all, named);
+        }
         let published = |view: &Transformation| {
             let same =
                 |info: &&GenerationInfo| info.published() && info.view == view.view && info.meaning == view.meaning && info.state == view.state;
@@ -301,7 +306,8 @@ impl Served {
         role.keep(keep, time, &requests, &features)?;
         let outputs = features.columns.len();
         let filled_by: Arc<[FilledBy]> = requests.iter().map(|_| FilledBy::None).collect();
-        Ok(of_view(features, time, filled_by, vec![None; outputs], Read { role, entities, touches }))
+        let oldest = view.oldest_inputs(&features, &requests).into();
+        Ok(of_view((features, oldest), time, filled_by, vec![None; outputs], Read { role, entities, touches }))
     }
 
     fn recall_view(&self, known: &LastKnownGood, view: &Arc<Transformation>, request: &LookupRequest<'_>) -> Result<Option<Lookup>, Error> {
@@ -312,7 +318,8 @@ impl Served {
         let Some((features, read_at)) = known.recall(Of { view, generation: role.generation, time }, &requests)? else { return Ok(None) };
         let known_at = vec![Some(Arc::from(read_at)); features.columns.len()];
         let filled_by: Arc<[FilledBy]> = requests.iter().map(|_| FilledBy::LastKnownGood).collect();
-        Ok(Some(of_view(features, time, filled_by, known_at, Read { role, entities, touches: None })))
+        let oldest = view.oldest_inputs(&features, &requests).into();
+        Ok(Some(of_view((features, oldest), time, filled_by, known_at, Read { role, entities, touches: None })))
     }
 }
 
@@ -328,7 +335,13 @@ fn requests_of<'a>(entities: &'a Keys, moments: &[i64]) -> Vec<Request<'a>> {
     moments.iter().enumerate().map(|(row, &at)| Request { entity: entities.get(row), at }).collect()
 }
 
-fn of_view(features: Features, time: TimeMode, filled_by: Arc<[FilledBy]>, known_at: Vec<Option<Arc<[i64]>>>, read: Read) -> Lookup {
+fn of_view(
+    (features, oldest_inputs): (Features, Arc<[Option<i64>]>),
+    time: TimeMode,
+    filled_by: Arc<[FilledBy]>,
+    known_at: Vec<Option<Arc<[i64]>>>,
+    read: Read,
+) -> Lookup {
     let outputs = features.columns.len();
     Lookup {
         schema: Arc::clone(&read.role.view.features),
@@ -336,6 +349,7 @@ fn of_view(features: Features, time: TimeMode, filled_by: Arc<[FilledBy]>, known
         statuses: features.statuses,
         filled_by: vec![filled_by; outputs],
         event_times: vec![features.newest.into(); outputs],
+        oldest_inputs,
         known_at,
         time,
         stats: features.stats,
@@ -361,6 +375,7 @@ fn of_service(
         statuses: answer.statuses,
         filled_by: answer.filled_by,
         event_times: answer.event_times,
+        oldest_inputs: answer.oldest_inputs.into(),
         known_at,
         time,
         reads: reads.collect(),

@@ -42,29 +42,7 @@ impl OnlineStore for Store {
     }
 
     fn create_generation(&self, new: NewGeneration) -> Result<GenerationInfo, Error> {
-        let created_at = self.options.clock.now();
-        self.update(Durability::Forced, |book, batch| {
-            refuse_twin(book, &new)?;
-            let NewGeneration { view, version, meaning, state } = new;
-            let generation = book.next_generation()?;
-            let (published_at, dropped_at, history_until, caught_up_at, filled) = (None, None, None, None, None);
-            let info = GenerationInfo {
-                generation,
-                view,
-                version,
-                meaning,
-                state,
-                created_at,
-                published_at,
-                dropped_at,
-                history_until,
-                caught_up_at,
-                filled,
-            };
-            batch.put_record(Tag::Generation.of(generation), &info)?;
-            book.generations.insert(generation, Arc::new(Entry::new(info.clone())));
-            Ok(info)
-        })
+        self.create(new, None)
     }
 
     fn publish(&self, commits: Vec<Commit>) -> Result<(), Error> {
@@ -148,6 +126,64 @@ impl OnlineStore for Store {
 }
 
 impl Store {
+    /// Starts a generation for the predictions of a run, unpublished, beside those of other runs. A view's version has at most one of a run at a time.
+    ///
+    /// # Errors
+    /// Invalid where there is one already; where the disk fails.
+    pub fn create_run(&self, new: NewGeneration, run: u32) -> Result<GenerationInfo, Error> {
+        self.create(new, Some(run))
+    }
+
+    fn create(&self, new: NewGeneration, run: Option<u32>) -> Result<GenerationInfo, Error> {
+        let created_at = self.options.clock.now();
+        self.update(Durability::Forced, |book, batch| {
+            refuse_twin(book, &new, run)?;
+            let NewGeneration { view, version, meaning, state } = new;
+            let generation = book.next_generation()?;
+            let (published_at, dropped_at, history_until, caught_up_at) = (None, None, None, None);
+            let info = GenerationInfo {
+                generation,
+                view,
+                version,
+                meaning,
+                state,
+                created_at,
+                published_at,
+                dropped_at,
+                history_until,
+                caught_up_at,
+                filled: None,
+                run,
+                taken_back_at: None,
+            };
+            batch.put_record(Tag::Generation.of(generation), &info)?;
+            book.generations.insert(generation, Arc::new(Entry::new(info.clone())));
+            Ok(info)
+        })
+    }
+
+    /// Takes generations of runs back, or lets them be read again, all of them by one forced write: what is read of their version is the last that is left.
+    ///
+    /// # Errors
+    /// NotFound where one was dropped meanwhile; Invalid where one is not of a run, or not complete; where the disk fails.
+    pub fn take_back(&self, moves: &[(Generation, bool)]) -> Result<(), Error> {
+        self.crash().hit(CrashPoint::TakeBackBefore);
+        let now = self.options.clock.now();
+        self.update(Durability::Forced, |book, batch| {
+            moves.iter().try_for_each(|&(generation, is_back)| {
+                let info = &mut book.entry_mut(generation)?.info;
+                if info.run.is_none() || info.published_at.is_none() {
+                    let what = format!("generation {} of `{}` is no complete generation of a run", generation.0, info.view);
+                    return Err(Error::invalid(format!("{what} · only such are taken back · name a run that was published")));
+                }
+                info.taken_back_at = is_back.then(|| info.taken_back_at.unwrap_or(now));
+                batch.put_record(Tag::Generation.of(generation), info)
+            })
+        })?;
+        self.crash().hit(CrashPoint::TakeBackAfter);
+        Ok(())
+    }
+
     /// Notes of generations whether they keep up with their logs from now on. One that does already has done so since that was noted first.
     pub fn note_keeping_up(&self, notes: &[(Generation, bool)]) -> Result<(), Error> {
         if notes.is_empty() {
@@ -263,9 +299,9 @@ fn raise_horizon(book: &mut Book, batch: &mut Batch<'_>, generation: Generation,
     Ok(())
 }
 
-fn refuse_twin(book: &Book, new: &NewGeneration) -> Result<(), Error> {
+fn refuse_twin(book: &Book, new: &NewGeneration, run: Option<u32>) -> Result<(), Error> {
     let live = book.generations.values().map(|entry| &entry.info).filter(|info| info.dropped_at.is_none());
-    match live.into_iter().find(|info| info.view == new.view && info.version == new.version) {
+    match live.into_iter().find(|info| info.view == new.view && info.version == new.version && info.run == run) {
         None => Ok(()),
         Some(twin) => Err(Error::invalid(format!(
             "`{}` version {} has a generation already · generation {}, created at {} · go on with it, or drop it first",

@@ -86,11 +86,21 @@ pub enum CrashPoint {
     OutBefore,
     /// They are gone, and nobody has been told.
     OutAfter,
+    /// A run's predictions are written where the store keeps them, but do not have their name yet.
+    RunWritten,
+    /// They have their name, and there is no generation of them.
+    RunNamed,
+    /// A run is published, and what it replaces for good is still there.
+    RunPublished,
+    /// A run is about to be taken back.
+    TakeBackBefore,
+    /// A run is taken back, and nobody has been told.
+    TakeBackAfter,
 }
 
 impl CrashPoint {
     /// Every point with the name a plan calls it by.
-    pub const NAMES: [(&'static str, CrashPoint); 39] = [
+    pub const NAMES: [(&'static str, CrashPoint); 44] = [
         ("commit.before", CrashPoint::CommitBefore),
         ("commit.inside", CrashPoint::CommitInside),
         ("commit.after", CrashPoint::CommitAfter),
@@ -130,6 +140,11 @@ impl CrashPoint {
         ("merge.after", CrashPoint::MergeAfter),
         ("out.before", CrashPoint::OutBefore),
         ("out.after", CrashPoint::OutAfter),
+        ("run.written", CrashPoint::RunWritten),
+        ("run.named", CrashPoint::RunNamed),
+        ("run.published", CrashPoint::RunPublished),
+        ("takeback.before", CrashPoint::TakeBackBefore),
+        ("takeback.after", CrashPoint::TakeBackAfter),
     ];
 }
 

@@ -47,6 +47,12 @@ pub struct GenerationInfo {
     /// What filling it with history took, where that is known: what another will take is told by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filled: Option<Filled>,
+    /// The run whose predictions it was filled with, where it holds those: one of several of its version, of which the last that was not taken back is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<u32>,
+    /// When it was taken back for an earlier run. It is whole, and can be read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back_at: Option<EventTime>,
 }
 
 /// What a backfill took.
@@ -63,9 +69,9 @@ pub struct Filled {
 }
 
 impl GenerationInfo {
-    /// Whether it is complete.
+    /// Whether it is complete, and was not taken back.
     pub fn published(&self) -> bool {
-        self.published_at.is_some()
+        self.published_at.is_some() && self.taken_back_at.is_none()
     }
 
     /// Refuses a definition other than the one this generation was made for.

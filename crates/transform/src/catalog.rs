@@ -15,14 +15,16 @@ use lockstep_model::{Error, Fingerprint, KeyIndex, TimeMode};
 
 use crate::changes::SourceChanges;
 use crate::compile::{self, CompileError, Planner, SourceInput, ViewInput, canonical, digest, physical};
-use crate::definition::{AvailableAt, Candidates, Column, Definitions, Diagnostic, Lateness, Literal, Service, Source, SourceOptions, Version, View};
+use crate::definition::{
+    AvailableAt, Candidates, Column, Definitions, Diagnostic, Lateness, Literal, OLDEST_INPUT_AT, Service, Source, SourceOptions, Version, View,
+};
 use crate::eval::RowExpr;
 use crate::next_event::NextEvent;
 use crate::service::{CandidatesInput, JoinInput, Part, ServiceInput, ServicePlan, compile_service};
 use crate::transformation::Transformation;
 
 /// All definitions of a project, ready to run. Compiled once; nothing in it changes afterwards.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Catalog {
     /// What it was compiled from.
     pub definitions: Definitions,
@@ -59,6 +61,8 @@ pub struct SourcePlan {
     pub max_ahead: i64,
     /// The pipeline's own delay, added to the availability, µs.
     pub serving_lag: i64,
+    /// What the deployment means whose predictions are its events; absent where they are none.
+    pub predicted_by: Option<Fingerprint>,
     /// The options as checked.
     pub options: SourceOptions,
     /// Canonical text of everything that is part of the meaning of a view over it, beside the columns.
@@ -87,7 +91,20 @@ impl SourcePlan {
     /// The same source, of whose events an audit knows when they could be known, as far as their log says it. Where `is_late_taken`, what came too late counts, too.
     #[must_use]
     pub fn noted(&self, is_late_taken: bool) -> SourcePlan {
-        let SourcePlan { name, schema, event_time, primary_key, version, availability, lateness, max_ahead, serving_lag, options, meaning } = self;
+        let SourcePlan {
+            name,
+            schema,
+            event_time,
+            primary_key,
+            version,
+            availability,
+            lateness,
+            max_ahead,
+            serving_lag,
+            predicted_by,
+            options,
+            meaning,
+        } = self;
         SourcePlan {
             name: name.clone(),
             schema: Arc::clone(schema),
@@ -101,6 +118,7 @@ impl SourcePlan {
             lateness: lateness.filter(|_| !is_late_taken),
             max_ahead: *max_ahead,
             serving_lag: *serving_lag,
+            predicted_by: *predicted_by,
             options: options.clone(),
             meaning: meaning.clone(),
         }
@@ -115,19 +133,29 @@ impl Catalog {
 
     /// Compiles definitions; `next` decides what a request that is an event comes to.
     pub fn compile_with(definitions: Definitions, next: &Arc<dyn NextEvent>) -> Result<Catalog, Vec<Diagnostic>> {
+        let mut catalog = Catalog { definitions, ..Catalog::default() };
         let mut errors = Vec::new();
-        let sources = collect(definitions.sources.values(), |source| source.name.clone(), source_plan, &mut errors);
-        let views = collect(
-            definitions.views.values().filter(|view| view.branches.iter().all(|branch| sources.contains_key(&branch.source))),
-            |view| view.name.clone(),
-            |view| self::view(view, &definitions, &sources),
-            &mut errors,
-        );
+        // Predictions are made by what reads views, and are views to others: one round more for each step of such a chain, and one that finds nothing to do.
+        while errors.is_empty() && catalog.compile_ready(next, &mut errors) {}
+        if errors.is_empty() { Ok(catalog) } else { Err(errors) }
+    }
+
+    /// Compiles what was not yet and has all that it needs; whether there was anything.
+    fn compile_ready(&mut self, next: &Arc<dyn NextEvent>, errors: &mut Vec<Diagnostic>) -> bool {
+        let Catalog { definitions, sources, views, services, models, deployments } = self;
+        let before = sources.len() + views.len() + services.len() + models.len() + deployments.len();
+        let is_made = |source: &Source| definitions.predictions.get(&source.name).is_none_or(|of| deployments.contains_key(&of.deployment));
+        let ready: Vec<&Source> = definitions.sources.values().filter(|source| !sources.contains_key(&source.name) && is_made(source)).collect();
+        let by = |source: &Source| definitions.predictions.get(&source.name).and_then(|of| deployments.get(&of.deployment)).copied();
+        sources.extend(collect(ready.into_iter(), |source| source.name.clone(), |source| source_plan(source, by(source)), errors));
+        let has_sources = |view: &&View| view.branches.iter().all(|branch| sources.contains_key(&branch.source));
+        let ready: Vec<&View> = definitions.views.values().filter(|view| !views.contains_key(&view.name)).filter(has_sources).collect();
+        views.extend(collect(ready.into_iter(), |view| view.name.clone(), |view| self::view(view, definitions, sources), errors));
         let by_name: BTreeMap<String, Arc<Transformation>> = views.iter().map(|(name, view)| (name.clone(), Arc::clone(view))).collect();
-        let services = services(&definitions, &by_name, &sources, next, &mut errors);
-        let models = scoring::models(&definitions, &services, &mut errors);
-        let deployments = scoring::deployments(&definitions, &models);
-        if errors.is_empty() { Ok(Catalog { definitions, sources, views, services, models, deployments }) } else { Err(errors) }
+        self::services(definitions, &by_name, sources, next, services, errors);
+        scoring::models(definitions, services, models, errors);
+        scoring::deployments(definitions, models, deployments);
+        before < sources.len() + views.len() + services.len() + models.len() + deployments.len()
     }
 
     /// The sources of a view, in the order of its branches.
@@ -202,7 +230,7 @@ fn fields(columns: &[Column]) -> Vec<FieldRef> {
     columns.iter().map(|column| Arc::new(Field::new(&column.name, column.data_type.clone(), true))).collect()
 }
 
-fn source_plan(source: &Source) -> Result<SourcePlan, Diagnostic> {
+fn source_plan(source: &Source, predicted_by: Option<Fingerprint>) -> Result<SourcePlan, Diagnostic> {
     let schema: SchemaRef = Arc::new(Schema::new(fields(&source.columns)));
     let (availability, available) = availability(source, &schema)?;
     let options = &source.options;
@@ -216,8 +244,9 @@ fn source_plan(source: &Source) -> Result<SourcePlan, Diagnostic> {
         Some(Version::Position) => "position".to_owned(),
         None => "none".to_owned(),
     };
+    let predicted = predicted_by.map(|deployment| format!(" predicted by {deployment}")).unwrap_or_default();
     let meaning = format!(
-        "primary_key {keys:?} zone {} tzdb {} version {version} lateness {lateness:?} max_ahead {} available {available} lag {}",
+        "primary_key {keys:?} zone {} tzdb {} version {version} lateness {lateness:?} max_ahead {} available {available} lag {}{predicted}",
         options.time_zone.name(),
         crate::calendar::tzdb_release(),
         options.max_ahead.micros(),
@@ -233,6 +262,7 @@ fn source_plan(source: &Source) -> Result<SourcePlan, Diagnostic> {
         lateness,
         max_ahead: options.max_ahead.micros(),
         serving_lag: options.serving_lag.micros(),
+        predicted_by,
         options: options.clone(),
         meaning,
     })
@@ -286,11 +316,13 @@ fn view(view: &View, definitions: &Definitions, sources: &IndexMap<String, Arc<S
         resolution: view.options.resolution.map_or(1, |resolution| resolution.micros()),
         limit: view.options.limit.map(|limit| usize::try_from(limit.get()).unwrap_or(usize::MAX)),
     };
-    compile::compile(&input).map_err(|error| {
+    let compiled = compile::compile(&input).map_err(|error| {
         let item = view.features.iter().find(|item| Some(&item.name) == error.feature.as_ref());
         let origin = item.map_or_else(|| view.origin.clone(), |item| view.body.at(item.span));
         origin.error(error.message)
-    })
+    })?;
+    let is_predicted = definitions.predictions.contains_key(&view.name);
+    Ok(Transformation { oldest_input: is_predicted.then(|| compiled.features.index_of(OLDEST_INPUT_AT).ok()).flatten(), ..compiled })
 }
 
 /// All services whose views compile, in the order of their definitions. Who answers in place of another is compiled before it.
@@ -299,20 +331,21 @@ fn services(
     views: &BTreeMap<String, Arc<Transformation>>,
     sources: &IndexMap<String, Arc<SourcePlan>>,
     next: &Arc<dyn NextEvent>,
+    compiled: &mut IndexMap<String, Arc<ServicePlan>>,
     errors: &mut Vec<Diagnostic>,
-) -> IndexMap<String, Arc<ServicePlan>> {
+) {
     let fallback = |service: &Service| Some(service.candidates.as_ref()?.fallback.as_ref()?.service.clone());
-    let compiles = |service: &&Service| service.joins.iter().all(|join| views.contains_key(&join.view));
+    let has_views = |service: &&Service| service.joins.iter().all(|join| views.contains_key(&join.view));
+    let compiles = |service: &&Service| !compiled.contains_key(&service.name) && has_views(service);
     let (later, first): (Vec<&Service>, Vec<&Service>) =
         definitions.services.values().filter(compiles).partition(|service| fallback(service).is_some());
     let name = |service: &Service| service.name.clone();
-    let mut compiled = collect(first.into_iter(), name, |one| service(one, views, sources, next, None), errors);
+    compiled.extend(collect(first.into_iter(), name, |one| service(one, views, sources, next, None), errors));
     let other = |service: &Service| fallback(service).and_then(|other| compiled.get(&other));
     let ready = later.into_iter().filter(|service| other(service).is_some());
     let with_fallback = collect(ready, name, |one| service(one, views, sources, next, other(one)), errors);
     compiled.extend(with_fallback);
     compiled.sort_by(|a, _, b, _| definitions.services.get_index_of(a).cmp(&definitions.services.get_index_of(b)));
-    compiled
 }
 
 fn service(
@@ -337,6 +370,7 @@ fn service(
         defaults: service.defaults.iter().map(|(name, value)| (name.as_str(), literal(value))).collect(),
         request_as: request_as.map(|source| (source, next)),
         candidates: service.candidates.as_ref().map(|candidates| candidates_input(candidates, fallback)),
+        max_age: service.max_age.map(|max_age| max_age.micros()),
     };
     compile_service(&input, views).map_err(|error| {
         let candidates = service.candidates.as_ref();

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array};
-use arrow::compute::SortOptions;
 use arrow::compute::kernels::zip::zip;
+use arrow::compute::{SortOptions, nullif};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast;
 use lockstep_model::key::Keys;
@@ -52,6 +52,8 @@ pub struct ServiceInput<'a> {
     pub request_as: Option<(&'a Arc<SourcePlan>, &'a Arc<dyn NextEvent>)>,
     /// How a request becomes a row for each candidate, where it does.
     pub candidates: Option<CandidatesInput<'a>>,
+    /// How old the oldest input of an output may be before it is absent, µs.
+    pub max_age: Option<i64>,
 }
 
 /// How requests of a checked service become candidates.
@@ -107,6 +109,8 @@ pub struct ServicePlan {
     pub request_as: Option<RequestAs>,
     /// How requests become candidates, where they do.
     pub candidates: Option<CandidatePlan>,
+    /// How old the oldest input of an output may be before it is absent, µs.
+    pub max_age: Option<i64>,
 }
 
 /// One view read in one role.
@@ -147,6 +151,8 @@ pub struct Answer {
     pub filled_by: Vec<Arc<[FilledBy]>>,
     /// Per output and row: time of the newest event of the least fresh view it reads, µs.
     pub event_times: Vec<Arc<[Option<i64>]>>,
+    /// Per row: when the oldest thing happened that its outputs are made from, µs; `None` where there is nothing behind them.
+    pub oldest_inputs: Vec<Option<i64>>,
     /// What it cost, all joins together.
     pub stats: ReadStats,
     /// Per join: the encoded entity keys that were read.
@@ -274,7 +280,8 @@ impl ServicePlan {
         self.check_request(request, moments)?;
         let mut columns = request.columns().to_vec();
         columns.push(Arc::new(TimestampMicrosecondArray::from(moments.to_vec())));
-        let mut reading = Reading { read: Vec::with_capacity(self.joins.len()), entities: Vec::with_capacity(self.joins.len()) };
+        let joins = self.joins.len();
+        let mut reading = Reading { read: Vec::with_capacity(joins), entities: Vec::with_capacity(joins), max_age: self.max_age };
         let before = self.candidates.as_ref().map_or(self.joins.len(), |candidates| candidates.joins_before);
         for join in &self.joins[..before] {
             reading.join(join, read_view, (&self.columns, &mut columns), moments, touches.as_deref_mut())?;
@@ -297,12 +304,14 @@ impl ServicePlan {
 
     /// The outputs of rows of which all is read.
     fn finish(&self, batch: &RecordBatch, reading: Reading, with_event_times: bool, by_request: Option<Arc<ByRequest>>) -> Result<Answer, Error> {
-        let Reading { read, entities } = reading;
+        let Reading { read, entities, .. } = reading;
+        let oldest = |row: usize| read.iter().filter_map(|read| read.oldest[read.at(row)]).min();
         let mut answer = Answer {
             columns: Vec::new(),
             statuses: Vec::new(),
             filled_by: Vec::new(),
             event_times: Vec::new(),
+            oldest_inputs: (0..batch.num_rows()).map(oldest).collect(),
             stats: ReadStats::default(),
             entities,
             by_request,
@@ -326,12 +335,17 @@ impl ServicePlan {
 struct Reading {
     read: Vec<ReadJoin>,
     entities: Vec<Keys>,
+    max_age: Option<i64>,
 }
 
 /// Features of a join, and which of their rows each row of the answer takes; the one of its own number where that is absent.
 struct ReadJoin {
     features: Features,
     rows: Option<Arc<[u32]>>,
+    /// When the oldest input of each happened, µs.
+    oldest: Vec<Option<i64>>,
+    /// Which of them are older than they may be; `None` where none is.
+    too_old: Option<Vec<bool>>,
 }
 
 impl ReadJoin {
@@ -361,7 +375,9 @@ impl Reading {
         }
         columns.extend(key_columns);
         columns.extend(features.columns.iter().cloned());
-        self.read.push(ReadJoin { features, rows: None });
+        let oldest = join.transformation.oldest_inputs(&features, &requests);
+        let too_old = self.max_age.map(|max_age| too_old(&oldest, moments, max_age)).filter(|too_old| too_old.contains(&true));
+        self.read.push(ReadJoin { features, rows: None, oldest, too_old });
         self.entities.push(keys);
         Ok(())
     }
@@ -379,6 +395,12 @@ impl Reading {
     }
 }
 
+/// Which of these happened longer ago than they may have.
+fn too_old(oldest: &[Option<i64>], moments: &[i64], max_age: i64) -> Vec<bool> {
+    let of_row = |(oldest, at): (&Option<i64>, &i64)| oldest.is_some_and(|oldest| oldest < at.saturating_sub(max_age));
+    oldest.iter().zip(moments).map(of_row).collect()
+}
+
 /// The first columns of what expressions are over.
 fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, Error> {
     let schema =
@@ -389,13 +411,18 @@ fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<R
 
 impl Output {
     fn answer(&self, batch: &RecordBatch, read: &[ReadJoin], with_event_times: bool, answer: &mut Answer) -> Result<(), Error> {
-        let Evaluated { values, failed } = self.expr.evaluate(batch)?;
+        let Evaluated { mut values, failed } = self.expr.evaluate(batch)?;
         let rows = batch.num_rows();
+        let too_old = self.too_old(read, rows);
+        if let Some(too_old) = &too_old {
+            values = nullif(&values, too_old).map_err(|error| Error::internal("a kernel refused outputs").caused_by(error))?;
+        }
         let failed = |row: usize| failed.as_ref().is_some_and(|failed| failed.value(row));
         let status = |row: usize| {
             // The first that holds among the statuses of what it reads, then its own.
             let worst = self.inputs.iter().map(|&(join, feature)| read[join].features.statuses[feature][read[join].at(row)]).min();
             match worst {
+                Some(worst) if worst != Status::NotFound && too_old.as_ref().is_some_and(|too_old| too_old.value(row)) => Status::Expired,
                 Some(status @ (Status::NotFound | Status::Expired | Status::Error)) => status,
                 _ if failed(row) => Status::Error,
                 _ if values.is_null(row) => Status::Null,
@@ -411,6 +438,14 @@ impl Output {
         answer.columns.push(values);
         answer.filled_by.push(filled_by);
         Ok(())
+    }
+
+    /// The rows for which something that it reads is older than it may be; `None` where there are none.
+    fn too_old(&self, read: &[ReadJoin], rows: usize) -> Option<BooleanArray> {
+        let inputs: Vec<(&ReadJoin, &Vec<bool>)> =
+            self.inputs.iter().filter_map(|&(join, _)| Some((&read[join], read[join].too_old.as_ref()?))).collect();
+        let is_too_old = |row: usize| inputs.iter().any(|(read, too_old)| too_old[read.at(row)]);
+        (!inputs.is_empty()).then(|| (0..rows).map(|row| Some(is_too_old(row))).collect())
     }
 
     fn fill(&self, values: ArrayRef) -> Result<(ArrayRef, Arc<[FilledBy]>), Error> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{filter_record_batch, nullif};
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{FieldRef, SchemaRef, TimestampMicrosecondType};
 use datafusion::physical_expr::utils::collect_columns;
 use lockstep_model::key::Keys;
 use lockstep_model::{Error, Fingerprint, StateRead, Status, TimeMode};
@@ -37,6 +37,8 @@ pub struct Transformation {
     pub features: SchemaRef,
     /// How long values live after the entity's newest event, µs.
     pub ttl: Option<i64>,
+    /// Of predictions: the feature that says when the oldest thing happened that one was made from.
+    pub oldest_input: Option<usize>,
     /// Digest of [`Self::meaning_text`].
     pub meaning: Fingerprint,
     /// Canonical text of what the view means.
@@ -222,6 +224,18 @@ impl Transformation {
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.values_schema), columns.to_vec(), &options).map(Some).map_err(kernel)
+    }
+
+    /// Per request: when the oldest thing happened that its features are made from, µs: the newest event, or of a prediction the oldest thing that went into it. `None` where there is nothing behind
+    /// them, or nothing any more.
+    pub fn oldest_inputs(&self, features: &Features, requests: &[Request<'_>]) -> Vec<Option<i64>> {
+        let predicted = self.oldest_input.and_then(|at| features.columns[at].as_primitive_opt::<TimestampMicrosecondType>());
+        let of = |(row, (request, newest)): (usize, (&Request<'_>, &Option<i64>))| {
+            let newest = newest.filter(|_| !self.is_expired(request.at, *newest))?;
+            let oldest = predicted.filter(|oldest| oldest.is_valid(row)).map(|oldest| oldest.value(row));
+            Some(oldest.map_or(newest, |oldest| oldest.min(newest)))
+        };
+        requests.iter().zip(&features.newest).enumerate().map(of).collect()
     }
 
     fn absent(&self, at: i64, newest: Option<i64>) -> Option<Status> {

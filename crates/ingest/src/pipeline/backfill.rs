@@ -84,7 +84,30 @@ pub fn backfill(
     options: &BackfillOptions,
     observe: &mut Observer<'_>,
 ) -> Result<BackfillReport, Error> {
-    let files = history_files(catalog, targets, options)?;
+    backfill_from(store, catalog, targets, &declared, options, observe)
+}
+
+/// Where files lie.
+pub type LocationsOf<'a> = dyn Fn(&SourcePlan) -> Vec<String> + 'a;
+
+/// Where a source says that its history lies.
+fn declared(source: &SourcePlan) -> Vec<String> {
+    source.options.batch.clone()
+}
+
+/// As [`backfill`], with the history of each source where `locations` says, from [`BackfillOptions::base`].
+///
+/// # Errors
+/// As [`backfill`].
+pub fn backfill_from(
+    store: &Store,
+    catalog: &Catalog,
+    targets: &[Target],
+    locations: &LocationsOf<'_>,
+    options: &BackfillOptions,
+    observe: &mut Observer<'_>,
+) -> Result<BackfillReport, Error> {
+    let files = files_of(catalog, targets, locations, options)?;
     if !begun_incrementally(store, targets)? {
         match History::read(&files, catalog, targets, options, memory_bytes(store, targets, options)?, None, observe)? {
             Staged::Whole(history) => return load(history, store, targets, options, observe),
@@ -97,11 +120,15 @@ pub fn backfill(
 
 /// The files of all sources that targets read, in the order of their definitions.
 pub(crate) fn history_files(catalog: &Catalog, targets: &[Target], options: &BackfillOptions) -> Result<Vec<HistoryFile>, Error> {
+    files_of(catalog, targets, &declared, options)
+}
+
+fn files_of(catalog: &Catalog, targets: &[Target], locations: &LocationsOf<'_>, options: &BackfillOptions) -> Result<Vec<HistoryFile>, Error> {
     let mut files = Vec::new();
     let is_read = |source: &SourcePlan| targets.iter().any(|target| target.branches_of(&source.name).next().is_some());
     for source in catalog.sources.values().filter(|source| is_read(source)) {
-        for location in &source.options.batch {
-            for file in locate(location, &options.base, &options.stores)? {
+        for location in locations(source) {
+            for file in locate(&location, &options.base, &options.stores)? {
                 let format = file_format(source, &file)?;
                 files.push(HistoryFile { source: Arc::clone(source), file, format });
             }

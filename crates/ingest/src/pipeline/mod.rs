@@ -19,7 +19,7 @@ mod stream;
 pub use lockstep_model::position::{history_partition, history_path};
 
 pub(crate) use backfill::history_files;
-pub use backfill::{BackfillOptions, BackfillReport, backfill, file_format};
+pub use backfill::{BackfillOptions, BackfillReport, LocationsOf, backfill, backfill_from, file_format};
 pub(crate) use history::{History, KeyShare, Staged};
 pub(crate) use horizon::{Newest, horizon};
 pub(crate) use inputs::{HistoryInput, Rows, SomeRows};

@@ -4,6 +4,7 @@ pub mod followers;
 mod report;
 pub mod wanted;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use lockstep_ingest::out::{LetterRoutes, Outlets};
-use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, Progress, StreamOptions, StreamReport, Target, backfill, ingest};
+use lockstep_ingest::pipeline::{BackfillOptions, BackfillReport, Progress, StreamOptions, StreamReport, Target, backfill_from, ingest};
 use lockstep_ingest::source::{Format, SourceFile, Stores, locate};
 use lockstep_model::{Clock, Error, EventTime, Generation, SystemClock};
 use lockstep_store::{CutRead, Filled, OnlineStore};
@@ -20,6 +21,7 @@ use lockstep_transform::tiles::Shape;
 
 use crate::answering::Answering;
 use crate::owned::Owned;
+use crate::predictions;
 use crate::progress::Display;
 use crate::project::Project;
 pub use report::{Backfilled, Ingested};
@@ -31,7 +33,8 @@ pub fn targets(cut: &dyn CutRead, catalog: &Catalog, published: bool) -> Result<
     let mut targets = Vec::new();
     for view in catalog.views.values() {
         let same = |info: &&lockstep_store::GenerationInfo| info.view == view.view && info.meaning == view.meaning && info.state == view.state;
-        if let Some(info) = generations.iter().filter(|info| info.published() == published).rfind(same) {
+        // One of a run is filled by whoever publishes that.
+        if let Some(info) = generations.iter().filter(|info| info.published() == published && (published || info.run.is_none())).rfind(same) {
             targets.push(Target::new(catalog, view, info.clone())?);
         }
     }
@@ -81,10 +84,12 @@ pub fn run_backfill(
         clock: Arc::new(SystemClock),
     };
     let (began, mut bytes) = (SystemClock.now(), 0);
-    let report = backfill(store, catalog, &chosen, &options, &mut |progress| {
-        bytes = bytes.max(progress.bytes);
-        observe(progress);
-    });
+    let locations = locations(owned, catalog)?;
+    let report =
+        backfill_from(store, catalog, &chosen, &|source| locations.get(&source.name).cloned().unwrap_or_default(), &options, &mut |progress| {
+            bytes = bytes.max(progress.bytes);
+            observe(progress);
+        });
     let filled: Vec<Generation> = chosen.iter().map(|target| target.generation.generation).collect();
     owned.leave(&filled);
     let report = report?;
@@ -98,6 +103,11 @@ pub fn run_backfill(
         note_in_step(owned)?;
     }
     Ok(report)
+}
+
+/// Where the history of each source lies: that of predictions in the store.
+fn locations(owned: &Owned, catalog: &Catalog) -> Result<BTreeMap<String, Vec<String>>> {
+    catalog.sources.values().map(|source| Ok((source.name.clone(), predictions::kept(owned, source)?))).collect()
 }
 
 /// Logs in files, and how they are read.

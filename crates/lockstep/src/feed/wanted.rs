@@ -154,7 +154,8 @@ pub fn planned(owned: &Owned) -> Result<Vec<Work>> {
     for set in sets {
         let mut targets = Vec::new();
         for view in set.catalog.views.values() {
-            let found = generation_of(view, &generations).filter(|info| taken.insert(info.generation));
+            // A run of predictions has all that it will have.
+            let found = generation_of(view, &generations).filter(|info| info.run.is_none() && taken.insert(info.generation));
             targets.extend(found.map(|info| Target::new(&set.catalog, view, info.clone())).transpose()?);
         }
         if !targets.is_empty() {

@@ -51,6 +51,18 @@ pub struct MeasuredFeature {
     statuses: [u64; 5],
 }
 
+impl Measured {
+    /// What lies in columns, each with its name and with whether there is a value for each row.
+    pub fn of_columns(entities: u64, columns: Vec<(String, ArrayRef, Vec<bool>)>) -> Measured {
+        let feature = |(name, values, has_value): (String, ArrayRef, Vec<bool>)| {
+            let mut statuses = [0; 5];
+            has_value.iter().for_each(|has| statuses[if *has { Status::Present } else { Status::Null } as usize] += 1);
+            MeasuredFeature { name, values, statuses }
+        };
+        Measured { entities, sampled: entities, features: columns.into_iter().map(feature).collect() }
+    }
+}
+
 impl MeasuredFeature {
     /// The share of entities with this status.
     #[allow(clippy::cast_precision_loss, reason = "a share for people and limits")]

@@ -146,6 +146,26 @@ pub fn validate(
     Ok(Validation { moment: moment.to_string(), passed, views })
 }
 
+/// A run of predictions beside the one that serves, each with its number.
+///
+/// # Errors
+/// Internal where a prediction is of another type in both.
+pub fn compared(name: &str, (run, now): (u32, &Measured), before: Option<(u32, &Measured)>, limits: &ValidateConfig) -> Result<ValidatedView> {
+    let mut checks = absolute(now, limits);
+    if let Some((_, before)) = before {
+        checks.extend(relative(now, before, [None; 2], limits)?);
+    }
+    Ok(ValidatedView {
+        view: name.to_owned(),
+        version: run,
+        serving: before.map(|(run, _)| run),
+        same_state: false,
+        entities: now.entities,
+        sampled: now.sampled,
+        checks,
+    })
+}
+
 /// A view of one side.
 #[derive(Clone, Copy)]
 struct ViewOf<'a> {
@@ -200,7 +220,8 @@ impl ViewOf<'_> {
 }
 
 impl ValidatedView {
-    fn passed(&self) -> bool {
+    /// Whether every check held.
+    pub fn passed(&self) -> bool {
         self.checks.iter().all(|check| check.passed)
     }
 }

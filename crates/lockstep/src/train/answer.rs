@@ -43,6 +43,8 @@ pub struct Answered {
     pub statuses: Vec<Vec<Status>>,
     /// Per feature and row.
     pub filled_by: Vec<Arc<[FilledBy]>>,
+    /// Per row: when the oldest thing happened that its features are made from, µs; `None` where there is nothing behind them.
+    pub oldest_inputs: Vec<Option<i64>>,
     /// Per row: whether an event counts that is of the same moment, or the row's own where keys tell.
     pub own: Own,
     /// How long each unit of work took, µs.
@@ -65,6 +67,7 @@ impl Answered {
             columns: types.iter().map(new_empty_array).collect(),
             statuses: vec![Vec::new(); types.len()],
             filled_by: types.iter().map(|_| Arc::from([])).collect(),
+            oldest_inputs: Vec::new(),
             own: Own { counted: Vec::new(), key: Vec::new() },
             units: Vec::new(),
         }
@@ -76,6 +79,7 @@ impl Answered {
             columns: self.columns.iter().map(|column| column.slice(rows.start, rows.len())).collect(),
             statuses: self.statuses.iter().map(|statuses| statuses[rows.clone()].to_vec()).collect(),
             filled_by: self.filled_by.iter().map(|filled| filled[rows.clone()].into()).collect(),
+            oldest_inputs: self.oldest_inputs[rows.clone()].to_vec(),
             own: Own { counted: self.own.counted[rows].to_vec(), key: self.own.key.clone() },
             units: Vec::new(),
         }
@@ -92,6 +96,7 @@ impl Answered {
             columns: self.columns.iter().map(of).collect::<Result<_, _>>()?,
             statuses: self.statuses.iter().map(|statuses| numbers().map(|row| statuses[row]).collect()).collect(),
             filled_by: self.filled_by.iter().map(|filled| numbers().map(|row| filled[row]).collect()).collect(),
+            oldest_inputs: numbers().map(|row| self.oldest_inputs[row]).collect(),
             own: Own { counted: numbers().map(|row| self.own.counted[row]).collect(), key: self.own.key.clone() },
             units: Vec::new(),
         })
@@ -184,24 +189,24 @@ impl Asked {
             }
             Ok(features)
         };
-        let (columns, statuses, filled_by) = match &self.what {
+        let (columns, statuses, filled_by, oldest_inputs) = match &self.what {
             What::Service(service) => {
                 // What is read of candidates is of no row by itself, and a row's own event is none of theirs.
                 let of_rows = service.candidates.as_ref().map_or(service.joins.len(), |candidates| candidates.joins_before);
                 let mut read_join = |at: usize, requests: &[Request<'_>]| read(&service.joins[at].transformation, requests, at < of_rows);
                 let answer = service.answer_spine(&mut read_join, &rows.request, &rows.moments)?.by_requests();
-                (answer.columns, answer.statuses, answer.filled_by)
+                (answer.columns, answer.statuses, answer.filled_by, answer.oldest_inputs)
             }
             What::View(view) => {
                 let keys = view.entity_keys(rows.request.columns())?;
                 let requests: Vec<Request<'_>> = rows.moments.iter().enumerate().map(|(row, &at)| Request { entity: keys.get(row), at }).collect();
                 let features = read(view, &requests, true)?;
                 let none: Arc<[FilledBy]> = vec![FilledBy::None; count].into();
-                let filled_by = vec![none; features.columns.len()];
-                (features.columns, features.statuses, filled_by)
+                let (filled_by, oldest) = (vec![none; features.columns.len()], view.oldest_inputs(&features, &requests));
+                (features.columns, features.statuses, filled_by, oldest)
             }
         };
-        Ok(Answered { columns, statuses, filled_by, own: own.finish(), units })
+        Ok(Answered { columns, statuses, filled_by, oldest_inputs, own: own.finish(), units })
     }
 }
 

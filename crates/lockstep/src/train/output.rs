@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
-use lockstep_model::Error;
+use lockstep_model::{Clock, Error, SystemClock};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
@@ -183,6 +183,13 @@ pub struct ManifestPart {
     pub bytes: u64,
     /// SHA-256, in hexadecimal.
     pub sha256: String,
+}
+
+impl Manifest {
+    /// That of a set which is finished: its columns, each with its role, and its parts.
+    pub fn new(job: Job, columns: Vec<ManifestColumn>, parts: &[PartReport], digest: String, report: TrainingReport) -> Manifest {
+        Manifest { job, created_at: SystemClock.now().to_string(), columns, parts: parts.iter().map(ManifestPart::of).collect(), digest, report }
+    }
 }
 
 impl ManifestPart {

@@ -7,7 +7,7 @@ use clap::Args;
 use lockstep_ingest::kafka::check_schemas;
 use lockstep_serve::scoring::Bound;
 use lockstep_transform::catalog::{Catalog, meaning_of_all};
-use lockstep_transform::definition::{Diagnostic, DiagnosticJson, Source};
+use lockstep_transform::definition::{Diagnostic, DiagnosticJson, Service, Source};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use crate::failure::{Outcome, Wrong};
 use crate::models::{self, Smoking};
 use crate::output::{Paint, Report};
 use crate::project::{Project, compile};
+use crate::serving::ServeConfig;
 use crate::text::{bytes, counted};
 
 /// Check the definitions
@@ -89,6 +90,8 @@ pub struct Counts {
     pub models: usize,
     /// Deployments.
     pub deployments: usize,
+    /// Sets of published predictions, each of which is a source and a view, too.
+    pub predictions: usize,
     /// Fingerprint of what the definitions mean.
     pub fingerprint: String,
 }
@@ -117,6 +120,7 @@ pub fn run(context: &Context, _: &Arguments) -> Result<Outcome> {
 /// Whether the files that definitions name go with them: schemas, and models, which come bound.
 pub(super) fn beside(catalog: &Catalog, project: &Project) -> Result<Vec<Bound>, Vec<Diagnostic>> {
     schemas(catalog, &project.dir)?;
+    ages(catalog, &project.config.serve)?;
     let read = models::read(project, catalog).map_err(|Wrong(wrong)| wrong)?;
     models::bind(catalog, &read, Smoking::Not)
 }
@@ -129,6 +133,20 @@ fn schemas(catalog: &Catalog, dir: &Path) -> Result<(), Vec<Diagnostic>> {
         Some(source.origin.error(title).help_opt(Some(help.to_owned()).filter(|help| !help.is_empty())))
     };
     let wrong: Vec<Diagnostic> = catalog.definitions.sources.values().filter_map(wrong).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+/// Whether what stands in for a store that does not answer is younger than what services allow.
+fn ages(catalog: &Catalog, serve: &ServeConfig) -> Result<(), Vec<Diagnostic>> {
+    let Some(kept) = &serve.last_known_good else { return Ok(()) };
+    let longer = |service: &&Service| service.max_age.is_some_and(|max_age| kept.age > max_age);
+    let wrong = |service: &Service| {
+        let max_age = service.max_age.unwrap_or_default();
+        let title =
+            format!("service `{}` has outputs of what is up to {max_age} old, and the last known good stands in for {}", service.name, kept.age);
+        service.origin.error(title).note("lockstep.toml says so: [serve.last_known_good] age").help(format!("write age = '{max_age}' there, or less"))
+    };
+    let wrong: Vec<Diagnostic> = catalog.definitions.services.values().filter(longer).map(wrong).collect();
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
@@ -154,6 +172,7 @@ impl Counts {
             services: catalog.services.len(),
             models: catalog.models.len(),
             deployments: catalog.deployments.len(),
+            predictions: catalog.definitions.predictions.len(),
             fingerprint: meaning_of_all(catalog).to_string(),
         }
     }
@@ -161,12 +180,17 @@ impl Counts {
 
 impl Report for Checked {
     fn text(&self, paint: Paint) -> String {
-        let Some(Counts { entities, sources, views, features, services, models, deployments, .. }) = &self.definitions else { return String::new() };
+        let Some(Counts { entities, sources, views, features, services, models, deployments, predictions, .. }) = &self.definitions else {
+            return String::new();
+        };
         let views = format!("{} with {}", counted(*views, "view", "views"), counted(*features, "feature", "features"));
         let mut parts =
             vec![counted(*entities, "entity", "entities"), counted(*sources, "source", "sources"), views, counted(*services, "service", "services")];
         if models + deployments > 0 {
             parts.extend([counted(*models, "model", "models"), counted(*deployments, "deployment", "deployments")]);
+        }
+        if *predictions > 0 {
+            parts.push(counted(*predictions, "set of predictions", "sets of predictions"));
         }
         let summary = format!("{} {} in {}\n", paint.green("fine:"), parts.join(", "), counted(self.files, "file", "files"));
         self.models.iter().map(|model| model.text(paint)).collect::<String>() + &summary

@@ -86,7 +86,7 @@ impl ask::Question for Question {
             let info = self.find(owned)?;
             self.check_wanted(owned, &info)?;
             if !fed.contains(&info.generation) {
-                owned.store.drop_generation(info.generation)?;
+                self.drop_all(owned)?;
                 return Ok(Dropped { view: info.view, version: info.version, generation: info.generation.0 });
             }
             // Whoever feeds what is given up notices in a moment.
@@ -101,6 +101,13 @@ impl ask::Question for Question {
 }
 
 impl Question {
+    /// Drops the version, of predictions with all runs that it holds.
+    fn drop_all(&self, owned: &Owned) -> Result<()> {
+        let generations = OnlineStore::cut(&*owned.store).generations()?;
+        let of_version = generations.iter().filter(|info| info.view == self.view && info.version == self.version);
+        of_version.into_iter().try_for_each(|info| Ok(owned.store.drop_generation(info.generation)?))
+    }
+
     fn find(&self, owned: &Owned) -> Result<GenerationInfo> {
         let Question { view, version, .. } = self;
         let generations = OnlineStore::cut(&*owned.store).generations()?;

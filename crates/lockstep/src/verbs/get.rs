@@ -93,6 +93,9 @@ pub struct Got {
     pub at: String,
     /// Which clock counted.
     pub time: TimeMode,
+    /// When the oldest thing happened that they are made from; absent where there is nothing behind them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_input_at: Option<String>,
     /// The features, in order.
     pub features: Vec<Feature>,
     /// What they came from, if asked for.
@@ -278,6 +281,7 @@ fn got(name: &str, moments: &[i64], lookup: &Lookup) -> Result<Vec<Got>> {
         name: name.to_owned(),
         at: EventTime(at).to_string(),
         time: lookup.time,
+        oldest_input_at: lookup.oldest_inputs[row].map(|at| EventTime(at).to_string()),
         features: (0..lookup.columns.len()).map(|index| feature(index, row)).collect(),
         explained: explained(lookup, row),
     };

@@ -17,6 +17,7 @@ pub mod init;
 pub mod migrate;
 pub mod model;
 pub mod plan;
+pub mod predictions;
 pub mod refusals;
 pub mod release;
 pub mod replay_dlq;

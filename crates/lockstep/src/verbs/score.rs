@@ -27,7 +27,7 @@ use crate::project::next_event;
 use crate::requests;
 use crate::table::{Align, Cell, Table};
 use batch::BatchArguments;
-pub use written::Written;
+pub use written::{ScoredAndPublished, Written};
 
 /// Threads that run a model for one row.
 const THREADS: usize = 1;
@@ -37,24 +37,26 @@ Examples:
   lockstep score late origin=EWR dest=ORD tailnum=N14228 distance=719
   lockstep score late origin=EWR dest=ORD tailnum=N14228 distance=719 --as-of 2013-03-01T12:00:00Z --json
   lockstep score late --spine flights.parquet --out scores/
-  lockstep score late --spine flights.parquet --snapshot s0001 --features --out scores/";
+  lockstep score late --spine flights.parquet --snapshot s0001 --features --out scores/
+  lockstep score late --spine flights.parquet --publish flight_lateness";
 
 /// Score a row by a deployment
 ///
 /// Looks its features up as `lockstep get` does, runs its models, and says which way the row went: by the model, by the fallback, or by defaults. Columns that are not given are NULL.
 ///
 /// With --out, the rows of a spine are scored, each as of its moment, from all that the store has applied: what a request at that moment would have been answered by what is known now, bit for bit. Rows
-/// that the model cannot score go to the fallback or the defaults, as in a request; a model that fails ends the run.
+/// that the model cannot score go to the fallback or the defaults, as in a request; a model that fails ends the run. With --publish, a view serves what was predicted (CREATE PREDICTIONS): see
+/// `lockstep predictions`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, group(ArgGroup::new("rows").args(["spine", "spine_sql", "every"])))]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("rows").args(["spine", "spine_sql", "every"])), group(ArgGroup::new("target").args(["out", "publish"])))]
 pub struct Arguments {
     /// A deployment
     pub deployment: String,
     /// What the request gives, as column=value
-    #[arg(value_name = "COLUMN=VALUE", value_parser = assignment, conflicts_with_all = ["out", "rows"])]
+    #[arg(value_name = "COLUMN=VALUE", value_parser = assignment, conflicts_with_all = ["target", "rows"])]
     pub columns: Vec<(String, String)>,
     /// The moment; now by default
-    #[arg(long, value_name = "MOMENT", value_parser = EventTime::parse, conflicts_with = "out")]
+    #[arg(long, value_name = "MOMENT", value_parser = EventTime::parse, conflicts_with = "target")]
     pub as_of: Option<EventTime>,
     /// What the spine form is told.
     #[command(flatten)]
@@ -197,6 +199,11 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     if let Some(out) = &batch.out {
         context.out.show(&batch::run(context, deployment, batch, out)?)?;
         return Ok(Outcome::Fine);
+    }
+    if let Some(name) = &batch.publish {
+        let done = batch::publish(context, deployment, batch, name)?;
+        context.out.show(&done)?;
+        return Ok(Outcome::of(done.published.run.is_some()));
     }
     let time = batch.given.time;
     let at = as_of.unwrap_or_else(|| SystemClock.now());

@@ -17,6 +17,7 @@ use lockstep_ingest::out::letters_queue;
 use lockstep_ingest::pipeline::history_path;
 use lockstep_model::{EventTime, Generation, PartitionId, Position, position};
 use lockstep_serve::admin::Progress;
+use lockstep_serve::chosen::read_by;
 use lockstep_serve::watch::{Reading, Signal};
 use lockstep_store::{Counters, CutRead, GenerationInfo, OnlineStore};
 use lockstep_transform::catalog::Catalog;
@@ -283,7 +284,10 @@ impl ask::Question for Question {
         let definitions = cut.definitions()?;
         let ends = owned.ends();
         let (signals, watched) = signals(owned)?;
-        let views = cut.generations()?.iter().map(|info| version(&sets, &lacking, &*cut, info, &ends)).collect::<Result<_>>()?;
+        let all = cut.generations()?;
+        let numbers: Vec<Generation> = all.iter().map(|info| info.generation).collect();
+        // Of predictions, the run that is read.
+        let views = read_by(all, &numbers).iter().map(|info| version(&sets, &lacking, &*cut, info, &ends)).collect::<Result<_>>()?;
         Ok(StoreStatus {
             store: store.dir().display().to_string(),
             disk_bytes: size_of(store.dir()),

@@ -48,7 +48,7 @@ Examples:
 /// With --from-log, rows are those that `lockstep serve` has logged, with the features as they were served, bit by bit, each beside what became of it. Nothing is
 /// computed again. A row of which nothing is known yet is kept and marked CENSORED.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES, group(ArgGroup::new("rows").required(true).args(["spine", "spine_sql", "every", "from_log"])))]
+#[command(after_help = EXAMPLES, group(ArgGroup::new("rows").required(true).args(["spine", "spine_sql", "every", "from_log"])), group(ArgGroup::new("target").args(["out"])))]
 pub struct Arguments {
     /// A feature service or a feature view
     pub name: String,

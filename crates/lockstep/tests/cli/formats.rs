@@ -50,6 +50,12 @@ fn a_store_is_migrated_and_says_so() {
 const MORE: &str =
     "{\"payment_id\":900,\"card\":\"c1\",\"merchant\":\"books\",\"country\":\"FR\",\"amount\":0.1,\"paid_at\":\"2024-03-08T13:00:00Z\"}\n";
 
+/// What the store answers, without what earlier releases did not tell.
+fn answers(place: &Place) -> String {
+    let said = fine(place, REQUESTS);
+    said.lines().filter(|line| !line.contains("\"oldest_input_at\": ")).map(|line| format!("{line}\n")).collect()
+}
+
 #[test]
 fn earlier_stores_open_with_the_same_bits() {
     let mut found = 0;
@@ -60,10 +66,10 @@ fn earlier_stores_open_with_the_same_bits() {
         let format = place.read(FORMAT);
         let checked = place.run(&["migrate", "--check"]);
         assert_eq!((checked.status, place.read(FORMAT)), (i32::from(format != NEWEST), format), "{}", archive.display());
-        assert_eq!(fine(&place, REQUESTS), place.read(EXPECTED), "{}", archive.display());
+        assert_eq!(answers(&place), place.read(EXPECTED), "{}", archive.display());
         fine(&place, &["migrate"]);
         assert_eq!((place.read(FORMAT), place.run(&["migrate", "--check"]).status), (NEWEST.to_owned(), 0), "{}", archive.display());
-        assert_eq!(fine(&place, REQUESTS), place.read(EXPECTED), "{}", archive.display());
+        assert_eq!(answers(&place), place.read(EXPECTED), "{}", archive.display());
         assert!(fine(&place, &["verify"]).contains("0 differ"), "{}", archive.display());
         let applied = fine(&place, &["apply"]);
         assert!(applied.contains("unchanged") && !applied.contains("new,"), "{applied}");

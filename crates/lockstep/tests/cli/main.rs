@@ -12,6 +12,7 @@ mod ledgers;
 mod models;
 mod next_event;
 mod plans;
+mod predictions;
 mod pushes;
 mod releases;
 mod snapshots;

@@ -138,6 +138,11 @@ fn a_broker_that_is_away_makes_what_is_served_stale() {
     broker.kill();
     wait_for("its values are stale", || stale(view).then_some(()));
     assert!(server.source()["lag_seconds"].as_f64().unwrap() > 2.0, "{}", server.source());
+    // The source is told of first, and that the view is stale follows from it.
+    let signals = || server.get("/v1/signals")["signals"].as_array().unwrap().clone();
+    let told = wait_for("both are told", || Some(signals()).filter(|signals| signals.len() >= 2));
+    assert_eq!((told[0]["kind"].as_str(), told[0]["subject"]["name"].as_str()), (Some("source_lagging"), Some("sales")), "{told:?}");
+    assert!(told[0]["cause"].is_null() && told[1]["kind"] == "view_stale" && told[1]["cause"] == told[0]["id"], "{told:?}");
     broker.restart();
     wait_for("they are fresh again", || (!stale(view)).then_some(()));
     assert_eq!(server.terminate(), Some(0));
@@ -156,6 +161,8 @@ fn a_topic_that_was_made_anew_is_served_as_it_was() {
     let server = Server::start(&project);
     let why = wait_for("the source stops", || server.source()["stopped"].as_str().map(str::to_owned));
     assert!(why.contains("--accept-gap"), "{why}");
+    let told = wait_for("that is told", || Some(server.get("/v1/signals")["signals"][0].clone()).filter(|signal| !signal.is_null()));
+    assert!(told["kind"] == "source_stopped" && told["what"].as_str().unwrap().contains("--accept-gap"), "{told}");
     // What there is is served, and nothing says that it is fresh.
     assert!(server.source()["lag_seconds"].is_null());
     assert_eq!(ureq::get(format!("http://{}/readyz", server.address)).call().unwrap().status(), 200);

@@ -15,6 +15,7 @@ mod life;
 mod loops;
 mod next_event;
 mod page;
+mod predictions;
 mod push;
 mod readme;
 mod refusals;

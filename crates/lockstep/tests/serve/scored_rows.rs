@@ -1,6 +1,8 @@
 //! Rows that are scored in one go have the predictions that a server answers for their moments, in every bit.
 
 use std::fs::{self, File};
+use std::path::Path;
+use std::process::Stdio;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
@@ -11,7 +13,7 @@ use lockstep_testkit::onnx::{Stump, stumps};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::project::{Ended, Project};
+use crate::project::{Ended, Project, wait_for};
 use crate::scoring::project;
 use crate::support::{Caller, Server};
 
@@ -149,6 +151,31 @@ fn a_snapshot_scores_the_same_for_ever_and_by_its_own_models() {
     assert!(refused.contains("there is a set of scores at now"), "{refused}");
     scored(&project, "fraud", "now", &["--replace"]).fine();
     assert_eq!(read(&project, "now").1["digest"], of_now["digest"]);
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_behind_the_parts_that_are_there() {
+    let project = project();
+    // Three parts, and a few rows more.
+    let lines: String = (0..3 * (1 << 17) + 7).map(|row| format!("c{},{}.1,FR,2024-03-07T12:{:02}:00Z\n", row % 5, row % 97, row % 60)).collect();
+    fs::write(project.dir.join("spine.csv"), format!("card,amount,country,asked_at\n{lines}")).unwrap();
+    scored(&project, "fraud", "undisturbed", &[]).fine();
+    let args = ["score", "fraud", "--spine", "spine.csv", "--timestamp", "asked_at", "--out", "killed"];
+    let mut child = project.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let (partial, whole) = (project.dir.join("killed.partial"), project.dir.join("killed"));
+    // A part is whole once its report is there.
+    wait_for("a part", || (partial.join("part-00000.json").exists() || whole.exists()).then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let made = |dir: &Path| fs::metadata(dir.join("part-00000.parquet")).ok()?.modified().ok();
+    let before = made(&partial);
+    if !whole.exists() {
+        assert!(before.is_some() && !partial.join("manifest.json").exists());
+        scored(&project, "fraud", "killed", &[]).fine();
+        assert_eq!(made(&whole), before, "the part that was there is written again");
+    }
+    let ((rows, of_rows), (same, of_same)) = (read(&project, "undisturbed"), read(&project, "killed"));
+    assert_eq!((&rows, &of_rows["digest"], &of_rows["report"]), (&same, &of_same["digest"], &of_same["report"]));
 }
 
 #[test]

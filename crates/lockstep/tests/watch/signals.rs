@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::project::wait_for;
+use crate::project::{Ended, wait_for};
 use crate::watched::{edit, get, now, project, push, push_at, serve, signals, stays_well, told_of, well};
 
 #[test]
@@ -73,6 +73,35 @@ fn a_backfill_that_was_not_done_is_told_of_until_it_is() {
     project.run(&["backfill"]).fine();
     well(&server);
     assert_eq!(get(&server, "/v1/watch")["definitions"], json!(2));
+}
+
+#[test]
+fn a_version_that_cannot_catch_up_is_told_of_and_the_old_one_answers() {
+    let project = project("catch_up_max = '1 second'");
+    project.run(&["ingest", "--from", "data/new_payments.ndjson"]).fine();
+    let server = serve(&project);
+    project.change_a_view();
+    for verb in ["apply", "backfill"] {
+        project.run(&[verb]).fine();
+    }
+    // It lacks the log that was ingested.
+    told_of(&server, "old_version", "card_activity");
+    assert_eq!(get(&server, "/v1/watch")["definitions"], json!(1));
+    let examined = project.run(&["doctor"]);
+    assert!(examined.out.contains("lacks files · ingest them again: data/new_payments.ndjson"), "{}", examined.out);
+}
+
+#[test]
+fn status_is_shown_again_and_again_until_it_is_interrupted() {
+    let project = project("");
+    let server = serve(&project);
+    let mut command = project.command(&["status", "--watch"]);
+    let shown = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(std::process::Command::new("kill").args(["-INT", &shown.id().to_string()]).status().unwrap().success());
+    let shown: Ended = shown.wait_with_output().unwrap().into();
+    assert!(shown.out.matches("all is well · no signal is raised").count() >= 2, "{shown:?}");
+    assert_eq!((shown.status, signals(&server)), (Some(0), Vec::new()), "{shown:?}");
 }
 
 #[test]

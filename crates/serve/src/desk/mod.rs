@@ -27,6 +27,8 @@ use crate::{Lags, Lookup, LookupRequest, Role};
 pub struct Answered {
     /// In the order asked for.
     pub features: Vec<Feature>,
+    /// Per row: when the oldest thing happened that its features are made from, µs; `None` where there is nothing behind them.
+    pub oldest_inputs: Arc<[Option<i64>]>,
     /// What was read, in each role.
     pub reads: Vec<RoleRead>,
     /// Which clock counted.
@@ -73,7 +75,8 @@ impl Answered {
     pub fn rows(&self, rows: &[u32]) -> Result<Answered, Error> {
         let features = self.features.iter().map(|feature| feature.rows(rows)).collect::<Result<_, _>>()?;
         let reads = self.reads.iter().map(|read| RoleRead { role: read.role.clone(), lag: read.lag }).collect();
-        Ok(Answered { features, reads, time: self.time, rows: rows.len(), by_request: None })
+        let oldest_inputs = rows.iter().map(|&row| self.oldest_inputs[row as usize]).collect();
+        Ok(Answered { features, oldest_inputs, reads, time: self.time, rows: rows.len(), by_request: None })
     }
 }
 
@@ -232,11 +235,15 @@ fn together(wanted: &Wanted, mut parts: Vec<Part<'_>>, rows: usize) -> Answered 
     let by_request = parts.first().and_then(|part| part.lookup.by_request.clone());
     let rows = by_request.as_ref().map_or(rows, |by| by.requests.len());
     let features = wanted.outputs().iter().map(|output| parts[output.part].feature(output, wanted.repeats())).collect();
+    let oldest_inputs = match parts.as_slice() {
+        [part] => Arc::clone(&part.lookup.oldest_inputs),
+        _ => (0..rows).map(|row| parts.iter().filter_map(|part| part.lookup.oldest_inputs[row]).min()).collect(),
+    };
     let reads = parts
         .into_iter()
         .flat_map(|part| part.lookup.reads.into_iter().zip(part.lags))
         .map(|(read, lag)| RoleRead { role: read.role, lag: lag.longest });
-    Answered { features, reads: reads.collect(), time, rows, by_request }
+    Answered { features, oldest_inputs, reads: reads.collect(), time, rows, by_request }
 }
 
 /// The answer of one service or view.

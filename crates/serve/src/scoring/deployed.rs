@@ -81,6 +81,8 @@ pub struct Deployed {
     pub when_missing: When,
     /// What is done with a row of which a feature is stale.
     pub when_stale: When,
+    /// How old the oldest input of a row may be before the row is stale, µs.
+    pub max_age: Option<i64>,
     /// How candidates are ranked, where the service of the first step has them.
     pub ranking: Option<Ranking>,
     /// What decides about its rows, where it has actions or explores.
@@ -257,6 +259,7 @@ impl Deployed {
             when_missing: options.when_missing,
             when_stale: options.when_stale,
             policy: Policy::of(deployment),
+            max_age: options.max_age.map(|max_age| max_age.micros()),
             asked: Wanted::asked_with(name, fields.clone()),
             schema: Arc::new(Schema::new(schema)),
             name: name.clone(),

@@ -10,7 +10,7 @@ use std::time::Instant;
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use lockstep_model::Error;
+use lockstep_model::{Error, EventTime};
 use lockstep_transform::definition::When;
 
 use super::deployed::{Deployed, Given, Stage};
@@ -111,6 +111,18 @@ impl Scored {
         self.decided = Some(policy.decide(&ranked.by_request.each_row(&draws), &[], &self.ways)?);
         ranked.decided = Some(policy.decide(&draws, &[], &vec![Way::Model; draws.len()])?);
         Ok(())
+    }
+
+    /// Per row: when the oldest thing happened that went into it, µs, in any step; `None` where there is nothing.
+    pub fn oldest_inputs(&self) -> Vec<Option<i64>> {
+        let mut oldest: Vec<Option<i64>> = vec![None; self.ways.len()];
+        for StepLooked { rows, looked, .. } in &self.looked {
+            for (&row, at) in rows.iter().zip(looked.answered.oldest_inputs.iter()) {
+                let known = &mut oldest[row as usize];
+                *known = (*known).into_iter().chain(*at).min();
+            }
+        }
+        oldest
     }
 
     /// What is to be logged of some of the rows: those that came to a step.
@@ -251,6 +263,8 @@ struct Scoring<'a, L> {
 struct Screen {
     missing: When,
     stale: When,
+    /// How old the oldest input of a row may be before the row is stale, µs.
+    max_age: Option<i64>,
 }
 
 impl<'a, L: Lookups> Scoring<'a, L> {
@@ -274,7 +288,7 @@ impl<'a, L: Lookups> Scoring<'a, L> {
 
     /// The predictions of the last step, of the rows that came through all of them.
     async fn steps(&mut self, deployed: &Deployed) -> Result<Predicted, Failure> {
-        let screen = Screen { missing: deployed.when_missing, stale: deployed.when_stale };
+        let screen = Screen { missing: deployed.when_missing, stale: deployed.when_stale, max_age: deployed.max_age };
         let mut earlier: HashMap<&str, (Arc<Vec<u32>>, ArrayRef)> = HashMap::new();
         let mut last = Predicted { rows: (0..self.moments.len() as u32).collect(), columns: Vec::new() };
         for stage in &deployed.steps {
@@ -295,7 +309,7 @@ impl<'a, L: Lookups> Scoring<'a, L> {
         let batch = self.batch(stage, &rows, &HashMap::new())?;
         // Why a row fell out stays what is told of it, and what the deployment failed with what its caller is told where this fails as well.
         let (whys, failure) = (self.whys.clone(), self.failure.clone());
-        let predicted = self.stage(stage, rows, batch, Screen { missing: When::Score, stale: When::Score }).await?;
+        let predicted = self.stage(stage, rows, batch, Screen { missing: When::Score, stale: When::Score, max_age: None }).await?;
         self.whys = whys;
         self.failure = failure.or(self.failure.take());
         Ok(predicted)
@@ -330,7 +344,8 @@ impl<'a, L: Lookups> Scoring<'a, L> {
             }
             Err(failure) => return Err(failure),
         };
-        let kept = self.screened(stage, &rows, &looked.answered, screen);
+        let too_old = self.too_old(&rows, &looked.answered, screen);
+        let kept = self.screened(stage, &rows, &looked.answered, (screen, too_old));
         let columns = looked.answered.features.iter().map(|feature| match &kept {
             None => Ok(Arc::clone(&feature.values)),
             Some(kept) => taken(&feature.values, kept),
@@ -375,9 +390,22 @@ impl<'a, L: Lookups> Scoring<'a, L> {
         }
     }
 
-    /// Which rows have the features that they need, by their places among `rows`; `None` where all do.
-    fn screened(&mut self, stage: &Stage, rows: &[u32], answered: &Answered, screen: Screen) -> Option<Vec<u32>> {
+    /// Which rows are made from something that is older than the deployment allows; it is noted of them.
+    fn too_old(&mut self, rows: &[u32], answered: &Answered, screen: Screen) -> Vec<bool> {
         let mut fell = vec![false; rows.len()];
+        let Some(max_age) = screen.max_age.filter(|_| screen.stale != When::Score) else { return fell };
+        for ((&row, oldest), fell) in rows.iter().zip(answered.oldest_inputs.iter()).zip(&mut fell) {
+            let Some(oldest) = oldest.filter(|oldest| *oldest < self.moments[row as usize].saturating_sub(max_age)) else { continue };
+            *fell = true;
+            let text = format!("its oldest input is of {}, and older than `max_age`", EventTime(oldest)).into();
+            self.whys[row as usize].get_or_insert(Why { word: "stale", text });
+        }
+        fell
+    }
+
+    /// Which rows have the features that they need, by their places among `rows`; `None` where all do.
+    fn screened(&mut self, stage: &Stage, rows: &[u32], answered: &Answered, (screen, too_old): (Screen, Vec<bool>)) -> Option<Vec<u32>> {
+        let mut fell = too_old;
         for feature in stage.features.iter().filter_map(|&feature| answered.features.get(feature)) {
             let nulls = (screen.missing != When::Score).then(|| feature.values.logical_nulls()).flatten();
             let stale = feature.stale.as_ref().filter(|_| screen.stale != When::Score);

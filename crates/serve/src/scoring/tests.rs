@@ -119,7 +119,8 @@ impl Lookups for Echo {
             known_at: None,
         };
         let features = rows.schema().fields().iter().zip(rows.columns()).map(feature).collect();
-        let answered = Answered { features, reads: Vec::new(), time: TimeMode::Event, rows: rows.num_rows(), by_request: None };
+        let oldest_inputs = vec![None; rows.num_rows()].into();
+        let answered = Answered { features, oldest_inputs, reads: Vec::new(), time: TimeMode::Event, rows: rows.num_rows(), by_request: None };
         Ok(Looked { answered, recalled: false })
     }
 }

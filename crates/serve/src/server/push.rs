@@ -32,6 +32,10 @@ pub fn source(service: &Service, name: &str) -> Result<Arc<SourcePlan>, Error> {
         return Err(Error::unavailable("this server applies nothing: it runs with --no-ingest · push to the one that does"));
     }
     let sources = &service.live.definitions().catalog.sources;
+    if sources.get(name).is_some_and(|source| source.predicted_by.is_some()) {
+        let what = format!("`{name}` are predictions, and events of theirs come of runs alone");
+        return Err(Error::invalid(format!("{what} · `lockstep score … --publish {name}` makes one")));
+    }
     sources.get(name).cloned().ok_or_else(|| {
         let names: Vec<&str> = sources.keys().map(String::as_str).collect();
         let meant = suggestion(name, names.iter().copied()).map_or_else(String::new, |near| format!(" · did you mean `{near}`?"));

@@ -64,7 +64,7 @@ pub fn encoded(asked: &Asked, answered: &Answered, metadata: Metadata, request_i
 
 /// An answer without its features.
 fn head(asked: &Asked, answered: &Answered, metadata: Metadata, request_id: String) -> Result<GetFeaturesResponse, Error> {
-    let Answered { reads, time, rows, by_request, .. } = answered;
+    let Answered { oldest_inputs, reads, time, rows, by_request, .. } = answered;
     let reach = asked.origin.reach();
     let full = matches!(metadata, Metadata::Unspecified | Metadata::Full);
     let mut response = GetFeaturesResponse { request_id, rows: *rows as u32, time: wire_time(*time).into(), ..GetFeaturesResponse::default() };
@@ -83,11 +83,17 @@ fn head(asked: &Asked, answered: &Answered, metadata: Metadata, request_id: Stri
     if full {
         // Where logs stand now says nothing of what was read earlier.
         response.positions = reach.map(|reach| positions(&asked.state, reach, reads)).transpose()?.unwrap_or_default();
+        response.oldest_inputs_micros = oldest_inputs_micros(oldest_inputs);
     }
     if metadata != Metadata::None {
         response.reads = reads.iter().map(|read| read_state(&asked.state, reach, read)).collect::<Result<_, _>>()?;
     }
     Ok(response)
+}
+
+/// When the oldest input of each row happened, as the wire says it; nothing where no row has any.
+pub fn oldest_inputs_micros(oldest: &[Option<i64>]) -> Vec<i64> {
+    if oldest.iter().all(Option::is_none) { Vec::new() } else { oldest.iter().map(|at| at.unwrap_or(i64::MIN)).collect() }
 }
 
 fn write_feature(out: &mut Vec<u8>, feature: &Feature, metadata: Metadata, moments: &[i64]) -> Result<(), Error> {

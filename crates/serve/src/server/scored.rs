@@ -15,6 +15,7 @@ use crate::wire;
 /// # Errors
 /// Internal for a type that the wire has not.
 pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, given: &mut [Given]) -> Result<ScoreResponse, Error> {
+    let oldest_inputs = scored.oldest_inputs();
     let Scored { predictions, ways, whys, ran, looked: steps, ranked, decided } = scored;
     let rows = ways.len();
     let fields = asked.deployed.schema.fields().iter().zip(&predictions);
@@ -35,6 +36,9 @@ pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, given: &mu
         if whys.iter().any(Option::is_some) {
             response.reasons = whys.iter().map(|why| why.as_ref().map(|why| why.text.to_string()).unwrap_or_default()).collect();
         }
+    }
+    if matches!(head.metadata, Metadata::Unspecified | Metadata::Full) {
+        response.oldest_inputs_micros = reply::oldest_inputs_micros(&oldest_inputs);
     }
     if let Some(Ranked { by_request, items, .. }) = ranked {
         let moments = by_request.each_row(&asked.moments);

@@ -11,14 +11,17 @@ use crate::compile::{canonical, digest};
 use crate::definition::{Actions, DecideBy, Definitions, Deployment, Diagnostic, Explore, Literal, Model, Pick, Prediction, Ranking, sql_name};
 use crate::service::ServicePlan;
 
-/// What each model means, over compiled services. Models of services that do not compile are left out.
+/// Adds what each model means that is not among `meanings`, over compiled services. Models of services that do not compile are left out.
 pub(super) fn models(
     definitions: &Definitions,
     services: &IndexMap<String, Arc<ServicePlan>>,
+    meanings: &mut IndexMap<String, Fingerprint>,
     errors: &mut Vec<Diagnostic>,
-) -> IndexMap<String, Fingerprint> {
-    let mut meanings = IndexMap::new();
+) {
     for model in definitions.models.values() {
+        if meanings.contains_key(&model.name) {
+            continue;
+        }
         let Some(service) = services.get(&model.service) else { continue };
         let before = errors.len();
         check_features(model, service, errors);
@@ -30,13 +33,18 @@ pub(super) fn models(
             Err(message) => errors.push(model.origin.error(message)),
         }
     }
-    meanings
 }
 
-/// What each deployment means, of models that are known.
-pub(super) fn deployments(definitions: &Definitions, models: &IndexMap<String, Fingerprint>) -> IndexMap<String, Fingerprint> {
-    let meanings = definitions.deployments.values().filter_map(|one| Some((one.name.clone(), digest(&deployment_meaning(one, models)?))));
-    meanings.collect()
+/// Adds what each deployment means that is not among `meanings`, of models that are known.
+pub(super) fn deployments(definitions: &Definitions, models: &IndexMap<String, Fingerprint>, meanings: &mut IndexMap<String, Fingerprint>) {
+    for deployment in definitions.deployments.values() {
+        if meanings.contains_key(&deployment.name) {
+            continue;
+        }
+        if let Some(meaning) = deployment_meaning(deployment, models) {
+            meanings.insert(deployment.name.clone(), digest(&meaning));
+        }
+    }
 }
 
 /// Whether a tensor can be made of every feature.
@@ -131,6 +139,9 @@ fn deployment_meaning(deployment: &Deployment, models: &IndexMap<String, Fingerp
     }
     if let Some(Explore { share, by }) = &deployment.explore {
         let _ = writeln!(out, "explore {share:?} by {by}");
+    }
+    if let Some(max_age) = deployment.options.max_age {
+        let _ = writeln!(out, "max_age {}", max_age.micros());
     }
     Some(out)
 }

@@ -167,6 +167,7 @@ fn compile_query(view: &ViewInput<'_>, query: &ast::Query) -> Result<Transformat
         finish,
         features: Arc::new(features),
         ttl: view.ttl,
+        oldest_input: None,
         meaning: digest(&meaning),
         meaning_text: meaning,
         state: digest(&state),

@@ -16,7 +16,7 @@ use super::names::{Name, suggestion};
 use super::options::WrittenOption;
 use super::text::Span;
 
-pub(super) use scoring::{WrittenFeatures, WrittenModel, WrittenPrediction, WrittenStep};
+pub(super) use scoring::{WrittenFeatures, WrittenModel, WrittenPrediction, WrittenPredictions, WrittenStep};
 
 /// A statement as written, and its name.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub(super) enum Body {
     Service { options: Vec<WrittenOption>, request: Request, query: Box<Query> },
     Model(Box<WrittenModel>),
     Deployment { steps: Vec<WrittenStep>, options: Vec<WrittenOption> },
+    Predictions(Box<WrittenPredictions>),
 }
 
 /// Columns in parentheses.
@@ -64,7 +65,8 @@ pub(super) struct Request {
     pub(super) span: Span,
 }
 
-const STATEMENTS: &str = "definitions: CREATE ENTITY, CREATE SOURCE, CREATE FEATURE VIEW, CREATE FEATURE SERVICE, CREATE MODEL, CREATE DEPLOYMENT";
+const STATEMENTS: &str =
+    "definitions: CREATE ENTITY, CREATE SOURCE, CREATE FEATURE VIEW, CREATE FEATURE SERVICE, CREATE MODEL, CREATE DEPLOYMENT, CREATE PREDICTIONS";
 
 /// Reads one statement.
 pub(super) fn parse(statement: Statement) -> Result<Written, Diagnostic> {
@@ -82,13 +84,14 @@ struct Ddl<'a> {
 
 impl Ddl<'_> {
     fn definition(&mut self) -> Result<(Name, Body), Diagnostic> {
-        let kinds: [(&[&str], fn(&mut Self, Name) -> Result<Body, Diagnostic>); 6] = [
+        let kinds: [(&[&str], fn(&mut Self, Name) -> Result<Body, Diagnostic>); 7] = [
             (&["CREATE", "ENTITY"], Self::entity),
             (&["CREATE", "SOURCE"], Self::source),
             (&["CREATE", "FEATURE", "VIEW"], Self::view),
             (&["CREATE", "FEATURE", "SERVICE"], Self::service),
             (&["CREATE", "MODEL"], Self::model),
             (&["CREATE", "DEPLOYMENT"], Self::deployment),
+            (&["CREATE", "PREDICTIONS"], Self::predictions),
         ];
         let Some((words, body)) = kinds.into_iter().find(|(words, _)| self.statement.are_words(0, words)) else {
             return Err(self.unknown_statement());
@@ -408,11 +411,12 @@ fn meant(first: Option<&str>, second: Option<&str>, third: Option<&str>) -> Opti
             "VIEW" => "CREATE FEATURE VIEW",
             _ => "CREATE FEATURE SERVICE",
         },
-        ("CREATE", Some(second)) => match suggestion(second, ["ENTITY", "SOURCE", "FEATURE", "MODEL", "DEPLOYMENT"])? {
+        ("CREATE", Some(second)) => match suggestion(second, ["ENTITY", "SOURCE", "FEATURE", "MODEL", "DEPLOYMENT", "PREDICTIONS"])? {
             "ENTITY" => "CREATE ENTITY",
             "SOURCE" => "CREATE SOURCE",
             "MODEL" => "CREATE MODEL",
             "DEPLOYMENT" => "CREATE DEPLOYMENT",
+            "PREDICTIONS" => "CREATE PREDICTIONS",
             _ => "CREATE FEATURE VIEW",
         },
         ("DROP", _) => return Some("remove the definition from its file; `lockstep drop` removes what was made of it".to_owned()),

@@ -268,7 +268,27 @@ impl<'a> Check<'a> {
         }
         options.when_missing = read.when_missing.unwrap_or_default();
         options.when_stale = read.when_stale.unwrap_or_default();
+        options.max_age = read.max_age;
+        self.max_age(&options, found);
         options
+    }
+}
+
+impl Check<'_> {
+    /// An age acts where something is done with what is stale.
+    fn max_age(&self, options: &DeploymentOptions, found: &mut Vec<Diagnostic>) {
+        let at = self.place("max_age");
+        match options.max_age {
+            Some(Interval::ZERO) => {
+                let diagnostic = at.error("option `max_age` is more than nothing").note("every row would be stale");
+                found.push(diagnostic.help("leave it out to do without"));
+            }
+            Some(_) if options.when_stale == When::Score => {
+                let diagnostic = at.error("option `max_age` makes rows stale, and nothing is done with those that are");
+                found.push(diagnostic.help("add when_stale = 'fallback' or when_stale = 'default', or leave it out"));
+            }
+            _ => {}
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The definition language: entities, sources, feature views, feature services, models and deployments, as plain SQL.
+//! The definition language: entities, sources, feature views, feature services, models, deployments and published predictions, as plain SQL.
 //!
 //! Text goes in, checked types or diagnostics come out; nothing here reads a file or asks the time. What a view's body says is checked
 //! on its syntax tree and handed on as it is, so that stock DataFusion can run it over tables named like the sources.
@@ -19,7 +19,7 @@
 //! assert_eq!(errors[0].to_string(), "load.sql:6:31: unknown column `orgin`");
 //! ```
 //!
-//! The order of the modules is that of the work: [`lex`](self) finds statements, `ddl` reads them, `source`, `view`, `service`, `model` and `deployment` check them.
+//! The order of the modules is that of the work: [`lex`](self) finds statements, `ddl` reads them, `source`, `view`, `service`, `model`, `deployment` and `predictions` check them.
 
 mod actions;
 mod call;
@@ -39,6 +39,7 @@ mod lex;
 mod model;
 mod names;
 mod options;
+pub(crate) mod predictions;
 mod qualify;
 mod ranking;
 mod registry;
@@ -64,13 +65,15 @@ pub use interval::{Interval, IntervalError};
 pub(crate) use names::normalise;
 pub use names::{quoted, suggestion};
 pub use options::{
-    BatchFormat, Locations, ModelOptions, RuntimeName, ServiceOptions, ViewOptions, WrittenDeploymentOptions, WrittenSourceOptions, schemas,
+    BatchFormat, Best, Locations, ModelOptions, PredictionsOptions, RuntimeName, ServiceOptions, ViewOptions, WrittenDeploymentOptions,
+    WrittenSourceOptions, schemas,
 };
+pub use predictions::{COMPUTED_AT, ITEMS, OLDEST_INPUT_AT, PUBLISHED_AT, RUN, SCORES};
 pub use scoring::{Deployment, DeploymentOptions, Model, ModelPlaces, Pick, Prediction, Ranking, Step, When};
 pub use source::APPLIED_LOG_COLUMNS;
 pub use text::{Origin, Position, SourceFile, Span};
 pub use topic::{Avro, KafkaTopic, Mapped, Part, Partitions, TopicFormat, Wire};
 pub use types::{
     AvailableAt, Branch, Candidates, Column, DeadLetterSink, Definitions, Entity, Fallback, FeatureItem, History, Join, JoinKey, KeyItem, Lateness,
-    Literal, Output, Placed, REQUEST_TIME, Service, SortKey, Source, SourceOptions, Version, View,
+    Literal, Output, Placed, Predictions, REQUEST_TIME, RankedList, Service, SortKey, Source, SourceOptions, Version, View,
 };

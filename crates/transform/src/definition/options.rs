@@ -101,6 +101,8 @@ pub struct ServiceOptions {
     pub min_items: Option<u32>,
     /// The service of candidates that answers then. It is asked with columns of the same request, and gives the same outputs.
     pub fallback: Option<String>,
+    /// How old the oldest input of an output may be before the output is absent. More than nothing.
+    pub max_age: Option<Interval>,
 }
 
 /// The options of `CREATE MODEL … WITH (…)`.
@@ -168,6 +170,35 @@ pub struct WrittenDeploymentOptions {
     pub explore: Option<f64>,
     /// What is tried there: `random` (any action, by default), or `softmax` and a temperature, such as `softmax 0.5` (actions by their scores).
     pub explore_by: Option<ExploreBy>,
+    /// How old the oldest input of a row may be before the row counts as stale. More than nothing.
+    pub max_age: Option<Interval>,
+}
+
+/// The options of `CREATE PREDICTIONS … WITH (…)`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PredictionsOptions {
+    /// How old a prediction may be before it is absent. More than nothing, and no more than what it is made from.
+    pub ttl: Option<Interval>,
+    /// Runs that are kept, from 1 to 100, the one that serves included: moments of the past are answered by them. 3 by default.
+    pub keep: Option<u32>,
+    /// The column of items, where an entity has a ranked list of them and not one prediction.
+    pub item: Option<String>,
+    /// Most items of a list, from 1 to 10000. 100 by default.
+    pub top: Option<u32>,
+    /// Which predictions come first in a list. `greatest` by default.
+    pub best: Option<Best>,
+}
+
+/// Which predictions come first in a ranked list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Best {
+    /// The greatest.
+    #[default]
+    Greatest,
+    /// The least.
+    Least,
 }
 
 /// JSON Schemas of the options and of diagnostics, by name.
@@ -178,6 +209,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("service_options", schema_for!(ServiceOptions)),
         ("model_options", schema_for!(ModelOptions)),
         ("deployment_options", schema_for!(WrittenDeploymentOptions)),
+        ("predictions_options", schema_for!(PredictionsOptions)),
         ("diagnostic", schema_for!(super::DiagnosticJson)),
     ]
 }

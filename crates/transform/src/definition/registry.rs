@@ -8,6 +8,7 @@ use super::ddl::{Body, Written, parse};
 use super::deployment::{self, WrittenDeployment, deployment};
 use super::lex::statements;
 use super::model::{self, model};
+use super::predictions::{self, check_deployments, predictions};
 use super::relation::Sources;
 use super::service::{self, WrittenService, service};
 use super::source::{entity, source};
@@ -63,6 +64,7 @@ impl Written {
             Body::Service { .. } => "feature service",
             Body::Model(_) => "model",
             Body::Deployment { .. } => "deployment",
+            Body::Predictions(_) => "set of predictions",
         }
     }
 
@@ -97,7 +99,9 @@ fn unique(written: Vec<Written>, found: &mut Vec<Diagnostic>) -> Vec<Written> {
 fn check(written: &[Written], found: &mut Vec<Diagnostic>) -> Definitions {
     let mut definitions = Definitions::default();
     let names = |kind: &str| written.iter().filter(|one| one.kind() == kind).map(|one| one.name.text.as_str()).collect::<Vec<_>>();
-    let (entity_names, source_names, view_names) = (names("entity"), names("source"), names("feature view"));
+    let (entity_names, source_names) = (names("entity"), names("source"));
+    // Predictions are joined like any view.
+    let view_names = [names("feature view"), names("set of predictions")].concat();
     let others: Vec<(&str, &'static str)> =
         written.iter().filter(|one| !matches!(one.body, Body::Source { .. })).map(|one| (one.name.text.as_str(), one.kind())).collect();
     for one in written {
@@ -109,7 +113,7 @@ fn check(written: &[Written], found: &mut Vec<Diagnostic>) -> Definitions {
             Body::Source { columns, options } => {
                 definitions.sources.extend(source(statement, name, columns, options, found).map(|source| (source.name.clone(), source)));
             }
-            Body::View { .. } | Body::Service { .. } | Body::Model(_) | Body::Deployment { .. } => {}
+            Body::View { .. } | Body::Service { .. } | Body::Model(_) | Body::Deployment { .. } | Body::Predictions(_) => {}
         }
     }
     for one in written {
@@ -118,6 +122,19 @@ fn check(written: &[Written], found: &mut Vec<Diagnostic>) -> Definitions {
             let known = view::Known { entities: &definitions.entities, entity_names: &entity_names, sources };
             let written = WrittenView { statement: &one.statement, name: &one.name, entity, options, query, tokens };
             definitions.views.extend(view(&written, &known, found).map(|view| (view.name.clone(), view)));
+        }
+    }
+    // No view reads their events, and no request is one of them: they join the sources at the end.
+    let mut predicted = Vec::new();
+    for one in written {
+        if let Body::Predictions(body) = &one.body {
+            let known = predictions::Known { entities: &definitions.entities, entity_names: &entity_names };
+            if let Some(made) = predictions(&one.statement, &one.name, body, &known, found) {
+                let name = made.predictions.name.clone();
+                definitions.views.insert(name.clone(), made.view);
+                definitions.predictions.insert(name, made.predictions);
+                predicted.push(made.source);
+            }
         }
     }
     for one in written {
@@ -129,7 +146,9 @@ fn check(written: &[Written], found: &mut Vec<Diagnostic>) -> Definitions {
         }
     }
     check_fallbacks(&definitions.services, &names("feature service"), found);
+    definitions.sources.extend(predicted.into_iter().map(|source| (source.name.clone(), source)));
     scoring(written, &mut definitions, found);
+    check_deployments(&definitions, &names("deployment"), found);
     definitions
 }
 

@@ -170,7 +170,7 @@ pub(super) fn unknown_source(name: &str, sources: &Sources<'_>, at: &super::Orig
     }
     let diagnostic = at.error(format!("unknown source `{name}`"));
     Some(match sources.others.iter().find(|(other, _)| *other == name) {
-        Some((_, kind)) => diagnostic.note(format!("`{name}` is a {kind}")).help(if *kind == "feature view" {
+        Some((_, kind)) => diagnostic.note(format!("`{name}` is a {kind}")).help(if ["feature view", "set of predictions"].contains(kind) {
             "views read from sources; join views in a feature service"
         } else {
             "name a source"

@@ -168,6 +168,8 @@ pub struct DeploymentOptions {
     pub when_missing: When,
     /// What is done where a feature is stale.
     pub when_stale: When,
+    /// How old the oldest input of a row may be before the row is stale.
+    pub max_age: Option<Interval>,
 }
 
 impl Default for DeploymentOptions {
@@ -180,6 +182,7 @@ impl Default for DeploymentOptions {
             threads: 2,
             when_missing: When::Score,
             when_stale: When::Score,
+            max_age: None,
         }
     }
 }

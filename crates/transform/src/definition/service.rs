@@ -10,14 +10,14 @@ use super::expr::{Checker, Clause, as_column, check_depth};
 use super::join::{Joins, joins};
 use super::lex::Statement;
 use super::names::{Name, did_you_mean, normalise, quoted};
-use super::options::{ServiceOptions, WrittenOption, read};
+use super::options::{ServiceOptions, WrittenOption, read, value_span};
 use super::qualify::{column, qualified};
 use super::relation::{Sources, item_span, single_name};
 use super::request::{RequestColumns, request};
 use super::scope::Relation;
 use super::shape::{Of, select};
 use super::text::Span;
-use super::{Diagnostic, Entity, Literal, Output, REQUEST_TIME, Service, View};
+use super::{Diagnostic, Entity, Interval, Literal, Output, REQUEST_TIME, Service, View};
 
 /// A feature service as written.
 pub(super) struct WrittenService<'a> {
@@ -44,6 +44,10 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
     let defaults: Vec<_> = written.options.iter().filter(|option| option.name.text.starts_with(DEFAULT)).collect();
     let others: Vec<_> = written.options.iter().filter(|option| !option.name.text.starts_with(DEFAULT)).cloned().collect();
     let options: ServiceOptions = read(&others, "options of a feature service", &["default.<output>"], &statement.origin, found);
+    if options.max_age == Some(Interval::ZERO) {
+        let place = statement.origin.at(value_span(written.options, "max_age").unwrap_or(written.name.span));
+        found.push(place.error("option `max_age` is more than nothing").note("every output would be absent").help("leave it out to do without"));
+    }
     if let Err(diagnostic) = check_depth(written.query, statement) {
         found.push(diagnostic);
         return None;
@@ -75,6 +79,7 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
         outputs,
         defaults,
         candidates,
+        max_age: options.max_age,
     })
 }
 

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Query, SetExpr};
 use indexmap::IndexMap;
 use serde::Deserialize;
 
-use super::options::{BatchFormat, ViewOptions};
+use super::options::{BatchFormat, Best, ViewOptions};
 use super::text::{Origin, Span};
 use super::{Deployment, Diagnostic, Interval, KafkaTopic, Model};
 
@@ -28,6 +28,17 @@ pub struct Definitions {
     pub models: IndexMap<String, Model>,
     /// What is asked for predictions.
     pub deployments: IndexMap<String, Deployment>,
+    /// Predictions that are published. Each is among the sources and the views, too, under its name.
+    pub predictions: IndexMap<String, Predictions>,
+}
+
+impl Definitions {
+    /// The services whose outputs go into a deployment: into its steps, and into its fallback.
+    pub fn read_by(&self, deployment: &str) -> impl Iterator<Item = &Service> {
+        let deployment = self.deployments.get(deployment).into_iter();
+        let models = deployment.flat_map(|deployment| deployment.steps.iter().map(|step| &step.model).chain(&deployment.fallback));
+        models.filter_map(|model| self.services.get(&self.models.get(model)?.service))
+    }
 }
 
 /// A named value and its type.
@@ -285,6 +296,8 @@ pub struct Service {
     pub outputs: Vec<Output>,
     /// What fills an output without a value, by the output's name.
     pub defaults: IndexMap<String, Literal>,
+    /// How old the oldest input of an output may be before the output is absent.
+    pub max_age: Option<Interval>,
     /// How a request becomes a row for each candidate, where it does.
     pub candidates: Option<Candidates>,
 }
@@ -377,6 +390,54 @@ pub struct Output {
     pub expr: Expr,
     /// Where it is written; outputs of one `*` share it.
     pub span: Span,
+}
+
+/// Predictions of a deployment, of many entities in one go, that are published run by run and read as a view.
+#[derive(Debug, Clone)]
+pub struct Predictions {
+    /// Their name, and that of their source and their view.
+    pub name: String,
+    /// Where it is written.
+    pub origin: Origin,
+    /// All of the definition, in the same file.
+    pub statement: Span,
+    /// The entity that a prediction is of.
+    pub entity: String,
+    /// The deployment that predicts.
+    pub deployment: String,
+    /// Where it is named.
+    pub deployment_origin: Origin,
+    /// The predictions that are kept; of a list, its items and what they are ranked by.
+    pub columns: Vec<Column>,
+    /// How they are ranked, where an entity has a list of them.
+    pub list: Option<RankedList>,
+    /// Runs that are kept; from 1.
+    pub keep: u32,
+    /// How old a prediction may be before it is absent.
+    pub ttl: Option<Interval>,
+    /// Where that is written; the name where it is not.
+    pub ttl_origin: Origin,
+}
+
+impl Predictions {
+    /// What of its columns the deployment predicts.
+    pub fn predicted(&self) -> impl Iterator<Item = &Column> {
+        let item = self.list.as_ref().map(|list| &list.item.name);
+        self.columns.iter().filter(move |column| Some(&column.name) != item)
+    }
+}
+
+/// A list of items for each entity, best first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RankedList {
+    /// The column that names an item.
+    pub item: Column,
+    /// The prediction that items are ranked by, a number.
+    pub score: Column,
+    /// Which of them come first.
+    pub best: Best,
+    /// Most items of a list; from 1.
+    pub top: u32,
 }
 
 /// A constant as it was written.

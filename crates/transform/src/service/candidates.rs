@@ -285,6 +285,7 @@ impl Answer {
         self.statuses = gathered(&self.statuses, &theirs.statuses, &places, |all| all);
         self.filled_by = gathered(&self.filled_by, &theirs.filled_by, &places, Arc::from);
         self.event_times = gathered(&self.event_times, &theirs.event_times, &places, Arc::from);
+        self.oldest_inputs = places.iter().map(|&(answer, row)| [&self.oldest_inputs, &theirs.oldest_inputs][answer][row]).collect();
         self.stats += theirs.stats;
         self.entities.extend(theirs.entities);
         self.by_request = Some(Arc::new(ByRequest { requests, counts }));

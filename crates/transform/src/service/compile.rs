@@ -107,6 +107,7 @@ pub fn compile_service(service: &ServiceInput<'_>, views: &BTreeMap<String, Arc<
         meaning: digest(&meaning),
         request_as: service.request_as.map(|(source, next)| RequestAs::new(source, next, service.request.iter().map(|field| field.name().as_str()))),
         candidates,
+        max_age: service.max_age,
     };
     if let Some(other) = service.candidates.as_ref().and_then(|candidates| candidates.fallback) {
         fall_back(&mut plan, other)?;
@@ -259,6 +260,9 @@ impl Compiling<'_> {
         }
         if let Some((source, _)) = service.request_as {
             let _ = writeln!(out, "request as {:?} {}", source.name, source.meaning);
+        }
+        if let Some(max_age) = service.max_age {
+            let _ = writeln!(out, "max_age {max_age}");
         }
         let before = service.candidates.as_ref().map_or(joins.len(), |candidates| candidates.joins_before);
         for (at, (join, input)) in joins.iter().zip(&service.joins).enumerate() {

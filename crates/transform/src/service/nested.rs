@@ -27,6 +27,7 @@ impl Answer {
     pub fn by_requests(mut self) -> Answer {
         let Some(by) = self.by_request.take() else { return self };
         by.nest(&mut self.columns, &mut self.statuses, &mut self.filled_by, &mut self.event_times);
+        self.oldest_inputs = by.ranges().map(|rows| self.oldest_inputs[rows].iter().flatten().min().copied()).collect();
         self
     }
 }

@@ -215,6 +215,8 @@ fn nowhere(view: &Transformation) -> GenerationInfo {
         history_until: None,
         caught_up_at: None,
         filled: None,
+        run: None,
+        taken_back_at: None,
     }
 }
 

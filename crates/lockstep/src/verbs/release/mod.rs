@@ -9,6 +9,7 @@ mod show;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use lockstep_model::Error;
+use lockstep_serve::chosen::read_by;
 use lockstep_store::{CutRead, GenerationInfo, Release, Switch};
 use lockstep_transform::catalog::Catalog;
 use schemars::JsonSchema;
@@ -134,11 +135,9 @@ fn release_numbered(cut: &dyn CutRead, number: u32) -> Result<Release> {
         .ok_or_else(|| Error::not_found(format!("the store has no release {number} · {known}")).into())
 }
 
-/// The generations of a release, as far as they were not dropped.
+/// The generations of a release, as far as they were not dropped, and the runs of predictions that it reads by now.
 fn generations_of(cut: &dyn CutRead, release: &Release) -> Result<Vec<GenerationInfo>> {
-    let mut all = cut.generations()?;
-    all.retain(|info| release.new.generations.contains(&info.generation));
-    Ok(all)
+    Ok(read_by(cut.generations()?, &release.new.generations))
 }
 
 /// The newest published generation of each view of a catalog.

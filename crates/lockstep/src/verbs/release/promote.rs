@@ -146,7 +146,8 @@ impl ask::Question for Question {
         let expected = candidate.serving.as_ref().map_or(0, |serving| serving.switch.epoch);
         let release = NewRelease {
             definitions: candidate.definitions,
-            generations: candidate.generations.iter().map(|info| info.generation).collect(),
+            // Of predictions it reads whichever run is published.
+            generations: candidate.generations.iter().filter(|info| info.run.is_none()).map(|info| info.generation).collect(),
             snapshot: Some(trial.name.clone()),
             validation: Some(serde_json::to_value(&validation)?),
         };
@@ -224,7 +225,7 @@ impl Candidate {
     /// Refuses what serves already.
     fn refuse_serving(&self) -> Result<()> {
         let Some(Serving { release, .. }) = &self.serving else { return Ok(()) };
-        let same = |info: &GenerationInfo| release.new.generations.contains(&info.generation);
+        let same = |info: &GenerationInfo| info.run.is_some() || release.new.generations.contains(&info.generation);
         if release.new.definitions == self.definitions && self.generations.iter().all(same) {
             let number = release.release;
             let message =

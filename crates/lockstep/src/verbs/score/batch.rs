@@ -8,37 +8,43 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
-use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use clap::Args;
 use futures::executor::block_on;
 use lockstep_ingest::offline::training::Histories;
-use lockstep_model::{Clock, Error, Status, SystemClock, TimeMode};
+use lockstep_model::{Error, Status, SystemClock, TimeMode};
 use lockstep_serve::desk::{self, Wanted};
 use lockstep_serve::scoring::{Deployed, Deployments, Looked, Lookups, Models, Of, Scored, Way, score};
 use lockstep_serve::server::Failure;
 use lockstep_transform::catalog::Catalog;
-use lockstep_transform::definition::sql_name;
+use lockstep_transform::definition::{OLDEST_INPUT_AT, sql_name};
 
-use super::written::Written;
+use super::written::{ScoredAndPublished, Written};
 use crate::feed::stop_on_signals;
+use crate::predictions::{Defined, Publish, Runs, check_columns};
 use crate::train::{
-    Answered, Asked, Directory, FeaturePart, Job, Manifest, ManifestColumn, ManifestPart, ModelUsed, PartReport, ScoredPart, ScoredRows, Scores,
-    Spine, SpineRows, TrainingReport, digest, write_part,
+    Answered, Asked, Directory, FeaturePart, Job, Manifest, ManifestColumn, ModelUsed, PartReport, ScoredPart, ScoredRows, Scores, Spine, SpineRows,
+    TrainingReport, digest, write_part,
 };
-use crate::verbs::Context;
 use crate::verbs::train::engine::{self, Engine, write_parts};
 use crate::verbs::train::given::Given;
 use crate::verbs::train::origin::Origin;
+use crate::verbs::{Context, predictions};
+use crate::who::Signed;
 
 /// The columns that say how a row came to its predictions, and why it did not go the way of the model.
 const SCORED_BY: &str = "scored_by";
 const SCORED_WHY: &str = "scored_why";
+/// These, and when the oldest thing happened that went into a row.
+const TOLD: usize = 3;
 /// The columns that say what was decided of a row, where the deployment has actions or explores.
 const ACTION: &str = "action";
 const PROPENSITY: &str = "propensity";
 const EXPLORED: &str = "explored";
+/// These.
+const DECIDED: usize = 3;
 
 /// What of rows that fell out follows from the rows alone. A model that fails, or takes too long, does so for another reason another time.
 const OF_THE_ROW: [&str; 3] = ["missing", "stale", "unfit"];
@@ -53,8 +59,11 @@ pub struct BatchArguments {
     /// The directory to make, of Parquet files with a manifest
     #[arg(long, value_name = "DIR", requires = "rows")]
     pub out: Option<PathBuf>,
+    /// Publish the predictions under this name (CREATE PREDICTIONS): a view then serves them
+    #[arg(long, value_name = "NAME", requires = "rows", conflicts_with = "out")]
+    pub publish: Option<String>,
     /// Score by all that a snapshot of the store has, and by its definitions; moments after its own are refused
-    #[arg(long, value_name = "NAME", requires = "out")]
+    #[arg(long, value_name = "NAME", requires = "target")]
     pub snapshot: Option<String>,
     /// Write the features that went into the models too
     #[arg(long, requires = "out")]
@@ -62,6 +71,12 @@ pub struct BatchArguments {
     /// Replace the scores that are there
     #[arg(long, requires = "out")]
     pub replace: bool,
+    /// Publish the predictions whatever validation finds
+    #[arg(long, requires = "publish")]
+    pub force: bool,
+    /// Who publishes, and why.
+    #[command(flatten)]
+    pub signed: Signed,
 }
 
 /// Scores the rows of a spine.
@@ -69,12 +84,56 @@ pub struct BatchArguments {
 /// # Errors
 /// NotFound where there is no such deployment or snapshot; Invalid where a model was made for other features; where the spine or an input cannot be read, or a model fails.
 pub fn run(context: &Context, deployment: &str, arguments: &BatchArguments, out: &Path) -> Result<Written> {
-    if context.global.server.is_some() {
-        return Err(Error::invalid("rows are scored where the store and their files are · run it beside them, without --server").into());
-    }
+    refuse_server(context)?;
     Directory::check(out, arguments.replace, "set of scores")?;
+    scored(context, deployment, arguments, (out, None))
+}
+
+/// Scores the rows of a spine, and publishes what was predicted.
+///
+/// # Errors
+/// As [`run`] and as publishing; Invalid where the predictions are another deployment's, or what they are found by is not in the spine.
+pub fn publish(context: &Context, deployment: &str, arguments: &BatchArguments, name: &str) -> Result<ScoredAndPublished> {
+    refuse_server(context)?;
+    let runs = Runs::of(&context.project()?.store, name);
+    let _alone = runs.alone()?;
+    // The owner may have been started elsewhere.
+    let scores = std::path::absolute(runs.scores())?;
+    let scored = scored(context, deployment, arguments, (&scores, Some(name)))?;
+    let BatchArguments { force, signed, .. } = arguments;
+    let publish = Publish { name: name.to_owned(), scores, force: *force, by: signed.by(), reason: signed.reason.clone() };
+    Ok(ScoredAndPublished { scored, published: predictions::publish(context, publish)? })
+}
+
+fn refuse_server(context: &Context) -> Result<(), Error> {
+    match &context.global.server {
+        Some(_) => Err(Error::invalid("rows are scored where the store and their files are · run it beside them, without --server")),
+        None => Ok(()),
+    }
+}
+
+/// The predictions of a name, which are to be the deployment's.
+fn predictions_of(catalog: &Arc<Catalog>, deployment: &str, name: &str) -> Result<Defined, Error> {
+    let of = Defined::find(catalog, name)?;
+    let by = &of.predictions().deployment;
+    if by == deployment {
+        return Ok(of);
+    }
+    let what = format!("`{name}` are predictions of `{by}`, and rows are to be scored by `{deployment}`");
+    Err(Error::invalid(format!("{what} · name that deployment, or other predictions")))
+}
+
+/// Scores that the same job has written whole.
+fn whole(out: &Path, job: &Job) -> Option<Manifest> {
+    let manifest: Manifest = serde_json::from_slice(&std::fs::read(out.join("manifest.json")).ok()?).ok()?;
+    (manifest.job == *job).then_some(manifest)
+}
+
+/// Scores rows into a directory; for predictions of a name, what the same job has written whole is not written again.
+fn scored(context: &Context, deployment: &str, arguments: &BatchArguments, (out, name): (&Path, Option<&str>)) -> Result<Written> {
     let project = context.project()?;
     let origin = Origin::of_store(context, &project, arguments.snapshot.as_deref())?;
+    let of_name = name.map(|name| predictions_of(&origin.catalog, deployment, name)).transpose()?;
     let threads = project.config.threads();
     let models = Models::new(lockstep_store::Models::of(&project.store), project.config.serve.limits().breaker, Arc::new(SystemClock));
     let of = Of { definitions: origin.definitions()?, catalog: &origin.catalog };
@@ -84,20 +143,24 @@ pub fn run(context: &Context, deployment: &str, arguments: &BatchArguments, out:
     let (mut carried, stop) = (Vec::new(), stop_on_signals()?);
     let mut check = |spine: &Spine| {
         carried = layout.carried(spine)?;
-        Ok(())
+        Ok(of_name.as_ref().map_or(Ok(()), |of| check_columns(of, &layout.schema(spine, &carried)))?)
     };
     let wanted = engine::Wanted { name: deployment.to_owned(), request: deployed.asked.fields().clone(), asked: asked.clone() };
     let say = |warning: &str| context.out.say(&format!("{} {warning}", context.out.err().yellow("warning:")));
     let mut engine = Engine::open(&project, &arguments.given, (origin, None), wanted, out, &mut check, &say, &stop)?;
     let scoring = Scoring { schema: layout.schema(&engine.spine, &carried), carried, layout };
     let job = scoring.job(&engine)?;
+    if let Some(manifest) = name.and_then(|_| whole(out, &job)) {
+        return Ok(Written::new(deployment, out, &engine, manifest));
+    }
     let directory = scoring.write(&mut engine, out, &job, &stop)?;
     let parts = directory.parts.clone();
     let digest = digest(&parts);
     let report = scoring.report(&engine, &parts)?;
-    directory.finish(&scoring.manifest(&engine, job, &parts, digest.clone(), report.clone()))?;
+    let manifest = scoring.manifest(&engine, job, &parts, digest, report);
+    directory.finish(&manifest)?;
     deployed.stages().for_each(|stage| stage.model.finish());
-    Ok(Written::new(deployment, out, &engine, (&parts, digest), report))
+    Ok(Written::new(deployment, out, &engine, manifest))
 }
 
 /// The services that its models take features of, each once.
@@ -138,7 +201,8 @@ impl FromEvents<'_> {
         let asked = asked.ok_or_else(|| Error::internal(format!("nobody said that `{}` is read", wanted.name())))?;
         let count = moments.len();
         let rows = SpineRows { request: rows.clone(), rows, moments };
-        let Answered { columns, statuses, filled_by, .. } = asked.answer(self.histories, self.catalog, &rows, self.time, &SystemClock)?;
+        let Answered { columns, statuses, filled_by, oldest_inputs, .. } =
+            asked.answer(self.histories, self.catalog, &rows, self.time, &SystemClock)?;
         let none: Arc<[Option<i64>]> = vec![None; count].into();
         let features = wanted.outputs().iter().map(|output| desk::Feature {
             name: Arc::clone(&output.name),
@@ -150,7 +214,8 @@ impl FromEvents<'_> {
             event_times: Arc::clone(&none),
             known_at: None,
         });
-        Ok(desk::Answered { features: features.collect(), reads: Vec::new(), time: self.time, rows: count, by_request: None })
+        let oldest_inputs = oldest_inputs.into();
+        Ok(desk::Answered { features: features.collect(), oldest_inputs, reads: Vec::new(), time: self.time, rows: count, by_request: None })
     }
 }
 
@@ -184,6 +249,7 @@ impl Layout<'_> {
     fn own(&self) -> Vec<Field> {
         let mut fields: Vec<Field> = self.deployed.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
         fields.extend([Field::new(SCORED_BY, DataType::Utf8, false), Field::new(SCORED_WHY, DataType::Utf8, true)]);
+        fields.push(Field::new(OLDEST_INPUT_AT, DataType::Timestamp(TimeUnit::Microsecond, None), true));
         if self.deployed.policy.is_some() {
             let (action, propensity) = (Field::new(ACTION, DataType::Utf8, true), Field::new(PROPENSITY, DataType::Float64, true));
             fields.extend([action, propensity, Field::new(EXPLORED, DataType::Boolean, false)]);
@@ -196,7 +262,7 @@ impl Layout<'_> {
 
     /// How many columns stand before the features.
     fn before_features(&self) -> usize {
-        self.deployed.schema.fields().len() + if self.deployed.policy.is_some() { 5 } else { 2 }
+        self.deployed.schema.fields().len() + TOLD + if self.deployed.policy.is_some() { DECIDED } else { 0 }
     }
 
     /// The columns of the spine that are carried along: all, but for those that a feature repeats which is written.
@@ -265,6 +331,7 @@ impl Scoring<'_> {
         columns.extend(scored.predictions.iter().cloned());
         columns.push(Arc::new(scored.ways.iter().map(|way| Some(way.name())).collect::<StringArray>()));
         columns.push(Arc::new(scored.whys.iter().map(|why| why.as_ref().map(|why| &*why.text)).collect::<StringArray>()));
+        columns.push(Arc::new(TimestampMicrosecondArray::from(scored.oldest_inputs())));
         if let Some(decided) = &scored.decided {
             let (actions, propensities) = (Arc::new(decided.actions.clone()), Arc::new(decided.propensities.clone()));
             columns.extend([actions as ArrayRef, propensities, Arc::new(decided.explored.clone())]);
@@ -370,7 +437,7 @@ impl Scoring<'_> {
         let role = |(at, field): (usize, &Arc<Field>)| {
             let role = match at {
                 at if at >= carried + self.layout.before_features() => "feature",
-                at if at >= carried + predictions + 2 => "decision",
+                at if at >= carried + predictions + TOLD => "decision",
                 at if at >= carried + predictions => "way",
                 at if at >= carried => "prediction",
                 _ if field.name() == timestamp => "timestamp",
@@ -379,14 +446,7 @@ impl Scoring<'_> {
             };
             ManifestColumn { name: field.name().clone(), data_type: sql_name(field.data_type()), role: role.to_owned() }
         };
-        Manifest {
-            job,
-            created_at: SystemClock.now().to_string(),
-            columns: self.schema.fields().iter().enumerate().map(role).collect(),
-            parts: parts.iter().map(ManifestPart::of).collect(),
-            digest,
-            report,
-        }
+        Manifest::new(job, self.schema.fields().iter().enumerate().map(role).collect(), parts, digest, report)
     }
 }
 

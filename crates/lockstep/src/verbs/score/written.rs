@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::output::{Paint, Report};
+use crate::predictions::Published;
 use crate::text::{bytes, counted};
-use crate::train::{PartReport, TrainingReport};
+use crate::train::{Manifest, TrainingReport};
 use crate::verbs::train::engine::Engine;
 
 /// Scores that were written.
@@ -37,7 +38,8 @@ pub struct Written {
 
 impl Written {
     /// What is told of a run.
-    pub fn new(deployment: &str, out: &Path, engine: &Engine<'_>, (parts, digest): (&[PartReport], String), report: TrainingReport) -> Written {
+    pub fn new(deployment: &str, out: &Path, engine: &Engine<'_>, manifest: Manifest) -> Written {
+        let Manifest { parts, digest, report, .. } = manifest;
         Written {
             deployment: deployment.to_owned(),
             out: out.display().to_string(),
@@ -49,6 +51,21 @@ impl Written {
             origin: engine.origin.told(),
             report,
         }
+    }
+}
+
+/// Scores that were written, and what became of publishing them.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ScoredAndPublished {
+    /// The scores.
+    pub scored: Written,
+    /// What became of them.
+    pub published: Published,
+}
+
+impl Report for ScoredAndPublished {
+    fn text(&self, paint: Paint) -> String {
+        format!("{}\n{}", self.scored.text(paint), self.published.text(paint))
     }
 }
 

@@ -11,13 +11,13 @@ use crate::verbs::verify::Time;
 #[derive(Debug, Args)]
 pub struct Given {
     /// The spine: a Parquet, CSV or NDJSON file, or a pattern
-    #[arg(long, value_name = "FILE", requires = "out")]
+    #[arg(long, value_name = "FILE", requires = "target")]
     pub spine: Option<String>,
     /// A query whose rows are the spine, over sources and files as `lockstep sql` has them
-    #[arg(long, value_name = "QUERY", conflicts_with = "spine", requires = "out")]
+    #[arg(long, value_name = "QUERY", conflicts_with = "spine", requires = "target")]
     pub spine_sql: Option<String>,
     /// In place of a spine: every entity, once in so long a time, such as '1 hour'
-    #[arg(long, value_name = "INTERVAL", conflicts_with_all = ["spine", "spine_sql", "timestamp"], requires_all = ["from", "to", "out"])]
+    #[arg(long, value_name = "INTERVAL", conflicts_with_all = ["spine", "spine_sql", "timestamp"], requires_all = ["from", "to", "target"])]
     pub every: Option<Interval>,
     /// The first moment of --every
     #[arg(long, value_name = "MOMENT", value_parser = EventTime::parse, requires = "every")]

@@ -9,7 +9,7 @@ use anyhow::Result;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::writer::StreamWriter;
-use lockstep_model::{Clock, Error, EventTime, SystemClock};
+use lockstep_model::{Error, EventTime};
 use lockstep_transform::definition::sql_name;
 
 use super::engine::{Engine, Wanted, slices, write_parts};
@@ -17,7 +17,7 @@ use super::origin::Origin;
 use super::{Arguments, Trained, check_stop};
 use crate::feed::stop_on_signals;
 use crate::text::grouped;
-use crate::train::{Answered, Asked, Directory, Job, Manifest, ManifestColumn, ManifestPart, Own, PartReport, Spine, SpineRows, TrainingReport};
+use crate::train::{Answered, Asked, Directory, Job, Manifest, ManifestColumn, Own, PartReport, Spine, SpineRows, TrainingReport};
 use crate::train::{digest, write_part};
 use crate::verbs::Context;
 
@@ -215,14 +215,7 @@ impl Training {
             };
             ManifestColumn { name: field.name().clone(), data_type: sql_name(field.data_type()), role: role.to_owned() }
         };
-        Manifest {
-            job,
-            created_at: SystemClock.now().to_string(),
-            columns: self.schema.fields().iter().enumerate().map(role).collect(),
-            parts: parts.iter().map(ManifestPart::of).collect(),
-            digest,
-            report,
-        }
+        Manifest::new(job, self.schema.fields().iter().enumerate().map(role).collect(), parts, digest, report)
     }
 }
 

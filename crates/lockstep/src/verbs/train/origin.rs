@@ -27,6 +27,7 @@ use crate::ask;
 use crate::failure::Wrong;
 use crate::owned::Owned;
 use crate::pinned::Pinned;
+use crate::predictions::refuse_without_store;
 use crate::progress::Display;
 use crate::project::{Project, compile, sources_of_texts};
 use crate::train::{FromStore, GenerationUsed, InputFile, PositionUsed};
@@ -36,7 +37,7 @@ use crate::verbs::Context;
 #[derive(Debug)]
 pub struct Origin {
     /// The definitions.
-    pub catalog: Catalog,
+    pub catalog: Arc<Catalog>,
     /// What the store has applied, where that is what is read, and not batch files.
     pub store: Option<StoreAt>,
 }
@@ -159,7 +160,7 @@ impl Origin {
     /// NotFound where there is no such snapshot or nothing was applied; [`Wrong`] where something is wrong with the definitions.
     pub fn of(context: &Context, project: &Project, events: &Events) -> Result<Origin> {
         if events.snapshot.is_none() && !events.applied {
-            return Ok(Origin { catalog: project.catalog()?, store: None });
+            return Ok(Origin { catalog: Arc::new(project.catalog()?), store: None });
         }
         Origin::of_store(context, project, events.snapshot.as_deref())
     }
@@ -173,7 +174,8 @@ impl Origin {
             Some(name) => StoreAt::of_snapshot(project, name)?,
             None => context.ask(&Question {})?,
         };
-        Ok(Origin { catalog: compile(&sources_of_texts(&store.definitions.applied.texts)).map_err(Wrong)?, store: Some(store) })
+        let catalog = compile(&sources_of_texts(&store.definitions.applied.texts)).map_err(Wrong)?;
+        Ok(Origin { catalog: Arc::new(catalog), store: Some(store) })
     }
 
     /// The record of the definitions, where they are a store's.
@@ -212,7 +214,10 @@ impl Origin {
         let spill_dir = spill_dir(out)?;
         let mut observe = |progress: &lockstep_ingest::pipeline::Progress| display.show(progress);
         let histories = match &self.store {
-            None => Histories::read(&self.catalog, views, &options, Some(&spill_dir), &mut observe)?,
+            None => {
+                refuse_without_store(&self.catalog, views)?;
+                Histories::read(&self.catalog, views, &options, Some(&spill_dir), &mut observe)?
+            }
             Some(store) => {
                 store.check(views)?;
                 let read = (&store.applied, &store.files(project)?);

@@ -46,6 +46,9 @@ pub struct FeaturesResponse {
     /// Of a service of candidates: what became of those of each row of the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     candidates: Vec<Candidates>,
+    /// When the oldest thing happened that each row is made from; absent where there is nothing behind any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    oldest_inputs: Vec<Option<String>>,
 }
 
 /// What became of the candidates of a request.
@@ -276,6 +279,11 @@ fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }
 
+/// Moments of rows, as people read them; none of a row that has none.
+pub(super) fn times(micros: Vec<i64>) -> Vec<Option<String>> {
+    micros.into_iter().map(|micros| (micros != i64::MIN).then(|| moment(micros))).collect()
+}
+
 pub(super) fn moment(micros: i64) -> String {
     EventTime(micros).to_string()
 }
@@ -302,6 +310,7 @@ impl From<proto::GetFeaturesResponse> for FeaturesResponse {
             positions: response.positions.into_iter().map(Positions::from).collect(),
             request_rows: response.request_rows,
             candidates: response.candidates.into_iter().map(Candidates::from).collect(),
+            oldest_inputs: times(response.oldest_inputs_micros),
         }
     }
 }
@@ -318,14 +327,13 @@ impl From<proto::Feature> for Feature {
         let r#type = feature.r#type.clone().unwrap_or_default();
         let statuses = feature.statuses().map(|status| bare(status.as_str_name(), "STATUS_")).collect();
         let filled_by = feature.filled_by().map(|filled| bare(filled.as_str_name(), "FILLED_BY_")).collect();
-        let event_time = |&time: &i64| (time != i64::MIN).then(|| moment(time));
         Feature {
             values: values::to_json(&feature.values.unwrap_or_default(), &r#type),
             r#type: type_name(&r#type),
             statuses,
             stale: feature.stale,
             filled_by,
-            event_times: feature.event_times_micros.iter().map(event_time).collect(),
+            event_times: times(feature.event_times_micros),
             ages_seconds: feature.ages_micros.iter().map(|&age| seconds(age)).collect(),
             name: feature.name,
         }

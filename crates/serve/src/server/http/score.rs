@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::super::call;
 use super::super::scoring::ScoreHead;
-use super::answer::{Breaker, Candidates, Column, Feature, Positions, Read, bare, columns, moment};
+use super::answer::{Breaker, Candidates, Column, Feature, Positions, Read, bare, columns, moment, times};
 use super::request::{AsOf, Metadata, moments, names};
 use super::values;
 use crate::desk::{self, Wanted};
@@ -149,6 +149,9 @@ pub struct ScoreResponse {
     /// Of a deployment that ranks candidates: what became of those of each row of the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     candidates: Vec<Candidates>,
+    /// When the oldest thing happened that went into each row; absent where there is nothing behind any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    oldest_inputs: Vec<Option<String>>,
 }
 
 /// A model that was run.
@@ -256,6 +259,7 @@ impl From<proto::ScoreResponse> for ScoreResponse {
             request_rows: response.request_rows,
             items: response.items.into_iter().map(Feature::from).collect(),
             candidates: response.candidates.into_iter().map(Candidates::from).collect(),
+            oldest_inputs: times(response.oldest_inputs_micros),
         }
     }
 }

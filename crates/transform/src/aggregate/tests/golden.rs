@@ -33,6 +33,25 @@ fn aggregates_give_the_values_made_with_exact_fractions() {
     assert!(wrong.is_empty(), "{} wrong of {cases}:\n{wrong}", wrong.lines().count());
 }
 
+/// Whatever is in them: NULLs, nothing, or they themselves NULL.
+#[test]
+fn one_of_several_lists_comes_back_as_it_is() {
+    let numbers = ListArray::from_iter_primitive::<Float64Type, _, _>([Some(vec![Some(1.5), None]), None, Some(vec![]), Some(vec![Some(-3.0)])]);
+    let mut texts = ListBuilder::new(StringBuilder::new());
+    texts.append_value([Some("a"), None, Some("")]);
+    texts.append_null();
+    texts.append_value(Vec::<Option<&str>>::new());
+    texts.append_value([Some("long enough to be no short one")]);
+    for column in [Arc::new(numbers) as ArrayRef, Arc::new(texts.finish())] {
+        for (call, row) in [("first_value", 0), ("nth_value(2)", 1), ("nth_value(3)", 2), ("last_value", 3), ("nth_value(-2) ignore_nulls", 2)] {
+            let aggregate = bind_text(call, column.data_type()).unwrap();
+            for (how, finished) in every_way(aggregate.as_ref(), &column) {
+                assert_eq!(&finished.values, &column.slice(row, 1), "{call} of {}, {how}", column.data_type());
+            }
+        }
+    }
+}
+
 /// The value over a column, computed in several orders and splits.
 fn every_way(aggregate: &dyn Aggregate, column: &ArrayRef) -> Vec<(&'static str, Finished)> {
     let rows = column.len();

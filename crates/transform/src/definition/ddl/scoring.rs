@@ -1,10 +1,10 @@
-//! CREATE MODEL and CREATE DEPLOYMENT, as written.
+//! CREATE MODEL, CREATE DEPLOYMENT and CREATE PREDICTIONS, as written.
 
 use datafusion::sql::sqlparser::ast::DataType as SqlType;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::{Body, Ddl};
+use super::{Body, Columns, Ddl};
 use crate::definition::names::Name;
 use crate::definition::options::WrittenOption;
 use crate::definition::text::Span;
@@ -54,6 +54,15 @@ pub(in crate::definition) struct WrittenStep {
     pub(in crate::definition) model: Name,
 }
 
+/// `ENTITY entity (…) FROM deployment`.
+#[derive(Debug)]
+pub(in crate::definition) struct WrittenPredictions {
+    pub(in crate::definition) entity: Name,
+    pub(in crate::definition) columns: Columns,
+    pub(in crate::definition) deployment: Name,
+    pub(in crate::definition) options: Vec<WrittenOption>,
+}
+
 impl Ddl<'_> {
     pub(super) fn model(&mut self, name: Name) -> Result<Body, Diagnostic> {
         let path = self.path(&name)?;
@@ -79,6 +88,22 @@ impl Ddl<'_> {
             vec![WrittenStep { name: None, model: self.name()? }]
         };
         Ok(Body::Deployment { steps, options: self.options()? })
+    }
+
+    pub(super) fn predictions(&mut self, name: Name) -> Result<Body, Diagnostic> {
+        let example = format!("CREATE PREDICTIONS {} ENTITY flight (late_probability DOUBLE) FROM late", name.text);
+        if !self.word("ENTITY") {
+            let diagnostic = self.statement.origin.at(self.here()).error(format!("predictions `{}` name no entity", name.text));
+            return Err(diagnostic.note("a prediction is found again by the key of an entity").help(format!("write {example}")));
+        }
+        let entity = self.name()?;
+        let columns = self.columns()?;
+        if !self.parser.parse_keyword(Keyword::FROM) {
+            let diagnostic = self.statement.origin.at(self.here()).error(format!("predictions `{}` name no deployment", name.text));
+            return Err(diagnostic.note("what predicts is a deployment, in runs of `lockstep score`").help(format!("write {example}")));
+        }
+        let deployment = self.name()?;
+        Ok(Body::Predictions(Box::new(WrittenPredictions { entity, columns, deployment, options: self.options()? })))
     }
 
     /// `FROM 'path'`.

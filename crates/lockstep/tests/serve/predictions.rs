@@ -1,0 +1,488 @@
+//! Published predictions: a run serves whole or not at all, wherever it is cut short, and going back is one move.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Float32Type, TimestampMicrosecondType};
+use lockstep_client::proto::{Status, TimeMode, Way};
+use lockstep_client::{Request, Rows};
+use lockstep_model::EventTime;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+
+use crate::project::{Ended, Project, wait_for};
+use crate::scoring::fraud;
+use crate::support::{Caller, Server};
+
+/// Cards that are scored: enough that their drift says something.
+const CARDS: usize = 600;
+/// The moment that they are scored as of, in µs, and as it is written.
+const AT_MICROS: i64 = 1_709_822_400_000_000;
+const AT: &str = "2024-03-07T14:40:00Z";
+
+const DEFINITIONS: &str = "
+CREATE ENTITY country (country VARCHAR);
+CREATE MODEL fraud_trees FROM 'models/fraud.onnx' USING fraud_v1 (input => (amount, payments_1h, spent_1h, avg_amount_7d)) PREDICT (risk REAL FROM score);
+CREATE DEPLOYMENT fraud AS fraud_trees WITH (timeout = '20 s');
+CREATE PREDICTIONS card_risk ENTITY card (risk REAL) FROM fraud WITH (keep = 2);
+CREATE PREDICTIONS riskiest ENTITY country (card VARCHAR, risk REAL) FROM fraud WITH (item = 'card', top = 3);
+CREATE DEPLOYMENT fresh_only AS fraud_trees WITH (timeout = '20 s', max_age = '3 days', when_stale = 'default', 'default.risk' = 0.5);
+CREATE FEATURE SERVICE fresh_risk WITH (max_age = '3 days') AS
+SELECT p.risk AS last_risk FROM REQUEST (card VARCHAR) r LEFT JOIN card_risk p ON p.card = r.card;
+CREATE FEATURE SERVICE with_risk AS
+SELECT p.risk AS last_risk, p.computed_at AS risk_at FROM REQUEST (card VARCHAR) r LEFT JOIN card_risk p ON p.card = r.card;
+";
+
+/// The project of `init` with predictions, whose state does not expire, since all that it has happened long ago.
+fn unapplied() -> Project {
+    let project = Project::unapplied();
+    fs::create_dir(project.dir.join("models")).unwrap();
+    fs::write(project.dir.join("models/fraud.onnx"), fraud(1.0)).unwrap();
+    let path = project.dir.join("feature_defs/card_activity.sql");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("ttl = '30 days', ", "")).unwrap();
+    fs::write(project.dir.join("feature_defs/predictions.sql"), DEFINITIONS).unwrap();
+    project
+}
+
+fn project() -> Project {
+    let project = unapplied();
+    for verb in ["apply", "backfill"] {
+        project.run(&[verb]).fine();
+    }
+    project
+}
+
+/// Writes a spine of so many cards, whose amounts depend on `salt`.
+fn spine(project: &Project, cards: usize, salt: usize) {
+    let mut lines = "card,amount,country,asked_at\n".to_owned();
+    for card in 0..cards {
+        lines += &format!("c{card},{}.1,{},{AT}\n", (card * 23 + salt) % 97, ["FR", "DE"][card % 2]);
+    }
+    fs::write(project.dir.join("spine.csv"), lines).unwrap();
+}
+
+const PUBLISH: [&str; 8] = ["score", "fraud", "--spine", "spine.csv", "--timestamp", "asked_at", "--publish", "card_risk"];
+
+fn publish(project: &Project, more: &[&str]) -> Ended {
+    project.run(&[&PUBLISH[..], more].concat())
+}
+
+/// What the rows of the spine are predicted to be, by card, as a run into a directory says.
+fn expected(project: &Project, out: &str) -> BTreeMap<String, u32> {
+    project.run(&["score", "fraud", "--spine", "spine.csv", "--timestamp", "asked_at", "--out", out]).fine();
+    let scores = read(project, out);
+    let cards = scores.column_by_name("card").unwrap().as_string::<i32>().iter().map(|card| card.unwrap().to_owned());
+    let risks = scores.column_by_name("risk").unwrap().as_primitive::<Float32Type>().iter().map(|risk| risk.unwrap().to_bits());
+    cards.zip(risks).collect()
+}
+
+fn read(project: &Project, out: &str) -> RecordBatch {
+    let dir = project.dir.join(out);
+    let manifest: Value = serde_json::from_str(&fs::read_to_string(dir.join("manifest.json")).unwrap()).unwrap();
+    let files = manifest["parts"].as_array().unwrap().iter().map(|part| File::open(dir.join(part["file"].as_str().unwrap())).unwrap());
+    let batches: Vec<RecordBatch> =
+        files.flat_map(|file| ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().map(Result::unwrap)).collect();
+    concat_batches(&batches[0].schema(), &batches).unwrap()
+}
+
+/// What a server says the risk of each card is now; none for those that it knows of none.
+fn served(caller: &Caller, cards: usize) -> BTreeMap<String, u32> {
+    let names: Vec<String> = (0..cards).map(|card| format!("c{card}")).collect();
+    let answer = caller.ask(Request::new("with_risk").column("card", names.clone())).unwrap();
+    let risks = answer.feature("last_risk").unwrap();
+    let statuses: Vec<Status> = risks.statuses();
+    let found = names.into_iter().zip(risks.values::<f32>().unwrap()).zip(statuses);
+    found
+        .filter_map(|((name, risk), status)| {
+            assert_eq!(risk.is_some(), status == Status::Present, "{name}: {status:?}");
+            assert!(risk.is_some() || status == Status::NotFound, "{name}: {status:?}");
+            Some((name, risk?.to_bits()))
+        })
+        .collect()
+}
+
+/// The same by the command line, of one card.
+fn got(project: &Project, card: &str) -> Option<f64> {
+    let said: Value = serde_json::from_str(&project.run(&["get", "with_risk", &format!("card={card}"), "--json"]).fine()).unwrap();
+    said["features"].as_array().unwrap().iter().find(|feature| feature["name"] == "last_risk").unwrap()["value"]
+        .as_str()
+        .map(|value| value.parse().unwrap())
+}
+
+/// The runs that are kept: number and state.
+fn runs(project: &Project, name: &str) -> Vec<(u64, String)> {
+    let said: Value = serde_json::from_str(&project.run(&["predictions", "list", name, "--json"]).fine()).unwrap();
+    said["runs"].as_array().unwrap().iter().map(|run| (run["run"].as_u64().unwrap(), run["state"].as_str().unwrap().to_owned())).collect()
+}
+
+fn states(all: &[(u64, &str)]) -> Vec<(u64, String)> {
+    all.iter().map(|(run, state)| (*run, (*state).to_owned())).collect()
+}
+
+#[test]
+fn a_server_switches_to_a_run_and_back_without_a_restart() {
+    let project = project();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    assert_eq!(served(&caller, CARDS), BTreeMap::new(), "nothing was published");
+    spine(&project, CARDS, 0);
+    let first = expected(&project, "first");
+    let said = publish(&project, &["--reason", "the first"]).fine();
+    assert!(said.contains("serves: run 1 of card_risk: 600 predictions of 600 entities"), "{said}");
+    assert_eq!(served(&caller, CARDS), first);
+    // Each prediction is of the moment that it was made as of.
+    let answer = caller.ask(Request::new("with_risk").column("card", vec!["c1"])).unwrap();
+    assert_eq!(answer.feature("risk_at").unwrap().values::<i64>().unwrap(), [Some(AT_MICROS)]);
+
+    // The same again is no new run, by either way.
+    let said = publish(&project, &[]).fine();
+    assert!(said.contains("nothing to publish: these scores are run 1 of card_risk already, and serves"), "{said}");
+    let said = project.run(&["predictions", "publish", "card_risk", "first"]).fine();
+    assert!(said.contains("these scores are run 1 of card_risk already"), "{said}");
+    assert_eq!(runs(&project, "card_risk"), states(&[(1, "serves")]));
+
+    spine(&project, CARDS, 50);
+    let second = expected(&project, "second");
+    assert_ne!(first, second);
+    let generations = || fs::read_dir(project.store().join("predictions/card_risk")).unwrap().count();
+    publish(&project, &[]).fine();
+    assert_eq!(served(&caller, CARDS), second);
+    let said = project.run(&["predictions", "rollback", "card_risk"]).fine();
+    assert_eq!(said, "serves: run 1 of card_risk again, and run 2 no more\n");
+    assert_eq!(served(&caller, CARDS), first);
+    assert_eq!(runs(&project, "card_risk"), states(&[(1, "serves"), (2, "taken back")]));
+    let said = publish(&project, &[]).fine();
+    assert!(
+        said.contains("run 2 of card_risk already, and run 1 goes on serving · `lockstep predictions rollback card_risk 2` lets it serve"),
+        "{said}"
+    );
+    project.run(&["predictions", "rollback", "card_risk", "2"]).fine();
+    assert_eq!(served(&caller, CARDS), second);
+    let nothing = project.run(&["predictions", "rollback", "card_risk", "7"]).error();
+    assert!(nothing.contains("run 7 of `card_risk` is not kept · kept: 1, 2"), "{nothing}");
+
+    // Two are kept; a third takes the first along, but for what the second answers of the past by it.
+    let before = generations();
+    spine(&project, CARDS, 20);
+    let third = expected(&project, "third");
+    publish(&project, &[]).fine();
+    assert_eq!((served(&caller, CARDS), generations()), (third.clone(), before + 1));
+    assert_eq!(runs(&project, "card_risk"), states(&[(1, "held"), (2, "kept"), (3, "serves")]));
+    spine(&project, CARDS, 30);
+    let fourth = expected(&project, "fourth");
+    publish(&project, &[]).fine();
+    assert_eq!(served(&caller, CARDS), fourth);
+    assert_eq!(runs(&project, "card_risk"), states(&[(2, "held"), (3, "kept"), (4, "serves")]));
+    // What serves is there after a restart, and what it was made of is there to be verified.
+    drop((server, caller));
+    let server = Server::start(&project);
+    assert_eq!(served(&Caller::new(&server), CARDS), fourth);
+    drop(server);
+    let said = project.run(&["verify"]).fine();
+    assert!(said.contains("card_risk"), "{said}");
+}
+
+/// At each step of publishing a second run: which of the two serves then.
+const STEPS: [(&str, usize); 9] = [
+    ("run.written", 0),
+    ("run.named", 0),
+    ("sst.write", 0),
+    ("sst.before_ingest:3", 0),
+    ("sst.inside_ingest", 0),
+    ("sst.after_ingest:2", 0),
+    ("publish.before", 0),
+    ("publish.after", 1),
+    ("run.published", 1),
+];
+
+#[test]
+fn a_run_that_is_cut_short_changes_nothing_for_readers_and_goes_on() {
+    let whole = project();
+    spine(&whole, CARDS, 0);
+    let first = expected(&whole, "first");
+    publish(&whole, &[]).fine();
+    spine(&whole, CARDS, 50);
+    let second = expected(&whole, "second");
+    for (plan, left) in STEPS {
+        let project = whole.copy();
+        let ended = project.command(&PUBLISH).env("LOCKSTEP_CRASH", plan).output().unwrap();
+        assert_eq!(ended.status.code(), None, "{plan} does not crash: {}", String::from_utf8_lossy(&ended.stderr));
+        // Readers see one of them, whole.
+        let server = Server::start(&project);
+        let caller = Caller::new(&server);
+        assert_eq!(served(&caller, CARDS), [&first, &second][left].clone(), "{plan}");
+        // The same command goes on, beside the server.
+        let said = publish(&project, &[]).fine();
+        assert_eq!(said.contains("nothing to publish"), left == 1, "{plan}: {said}");
+        assert_eq!(served(&caller, CARDS), second, "{plan}");
+        assert_eq!(runs(&project, "card_risk"), states(&[(1, "kept"), (2, "serves")]), "{plan}");
+    }
+    publish(&whole, &[]).fine();
+    for (plan, left) in [("takeback.before", 1), ("takeback.after", 0)] {
+        let project = whole.copy();
+        let ended = project.command(&["predictions", "rollback", "card_risk"]).env("LOCKSTEP_CRASH", plan).output().unwrap();
+        assert_eq!(ended.status.code(), None, "{plan} does not crash");
+        assert_eq!(served(&Caller::new(&Server::start(&project)), CARDS), [&first, &second][left].clone(), "{plan}");
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_beside_a_server_changes_nothing() {
+    let project = project();
+    spine(&project, CARDS, 0);
+    let first = expected(&project, "first");
+    publish(&project, &[]).fine();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    spine(&project, CARDS, 50);
+    let second = expected(&project, "second");
+    let mut killed = 0;
+    for millis in [20, 80, 160, 320, 640] {
+        let mut child = project.command(&PUBLISH).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        sleep(Duration::from_millis(millis));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            killed += 1;
+        }
+        child.wait().unwrap();
+        let seen = served(&caller, CARDS);
+        assert!(seen == first || seen == second, "a part of a run is visible after {millis} ms");
+        if seen == second {
+            break;
+        }
+    }
+    assert!(killed > 0, "no run was killed");
+    publish(&project, &[]).fine();
+    assert_eq!(served(&caller, CARDS), second);
+}
+
+#[test]
+fn the_owner_is_killed_while_it_publishes() {
+    let project = project();
+    spine(&project, CARDS, 0);
+    let first = expected(&project, "first");
+    publish(&project, &[]).fine();
+    spine(&project, CARDS, 50);
+    let second = expected(&project, "second");
+    // A server that ends the hard way between filling the generation and moving on to it.
+    let mut child =
+        project.command(&["serve", "--listen", "127.0.0.1:0"]).env("LOCKSTEP_CRASH", "publish.before").stderr(Stdio::null()).spawn().unwrap();
+    wait_for("the server owns the store", || lockstep_store::read_owner(&project.store()).filter(|owner| owner.pid == child.id()));
+    // Who asks owns the store once the server is gone, and does it.
+    let said = publish(&project, &[]);
+    child.wait().unwrap();
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(served(&Caller::new(&Server::start(&project)), CARDS), second);
+    assert_ne!(first, second);
+}
+
+#[test]
+fn a_run_that_is_unlike_what_serves_is_refused() {
+    let project = project();
+    spine(&project, CARDS, 0);
+    publish(&project, &[]).fine();
+    let before = got(&project, "c1");
+    assert!(before.is_some());
+    spine(&project, CARDS / 2, 50);
+    let said = publish(&project, &[]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(
+        said.out.contains("fewer entities") && said.out.contains("not published: run 1 goes on serving · `--force` publishes it all the same"),
+        "{said:?}"
+    );
+    assert_eq!((got(&project, "c1"), runs(&project, "card_risk")), (before, states(&[(1, "serves")])));
+    // A model that predicts twice as much has moved all of them.
+    fs::write(project.dir.join("models/fraud.onnx"), fraud(2.0)).unwrap();
+    project.run(&["apply"]).fine();
+    spine(&project, CARDS, 0);
+    let said = publish(&project, &[]);
+    assert!(said.status == Some(1) && said.out.contains("drift"), "{said:?}");
+    assert_eq!(got(&project, "c1"), before);
+    let said = publish(&project, &["--force", "--reason", "a new model"]).fine();
+    assert!(said.contains("serves: run 2 of card_risk: 600 predictions of 600 entities, forced"), "{said}");
+    assert_ne!(got(&project, "c1"), before);
+    let shown: Value = serde_json::from_str(&project.run(&["predictions", "show", "card_risk", "--json"]).fine()).unwrap();
+    assert_eq!((&shown["serves"], &shown["run"]["forced"], &shown["run"]["reason"]), (&true.into(), &true.into(), &"a new model".into()));
+    assert_eq!(shown["run"]["models"][0]["model"], "fraud_trees");
+}
+
+#[test]
+fn what_cannot_be_published_is_said() {
+    let project = project();
+    spine(&project, 10, 0);
+    let said = |args: &[&str]| project.run(args).error();
+    let other = said(&["score", "fraud", "--spine", "spine.csv", "--timestamp", "asked_at", "--publish", "card_risks"]);
+    assert!(other.contains("no predictions named `card_risks` · predictions: card_risk, riskiest · did you mean `card_risk`?"), "{other}");
+    let nowhere = said(&["predictions", "publish", "card_risk", "nowhere"]);
+    assert!(nowhere.contains("there are no scores at "), "{nowhere}");
+    fs::write(project.dir.join("spine.csv"), "card,amount,asked_at\nc1,1,2024-03-07\nc1,2,2024-03-07\n").unwrap();
+    let service = "CREATE FEATURE SERVICE alone AS SELECT r.amount AS amount FROM REQUEST (amount DOUBLE) r;
+CREATE MODEL alone_v1 FROM 'models/fraud.onnx' USING fraud_v1 (input => (amount, payments_1h, spent_1h, avg_amount_7d)) PREDICT (risk REAL FROM score);
+CREATE DEPLOYMENT other AS alone_v1;";
+    fs::write(project.dir.join("feature_defs/other.sql"), service).unwrap();
+    project.run(&["apply"]).fine();
+    let another = said(&["score", "other", "--spine", "spine.csv", "--timestamp", "asked_at", "--publish", "card_risk"]);
+    assert!(another.contains("`card_risk` are predictions of `fraud`, and rows are to be scored by `other`"), "{another}");
+    fs::write(project.dir.join("spine.csv"), "card,amount,country,asked_at\nc1,1,FR,2024-03-07\nc1,2,FR,2024-03-07\n").unwrap();
+    let twice = publish(&project, &[]).error();
+    assert!(twice.contains("the scores have two rows of one entity at 2024-03-07T00:00:00Z"), "{twice}");
+    assert_eq!(runs(&project, "card_risk"), []);
+    fs::write(project.dir.join("spine.csv"), "card,amount,country,asked_at\nc1,1,FR,2124-03-07\n").unwrap();
+    let ahead = publish(&project, &[]).error();
+    assert!(ahead.contains("a prediction would be of 2124-03-07T00:00:00Z, which has not come yet"), "{ahead}");
+    let offline = said(&["train", "with_risk", "--spine", "spine.csv", "--timestamp", "asked_at", "--out", "train"]);
+    assert!(offline.contains("`card_risk` are predictions") && offline.contains("add --applied, or --snapshot NAME"), "{offline}");
+}
+
+#[test]
+fn a_ranked_list_is_the_best_items_of_each_entity() {
+    let project = project();
+    spine(&project, 40, 0);
+    let risks = expected(&project, "scores");
+    project.run(&["predictions", "publish", "riskiest", "scores"]).fine();
+    let said: Value = serde_json::from_str(&project.run(&["get", "riskiest", "country=FR", "--json"]).fine()).unwrap();
+    let feature = |name: &str| said["features"].as_array().unwrap().iter().find(|feature| feature["name"] == name).unwrap()["value"].clone();
+    let mut best: Vec<(f32, String)> = risks
+        .iter()
+        .filter(|(card, _)| card[1..].parse::<u32>().unwrap() % 2 == 0)
+        .map(|(card, risk)| (f32::from_bits(*risk), card.clone()))
+        .collect();
+    best.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let items: Vec<&str> = best.iter().take(3).map(|(_, card)| card.as_str()).collect();
+    assert_eq!(feature("items"), format!("[{}]", items.join(", ")));
+    let scores: Vec<String> = best.iter().take(3).map(|(risk, _)| risk.to_string()).collect();
+    assert_eq!(feature("scores"), format!("[{}]", scores.join(", ")));
+}
+
+#[test]
+fn what_was_predicted_is_known_from_when_it_was_published() {
+    let project = project();
+    spine(&project, 3, 0);
+    publish(&project, &[]).fine();
+    project.run(&["snapshot", "create", "--moment", "2024-03-08T00:00:00Z", "--force"]).fine();
+    // A model that is trained on them sees, at a moment, what could be known at it; by the clock of events, what was predicted as of it.
+    fs::write(project.dir.join("labels.csv"), format!("card,at\nc1,{AT}\nc1,2024-03-07T14:39:59Z\n")).unwrap();
+    let train = |time: &str, out: &str| {
+        project.run(&["train", "with_risk", "--spine", "labels.csv", "--timestamp", "at", "--applied", "--time", time, "--out", out]).fine();
+        let rows = read(&project, out);
+        let at = rows.column_by_name("risk_at").unwrap().as_primitive::<TimestampMicrosecondType>().iter().collect::<Vec<_>>();
+        at
+    };
+    assert_eq!(train("known", "known"), [None, None]);
+    assert_eq!(train("event", "event"), [Some(AT_MICROS), None]);
+    // A later run moves neither what a snapshot answers nor what a service means.
+    let at_snapshot = |args: &[&str]| project.run(&[&["get", "with_risk", "card=c1", "--time", "event", "--as-of", AT], args].concat()).fine();
+    let (before, schema) = (at_snapshot(&["--snapshot", "s0001"]), project.run(&["schema", "--service", "with_risk", "--json"]).fine());
+    spine(&project, 3, 50);
+    publish(&project, &["--force"]).fine();
+    assert_eq!(at_snapshot(&["--snapshot", "s0001"]), before);
+    assert_ne!(at_snapshot(&[]), before);
+    assert_eq!(project.run(&["schema", "--service", "with_risk", "--json"]).fine(), schema);
+}
+
+#[test]
+fn predictions_of_another_meaning_are_not_served() {
+    let project = project();
+    spine(&project, 3, 0);
+    expected(&project, "scores");
+    publish(&project, &[]).fine();
+    assert!(got(&project, "c1").is_some());
+    // The deployment means something else: what its predecessor predicted is not what readers are told it is.
+    let path = project.dir.join("feature_defs/predictions.sql");
+    fs::write(&path, DEFINITIONS.replace("timeout = '20 s');", "timeout = '20 s', when_missing = 'default', 'default.risk' = 0.5);")).unwrap();
+    project.run(&["apply"]).fine();
+    project.run(&["backfill"]).fine();
+    assert_eq!(got(&project, "c1"), None);
+    let stale = project.run(&["predictions", "publish", "card_risk", "scores"]).error();
+    assert!(
+        stale.contains("the scores are of `fraud` as it meant ") && stale.contains("score the rows again by the definitions that serve"),
+        "{stale}"
+    );
+    publish(&project, &["--force"]).fine();
+    assert!(got(&project, "c1").is_some());
+    // Another ttl is another version of the view, which takes over what was predicted.
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("(keep = 2)", "(keep = 2, ttl = '100000 days')")).unwrap();
+    project.run(&["apply"]).fine();
+    project.run(&["backfill"]).fine();
+    assert!(got(&project, "c1").is_some());
+    assert_eq!(runs(&project, "card_risk").last(), Some(&(2, "serves".to_owned())));
+}
+
+/// When the last payment of a card before [`AT`] was, in µs.
+fn newest_payment(caller: &Caller, card: &str) -> i64 {
+    let request = Request::new("card_activity").column("card", vec![card]).as_of(AT_MICROS);
+    caller.ask(request).unwrap().oldest_inputs()[0].unwrap()
+}
+
+const THREE_DAYS: i64 = 3 * 86_400_000_000;
+
+#[test]
+fn an_answer_is_as_old_as_the_oldest_thing_that_it_is_made_from() {
+    let project = project();
+    spine(&project, 3, 0);
+    publish(&project, &[]).fine();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    // The first card has never paid: its prediction is of nothing but the request. The second's is as old as its last payment.
+    let newest = newest_payment(&caller, "c1");
+    assert!(newest < AT_MICROS && newest > AT_MICROS - THREE_DAYS, "{newest}");
+    let answer = caller.ask(Request::new("with_risk").column("card", vec!["c0", "c1", "nobody"])).unwrap();
+    assert_eq!(answer.oldest_inputs(), [Some(AT_MICROS), Some(newest), None]);
+    let rows = |at: i64| {
+        let rows = Rows::of("fresh_only").column("card", vec!["c0", "c1"]).column("amount", vec![1.0, 2.0]).column("country", vec!["FR", "FR"]);
+        caller.runtime.block_on(caller.client.score(rows.as_of(at))).unwrap()
+    };
+    assert_eq!(rows(AT_MICROS).oldest_inputs(), [None, Some(newest)]);
+
+    // At the greatest age that is allowed it is there, and a moment later it is not; by a service, by a deployment, and in a batch.
+    let edge = newest + THREE_DAYS;
+    for (at, status, way, by) in [(edge, Status::Present, Way::Model, "MODEL"), (edge + 1, Status::Expired, Way::Default, "DEFAULT")] {
+        let request = Request::new("fresh_risk").column("card", vec!["c0", "c1"]).as_of(at).time(TimeMode::Event);
+        assert_eq!(caller.ask(request).unwrap().feature("last_risk").unwrap().statuses(), [Status::Present, status], "{at}");
+        let scores = rows(at);
+        assert_eq!(scores.ways(), [Way::Model, way], "{at}");
+        let reasons = &scores.0.reasons;
+        assert!(reasons.is_empty() == (way == Way::Model) && reasons.iter().all(|why| why.is_empty() || why.contains("`max_age`")), "{reasons:?}");
+        let out = format!("at-{at}");
+        fs::write(project.dir.join("late.csv"), format!("card,amount,country,asked_at\nc0,1,FR,{0}\nc1,2,FR,{0}\n", EventTime(at))).unwrap();
+        project.run(&["score", "fresh_only", "--spine", "late.csv", "--timestamp", "asked_at", "--out", &out]).fine();
+        let scored = read(&project, &out);
+        assert_eq!(scored.column_by_name("scored_by").unwrap().as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["MODEL", by]);
+        let oldest = scored.column_by_name("oldest_input_at").unwrap().as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(oldest.iter().collect::<Vec<_>>(), [None, Some(newest)]);
+    }
+    let pushed = server.post("/v1/events/card_risk", r#"{"rows": [{"card": "c1", "risk": 1}]}"#);
+    assert!(pushed.0 == 400 && pushed.1.contains("`card_risk` are predictions"), "{pushed:?}");
+}
+
+#[test]
+fn a_release_reads_the_run_that_is_published() {
+    let project = project();
+    spine(&project, CARDS, 0);
+    let first = expected(&project, "first");
+    publish(&project, &[]).fine();
+    project.run(&["release", "promote", "--force"]).fine();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    assert_eq!(served(&caller, CARDS), first);
+    spine(&project, CARDS, 50);
+    let second = expected(&project, "second");
+    publish(&project, &[]).fine();
+    assert_eq!(served(&caller, CARDS), second);
+    project.run(&["predictions", "rollback", "card_risk"]).fine();
+    assert_eq!(served(&caller, CARDS), first);
+    // The release names none of them, so that an old one can be let go.
+    spine(&project, CARDS, 20);
+    publish(&project, &[]).fine();
+    spine(&project, CARDS, 30);
+    let last = expected(&project, "last");
+    publish(&project, &[]).fine();
+    assert_eq!(served(&caller, CARDS), last);
+}

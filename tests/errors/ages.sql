@@ -1,0 +1,12 @@
+CREATE FEATURE SERVICE zero WITH (max_age = '0 seconds') AS SELECT o.departures_1h FROM REQUEST (origin VARCHAR) r LEFT JOIN airport_load o ON o.airport = r.origin;
+CREATE FEATURE SERVICE delay AS SELECT o.departures_1h FROM REQUEST (origin VARCHAR) r LEFT JOIN airport_load o ON o.airport = r.origin;
+CREATE FEATURE SERVICE bounded WITH (max_age = '2 hours') AS SELECT o.departures_1h FROM REQUEST (origin VARCHAR) r LEFT JOIN airport_load o ON o.airport = r.origin;
+CREATE MODEL late_v1 FROM 'late.onnx' USING delay (x => (*)) PREDICT (p DOUBLE);
+CREATE MODEL bounded_v1 FROM 'late.onnx' USING bounded (x => (*)) PREDICT (p DOUBLE);
+CREATE DEPLOYMENT a AS late_v1 WITH (max_age = '1 hour');
+CREATE DEPLOYMENT b AS late_v1 WITH (max_age = '0 seconds', when_stale = 'default', 'default.p' = 0.5);
+CREATE DEPLOYMENT by_deployment AS late_v1 WITH (max_age = '1 hour', when_stale = 'default', 'default.p' = 0.5);
+CREATE DEPLOYMENT by_service AS bounded_v1;
+CREATE PREDICTIONS one ENTITY airport (p DOUBLE) FROM by_deployment WITH (ttl = '2 hours');
+CREATE PREDICTIONS two ENTITY airport (p DOUBLE) FROM by_service;
+CREATE PREDICTIONS three ENTITY airport (p DOUBLE) FROM by_service WITH (ttl = '2 hours');

@@ -1,0 +1,12 @@
+CREATE FEATURE SERVICE delay AS SELECT o.departures_1h FROM REQUEST (origin VARCHAR) r LEFT JOIN airport_load o ON o.airport = r.origin;
+CREATE MODEL late_v1 FROM 'late.onnx' USING delay (x => (*)) PREDICT (p DOUBLE, is_late BOOLEAN);
+CREATE DEPLOYMENT late AS late_v1;
+CREATE PREDICTIONS a ENTITY airport (q DOUBLE) FROM late;
+CREATE PREDICTIONS b ENTITY airport (p BIGINT) FROM late;
+CREATE PREDICTIONS c ENTITY airport (airport VARCHAR, p DOUBLE) FROM late;
+CREATE PREDICTIONS d ENTITY airport (p DOUBLE, computed_at TIMESTAMP) FROM late;
+CREATE PREDICTIONS e ENTITY airport (p DOUBLE, PRIMARY KEY (p)) FROM late;
+CREATE PREDICTIONS f ENTITY airport (p DOUBLE) FROM late WITH (top = 10, best = 'least');
+CREATE PREDICTIONS g ENTITY airport (tailnum VARCHAR, p DOUBLE, is_late BOOLEAN) FROM late WITH (item = 'tailnum');
+CREATE PREDICTIONS h ENTITY airport (tailnum VARCHAR, is_late BOOLEAN) FROM late WITH (item = 'tailnum');
+CREATE PREDICTIONS i ENTITY airport (tailnum VARCHAR, p DOUBLE) FROM late WITH (item = 'tailnum', best = 'greatst', top = 100000);

@@ -1,0 +1,12 @@
+CREATE FEATURE SERVICE delay AS SELECT o.departures_1h FROM REQUEST (origin VARCHAR) r LEFT JOIN airport_load o ON o.airport = r.origin;
+CREATE MODEL late_v1 FROM 'late.onnx' USING delay (x => (*)) PREDICT (p DOUBLE, is_late BOOLEAN);
+CREATE DEPLOYMENT late AS late_v1;
+CREATE PREDICTIONS a (p DOUBLE) FROM late;
+CREATE PREDICTIONS b ENTITY airport (p DOUBLE);
+CREATE PREDICTIONS c ENTITY airprot (p DOUBLE) FROM late;
+CREATE PREDICTIONS d ENTITY airport (p DOUBLE) FROM laet;
+CREATE PREDICTIONS e ENTITY airport () FROM late;
+CREATE PREDICTIONS f ENTITY airport (p DOUBLE) FROM late WITH (kep = 3);
+CREATE PREDICTIONS g ENTITY airport (p DOUBLE) FROM late WITH (keep = 0, ttl = '0 days');
+CREATE PREDICTIONS airport_load ENTITY airport (p DOUBLE) FROM late;
+CREATE PREDICTION h ENTITY airport (p DOUBLE) FROM late;
