@@ -10,7 +10,7 @@ use super::expr::{Checker, Clause, as_column, check_depth};
 use super::join::{Joins, joins};
 use super::lex::Statement;
 use super::names::{Name, did_you_mean, normalise, quoted};
-use super::options::{ServiceOptions, WrittenOption, read};
+use super::options::{ServiceOptions, WrittenOption, check_share, read, value_span};
 use super::qualify::{column, qualified};
 use super::relation::{Sources, item_span, single_name};
 use super::request::{RequestColumns, request};
@@ -44,6 +44,8 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
     let defaults: Vec<_> = written.options.iter().filter(|option| option.name.text.starts_with(DEFAULT)).collect();
     let others: Vec<_> = written.options.iter().filter(|option| !option.name.text.starts_with(DEFAULT)).cloned().collect();
     let options: ServiceOptions = read(&others, "options of a feature service", &["default.<output>"], &statement.origin, found);
+    let place = value_span(&others, "min_coverage").unwrap_or(written.name.span);
+    found.extend(check_share("min_coverage", options.min_coverage, &statement.origin.at(place)));
     if let Err(diagnostic) = check_depth(written.query, statement) {
         found.push(diagnostic);
         return None;
@@ -74,6 +76,7 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
         joins: joined.joins,
         outputs,
         defaults,
+        min_coverage: options.min_coverage,
         candidates,
     })
 }

@@ -285,6 +285,8 @@ pub struct Service {
     pub outputs: Vec<Output>,
     /// What fills an output without a value, by the output's name.
     pub defaults: IndexMap<String, Literal>,
+    /// The least share of values that must be real ones.
+    pub min_coverage: Option<f64>,
     /// How a request becomes a row for each candidate, where it does.
     pub candidates: Option<Candidates>,
 }
