@@ -149,6 +149,7 @@ impl Served {
         if let (Some(service), Some(by)) = (self.catalog.services.get(request.name), lookup.by_request.take()) {
             lookup.schema = service.schema_by_request();
             by.nest(&mut lookup.columns, &mut lookup.statuses, &mut lookup.filled_by, &mut lookup.event_times);
+            lookup.oldest_inputs = by.oldest(&lookup.oldest_inputs).into();
         }
         Ok(lookup)
     }

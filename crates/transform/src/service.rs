@@ -12,7 +12,7 @@ mod nested;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{SortOptions, nullif};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
@@ -389,7 +389,8 @@ impl Reading {
         let Some(rows) = &chosen.rows else { return batch_of(schema, columns, requests.len()) };
         let of_candidates: Arc<[u32]> = rows.as_slice().into();
         self.read[before..].iter_mut().for_each(|read| read.rows = Some(Arc::clone(&of_candidates)));
-        let columns = columns.iter().map(|column| taken(column, rows)).collect::<Result<_, _>>()?;
+        let places = UInt32Array::from(rows.clone());
+        let columns = columns.iter().map(|column| taken(column, &places)).collect::<Result<_, _>>()?;
         batch_of(schema, columns, rows.len())
     }
 }

@@ -11,7 +11,7 @@ use lockstep_ingest::offline::training::Histories;
 use lockstep_model::key::Keys;
 use lockstep_model::{Clock, Error, FilledBy, Fingerprint, Status, TimeMode};
 use lockstep_transform::catalog::{Catalog, SourcePlan};
-use lockstep_transform::service::ServicePlan;
+use lockstep_transform::service::{ByRequest, ServicePlan};
 use lockstep_transform::tiles::Request;
 use lockstep_transform::transformation::{Features, Transformation};
 
@@ -178,6 +178,26 @@ impl Asked {
     /// # Errors
     /// Where stored events cannot be decoded.
     pub fn answer(&self, histories: &Histories, catalog: &Catalog, rows: &SpineRows, time: TimeMode, clock: &dyn Clock) -> Result<Answered, Error> {
+        let (mut answered, by_request) = self.answer_rows(histories, catalog, rows, time, clock)?;
+        if let Some(by) = by_request {
+            by.nest(&mut answered.columns, &mut answered.statuses, &mut answered.filled_by, &mut []);
+            answered.oldest_inputs = by.oldest(&answered.oldest_inputs);
+        }
+        Ok(answered)
+    }
+
+    /// As [`Self::answer`], with a row for each candidate, and which of them are of which row of the spine.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub fn answer_rows(
+        &self,
+        histories: &Histories,
+        catalog: &Catalog,
+        rows: &SpineRows,
+        time: TimeMode,
+        clock: &dyn Clock,
+    ) -> Result<(Answered, Option<Arc<ByRequest>>), Error> {
         let count = rows.moments.len();
         let mut units = Vec::new();
         let mut own = OwnEvents { histories, catalog, rows, time, same_moment: vec![false; count], counted: None, key: Vec::new() };
@@ -189,12 +209,14 @@ impl Asked {
             }
             Ok(features)
         };
+        let mut by_request = None;
         let (columns, statuses, filled_by, oldest_inputs) = match &self.what {
             What::Service(service) => {
                 // What is read of candidates is of no row by itself, and a row's own event is none of theirs.
                 let of_rows = service.candidates.as_ref().map_or(service.joins.len(), |candidates| candidates.joins_before);
                 let mut read_join = |at: usize, requests: &[Request<'_>]| read(&service.joins[at].transformation, requests, at < of_rows);
-                let answer = service.answer_spine(&mut read_join, &rows.request, &rows.moments)?.by_requests();
+                let answer = service.answer_spine(&mut read_join, &rows.request, &rows.moments)?;
+                by_request = answer.by_request;
                 (answer.columns, answer.statuses, answer.filled_by, answer.oldest_inputs)
             }
             What::View(view) => {
@@ -206,7 +228,7 @@ impl Asked {
                 (features.columns, features.statuses, filled_by, oldest)
             }
         };
-        Ok(Answered { columns, statuses, filled_by, oldest_inputs, own: own.finish(), units })
+        Ok((Answered { columns, statuses, filled_by, oldest_inputs, own: own.finish(), units }, by_request))
     }
 }
 

@@ -38,7 +38,7 @@ fn a_training_set_has_lists_of_what_candidates_had() {
     std::fs::write(project.dir.join("spine.ndjson"), spine).unwrap();
     let told = project.run(&["train", "to_show", "--spine", "spine.ndjson", "--timestamp", "at", "--out", "set", "--json"]).fine();
     let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["rows"], json!(2), "{told:#}");
+    assert_eq!(told["report"]["rows"], json!(2), "{told:#}");
     let rows = project.run(&["sql", "SELECT item, score, chosen FROM \"set/\" ORDER BY chosen"]).fine();
     assert!(rows.contains("[hat, cup, tea]") && rows.contains("[tea, jam]"), "{rows}");
 }

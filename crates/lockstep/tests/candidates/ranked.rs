@@ -119,10 +119,19 @@ fn json_and_the_command_line_say_the_same() {
     assert_eq!(items, ["tea", "cup"]);
     let text = project.run(&["score", "best", "shopper=ann"]).fine();
     assert!(text.contains("item") && text.contains("wish") && text.contains("MODEL"), "{text}");
-    // A row of a file of rows would have many scores.
-    fs::write(project.dir.join("rows.ndjson"), "{\"shopper\": \"ann\", \"at\": \"2024-03-02T00:00:00Z\"}\n").unwrap();
-    let refused = project.run(&["score", "best", "--spine", "rows.ndjson", "--timestamp", "at", "--out", "scores"]).error();
-    assert!(refused.contains("`best` ranks the candidates of `to_show`"), "{refused}");
+    // Of a row of a file, candidates and predictions are lists.
+    let rows = "{\"shopper\": \"ann\", \"at\": \"2024-03-02T00:00:00Z\"}\n{\"shopper\": \"nobody\", \"at\": \"2024-02-02T00:00:00Z\"}\n";
+    fs::write(project.dir.join("rows.ndjson"), rows).unwrap();
+    let scored = ["score", "best", "--spine", "rows.ndjson", "--timestamp", "at", "--out", "scores"];
+    project.run(&scored).fine();
+    let written = project.run(&["sql", "SELECT shopper, item, wish, scored_by FROM \"scores/\" ORDER BY shopper"]).fine();
+    let wishes = run(&wishes(), &[[2.5, 0.5], [9.0, 0.75]]);
+    assert!(
+        written.contains(&format!("[tea, cup]  [{}, {}]  MODEL", wishes[0], wishes[1])) && written.contains("nobody   []           []"),
+        "{written}"
+    );
+    let refused = project.run(&[&scored[..], &["--replace", "--features"]].concat()).error();
+    assert!(refused.contains("`best` ranks candidates, whose features are not written beside them"), "{refused}");
 }
 
 #[test]

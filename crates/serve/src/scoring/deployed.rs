@@ -207,6 +207,11 @@ impl Deployments {
         self.by_name.get(name).ok_or_else(|| unknown(name, self.by_name.keys()))
     }
 
+    /// Whether there is one of the name that ranks candidates.
+    pub fn ranks(&self, name: &str) -> bool {
+        self.by_name.get(name).is_some_and(|deployed| deployed.ranking.is_some())
+    }
+
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Deployed>> {
         self.by_name.values()

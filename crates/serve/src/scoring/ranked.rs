@@ -104,6 +104,7 @@ impl Scored {
             step.rows = (0..by.counts.len() as u32).collect();
             let answered = &mut step.looked.answered;
             answered.features = all.features.iter().map(|feature| feature.by_requests(&all.by_request)).collect();
+            answered.oldest_inputs = by.oldest(&answered.oldest_inputs).into();
             (answered.rows, answered.by_request) = (by.counts.len(), None);
         }
         self

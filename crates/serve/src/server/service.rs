@@ -188,9 +188,8 @@ impl Asked {
 
 /// How many rows each row is like that a service, view or deployment is asked with.
 fn rows_like(state: &State, name: &str) -> usize {
-    let service = state.catalog().services.get(name);
-    let deployed = || state.deployments().find(name).is_ok_and(|deployed| deployed.ranking.is_some());
-    if service.map_or_else(deployed, |service| service.candidates.is_some()) { ROWS_OF_CANDIDATES } else { 1 }
+    let of_candidates = state.catalog().services.get(name).is_some_and(|service| service.candidates.is_some());
+    if of_candidates || state.deployments().ranks(name) { ROWS_OF_CANDIDATES } else { 1 }
 }
 
 impl Service {

@@ -116,7 +116,8 @@ impl CandidatePlan {
         }
         let of: Vec<u32> = lengths.iter().enumerate().flat_map(|(row, &length)| std::iter::repeat_n(row as u32, length)).collect();
         let counts = lengths.iter().map(|&length| CandidateCounts { unnested: length as u32, ..CandidateCounts::default() }).collect();
-        let mut columns = self.carried.iter().map(|&at| taken(requests.column(at), &of)).collect::<Result<Vec<_>, _>>()?;
+        let places = UInt32Array::from(of.clone());
+        let mut columns = self.carried.iter().map(|&at| taken(requests.column(at), &places)).collect::<Result<Vec<_>, _>>()?;
         for list in lists {
             columns.push(elements(list, &lengths, total)?);
         }
@@ -197,8 +198,9 @@ impl Rows {
     fn keep(&mut self, kept: &[u32]) -> Result<(), Error> {
         self.requests = kept.iter().map(|&row| self.requests[row as usize]).collect();
         self.moments = kept.iter().map(|&row| self.moments[row as usize]).collect();
+        let kept = UInt32Array::from(kept.to_vec());
         for column in &mut self.columns {
-            *column = taken(column, kept)?;
+            *column = taken(column, &kept)?;
         }
         Ok(())
     }
@@ -235,7 +237,8 @@ impl FallbackPlan {
         if short.is_empty() {
             return Ok(answer.without_reads(self.service.joins.len(), touches));
         }
-        let columns = self.columns.iter().map(|&at| taken(request.column(at), &short)).collect::<Result<Vec<_>, _>>()?;
+        let places = UInt32Array::from(short.clone());
+        let columns = self.columns.iter().map(|&at| taken(request.column(at), &places)).collect::<Result<Vec<_>, _>>()?;
         let asked = batch_of(&self.service.request, columns, short.len())?;
         let asked_at: Vec<i64> = short.iter().map(|&row| moments[row as usize]).collect();
         let mut read = |at: usize, requests: &[Request<'_>], touched: Option<&mut Vec<Touch>>| -> Result<Features, Error> {
@@ -325,8 +328,8 @@ fn elements(list: &ListArray, lengths: &[usize], total: usize) -> Result<ArrayRe
 }
 
 /// These rows of a column.
-pub(super) fn taken(column: &ArrayRef, rows: &[u32]) -> Result<ArrayRef, Error> {
-    take(column, &UInt32Array::from(rows.to_vec()), None).map_err(|error| Error::internal("rows of a column").caused_by(error))
+pub(super) fn taken(column: &ArrayRef, rows: &UInt32Array) -> Result<ArrayRef, Error> {
+    take(column, rows, None).map_err(|error| Error::internal("rows of a column").caused_by(error))
 }
 
 #[cfg(test)]

@@ -56,6 +56,11 @@ impl ByRequest {
         })
     }
 
+    /// The least of the times of a request's candidates that have one, µs.
+    pub fn oldest(&self, rows: &[Option<i64>]) -> Vec<Option<i64>> {
+        self.ranges().map(|range| rows[range].iter().flatten().min().copied()).collect()
+    }
+
     /// Values of rows as a list for each request.
     pub fn lists(&self, rows: &ArrayRef) -> ArrayRef {
         let lengths = OffsetBuffer::from_lengths(self.counts.iter().map(|counts| counts.answered as usize));

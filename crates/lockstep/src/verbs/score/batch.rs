@@ -139,7 +139,8 @@ fn scored(context: &Context, deployment: &str, arguments: &BatchArguments, (out,
     let of = Of { definitions: origin.definitions()?, catalog: &origin.catalog };
     let deployed = Deployments::load_one(&models, of, deployment, threads)?;
     let asked = asked(&origin, &deployed)?;
-    let layout = Layout { deployed: &deployed, asked: &asked, features: arguments.features };
+    check_ranking(&deployed, arguments.features)?;
+    let layout = Layout { deployed: &deployed, predicted: predicted(&deployed, &asked), asked: &asked, features: arguments.features };
     let (mut carried, stop) = (Vec::new(), stop_on_signals()?);
     let mut check = |spine: &Spine| {
         carried = layout.carried(spine)?;
@@ -168,17 +169,38 @@ fn asked(origin: &Origin, deployed: &Deployed) -> Result<Vec<Arc<Asked>>> {
     let mut asked: Vec<Arc<Asked>> = Vec::new();
     for stage in deployed.steps.iter().chain(&deployed.fallback) {
         let service = &stage.model.bound.service;
-        if origin.catalog.services.get(service).is_some_and(|service| service.candidates.is_some()) {
-            let what = format!("`{}` ranks the candidates of `{service}`, of which a row of a spine has many", deployed.name);
-            return Err(
-                Error::invalid(format!("{what} · score them by a server, or deploy the model on a service that is asked with a candidate")).into()
-            );
-        }
         if !asked.iter().any(|known| known.name == *service) {
             asked.push(Arc::new(Asked::new(&origin.catalog, service)?));
         }
     }
     Ok(asked)
+}
+
+/// What is predicted of a row: of candidates, which ones they are, and their predictions, each a list in the order in which they are ranked.
+fn predicted(deployed: &Deployed, asked: &[Arc<Asked>]) -> SchemaRef {
+    let (Some(ranking), Some(first)) = (&deployed.ranking, deployed.steps.first()) else { return Arc::clone(&deployed.schema) };
+    let features = asked.iter().find(|asked| asked.name == first.model.bound.service).map(|asked| asked.features());
+    let names = ranking.items.iter().map(|&item| &*first.wanted.outputs()[item].name);
+    let items = names.filter_map(|name| features.as_ref()?.field_with_name(name).ok().cloned());
+    let list = |field: &Arc<Field>| Field::new(field.name(), DataType::new_list(field.data_type().clone(), true), true);
+    Arc::new(Schema::new(items.chain(deployed.schema.fields().iter().map(list)).collect::<Vec<_>>()))
+}
+
+/// Refuses what is not written of candidates.
+fn check_ranking(deployed: &Deployed, features: bool) -> Result<(), Error> {
+    if deployed.ranking.is_none() {
+        return Ok(());
+    }
+    let name = &deployed.name;
+    if deployed.steps.len() > 1 {
+        return Err(Error::invalid(format!("`{name}` is a chain over candidates, which only a server scores · deploy its first step by itself")));
+    }
+    if features {
+        return Err(Error::invalid(format!(
+            "`{name}` ranks candidates, whose features are not written beside them · leave --features out, or train on them"
+        )));
+    }
+    Ok(())
 }
 
 /// Features from all that was read, in place of a store's state.
@@ -201,8 +223,9 @@ impl FromEvents<'_> {
         let asked = asked.ok_or_else(|| Error::internal(format!("nobody said that `{}` is read", wanted.name())))?;
         let count = moments.len();
         let rows = SpineRows { request: rows.clone(), rows, moments };
-        let Answered { columns, statuses, filled_by, oldest_inputs, .. } =
-            asked.answer(self.histories, self.catalog, &rows, self.time, &SystemClock)?;
+        let (answered, by_request) = asked.answer_rows(self.histories, self.catalog, &rows, self.time, &SystemClock)?;
+        let Answered { columns, statuses, filled_by, oldest_inputs, .. } = answered;
+        let count = by_request.as_ref().map_or(count, |by| by.requests.len());
         let none: Arc<[Option<i64>]> = vec![None; count].into();
         let features = wanted.outputs().iter().map(|output| desk::Feature {
             name: Arc::clone(&output.name),
@@ -215,13 +238,15 @@ impl FromEvents<'_> {
             known_at: None,
         });
         let oldest_inputs = oldest_inputs.into();
-        Ok(desk::Answered { features: features.collect(), oldest_inputs, reads: Vec::new(), time: self.time, rows: count, by_request: None })
+        Ok(desk::Answered { features: features.collect(), oldest_inputs, reads: Vec::new(), time: self.time, rows: count, by_request })
     }
 }
 
 /// What is written of each row.
 struct Layout<'a> {
     deployed: &'a Deployed,
+    /// What is predicted: of candidates, lists of these and of their predictions.
+    predicted: SchemaRef,
     asked: &'a [Arc<Asked>],
     /// Whether features are.
     features: bool,
@@ -247,7 +272,7 @@ impl Layout<'_> {
 
     /// What comes behind the columns that are carried along.
     fn own(&self) -> Vec<Field> {
-        let mut fields: Vec<Field> = self.deployed.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+        let mut fields: Vec<Field> = self.predicted.fields().iter().map(|field| field.as_ref().clone()).collect();
         fields.extend([Field::new(SCORED_BY, DataType::Utf8, false), Field::new(SCORED_WHY, DataType::Utf8, true)]);
         fields.push(Field::new(OLDEST_INPUT_AT, DataType::Timestamp(TimeUnit::Microsecond, None), true));
         if self.deployed.policy.is_some() {
@@ -262,7 +287,7 @@ impl Layout<'_> {
 
     /// How many columns stand before the features.
     fn before_features(&self) -> usize {
-        self.deployed.schema.fields().len() + TOLD + if self.deployed.policy.is_some() { DECIDED } else { 0 }
+        self.predicted.fields().len() + TOLD + if self.deployed.policy.is_some() { DECIDED } else { 0 }
     }
 
     /// The columns of the spine that are carried along: all, but for those that a feature repeats which is written.
@@ -327,6 +352,7 @@ impl Scoring<'_> {
         let mut scored = block_on(score(deployed, &events, &rows.request, &rows.moments, None)).map_err(Error::from)?;
         scored.decide(deployed, "", &rows.request, &rows.moments)?;
         check_whys(deployed, &scored)?;
+        let scored = scored.by_requests();
         let mut columns: Vec<ArrayRef> = self.carried.iter().map(|&at| Arc::clone(rows.rows.column(at))).collect();
         columns.extend(scored.predictions.iter().cloned());
         columns.push(Arc::new(scored.ways.iter().map(|way| Some(way.name())).collect::<StringArray>()));
@@ -424,14 +450,14 @@ impl Scoring<'_> {
         };
         let (names, types) = of(&fields);
         let mut report = TrainingReport::new(&names, &types, parts, None)?;
-        let (names, types) = of(self.layout.deployed.schema.fields());
+        let (names, types) = of(self.layout.predicted.fields());
         report.scored = Some(ScoredRows::new(&names, &types, parts)?);
         report.warnings.extend(engine.warnings.iter().cloned());
         Ok(report)
     }
 
     fn manifest(&self, engine: &Engine<'_>, job: Job, parts: &[PartReport], digest: String, report: TrainingReport) -> Manifest {
-        let (carried, predictions) = (self.carried.len(), self.layout.deployed.schema.fields().len());
+        let (carried, predictions) = (self.carried.len(), self.layout.predicted.fields().len());
         let timestamp = engine.spine.columns.field(engine.spine.timestamp).name();
         let request = self.layout.deployed.asked.fields();
         let role = |(at, field): (usize, &Arc<Field>)| {
