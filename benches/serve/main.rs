@@ -13,6 +13,7 @@ mod peer;
 mod score;
 mod start;
 mod switch;
+mod watched;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -45,6 +46,7 @@ fn main() {
         Some("score") => score::compare(),
         Some("again") => again(),
         Some("candidates") => candidates::compare(),
+        Some("watched") => watched::compare(),
         _ => compare(),
     }
 }
@@ -103,6 +105,7 @@ fn compare() {
     score::compare();
     drop((pushing, server));
     candidates::compare();
+    watched::compare();
     if long() {
         again();
         start::by_views();

@@ -145,6 +145,34 @@ CREATE FEATURE VIEW slow ENTITY shop AS SELECT shop, count(*) OVER (PARTITION BY
     }
 
     #[test]
+    fn a_release_reads_what_it_names_and_the_last_run_that_was_not_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::new("test")).unwrap();
+        let plain = apply(&store, SQL);
+        publish(&store, &plain);
+        let of = |generation: Generation| OnlineStore::cut(&store).generation(generation).unwrap();
+        let quick = of(plain[0]);
+        let run = |number| {
+            let new = NewGeneration { view: quick.view.clone(), version: quick.version, meaning: quick.meaning, state: quick.state };
+            let generation = store.create_run(new, number).unwrap().generation;
+            publish(&store, &[generation]);
+            generation
+        };
+        let read = |named: &[Generation]| {
+            let all = OnlineStore::cut(&store).generations().unwrap();
+            read_by(all, named).into_iter().map(|info| info.generation).collect::<Vec<_>>()
+        };
+        assert_eq!(read(&plain), plain);
+        assert_eq!(read(&plain[1..]), plain[1..]);
+        let runs = [run(1), run(2)];
+        // Whatever is named: a run takes the place of what its view had before.
+        assert_eq!((read(&plain), read(&plain[1..])), (vec![plain[1], runs[1]], vec![plain[1], runs[1]]));
+        store.take_back(&[(runs[1], true)]).unwrap();
+        assert_eq!(read(&plain), [plain[1], runs[0]]);
+        assert_eq!(Stand::of(&compile(SQL), &OnlineStore::cut(&store).generations().unwrap()), Stand::Published);
+    }
+
+    #[test]
     fn without_logs_that_are_followed_what_is_published_serves() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), StoreOptions::new("test")).unwrap();

@@ -26,7 +26,7 @@ use crate::feed::wanted::{self, Why};
 use crate::owned::Owned;
 use crate::release::measure::Measured;
 use crate::release::validate::{Validation, compared};
-use crate::train::{Job, Manifest};
+use crate::train::{Job, MANIFEST, Manifest};
 
 /// How often it is looked whether a backfill has ended, and how long is waited between: 20 s in all.
 const LOOKS: u32 = 200;
@@ -118,11 +118,8 @@ fn alone<'o>(owned: &'o Owned, progress: &Progress<'_>) -> Result<MutexGuard<'o,
 
 /// The manifest of scores.
 fn scores_in(dir: &Path) -> Result<Manifest> {
-    let path = dir.join("manifest.json");
-    let none = |error| {
-        Error::not_found(format!("there are no scores at {} · `lockstep score … --out {}` makes them", dir.display(), dir.display())).caused_by(error)
-    };
-    let text = fs::read(&path).map_err(none)?;
+    let path = dir.join(MANIFEST);
+    let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     let manifest: Manifest = serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))?;
     match &manifest.job.scores {
         Some(_) => Ok(manifest),

@@ -9,8 +9,8 @@ mod spine;
 
 pub use answer::{Answered, Asked, Own, differing};
 pub use output::{
-    Digesting, Directory, FromStore, GenerationUsed, InputFile, Job, Manifest, ManifestColumn, ManifestPart, PositionUsed, ViewUsed, digest,
-    digest_of, sync_dir, write_part, write_whole,
+    Digesting, Directory, FromStore, GenerationUsed, InputFile, Job, MANIFEST, Manifest, ManifestColumn, ManifestPart, PositionUsed, ViewUsed,
+    digest, digest_of, sync_dir, write_part, write_whole,
 };
 pub use report::{FeaturePart, PartReport, TrainingReport};
 pub use scored::{ModelUsed, ScoredPart, ScoredRows, Scores};

@@ -25,7 +25,7 @@ use super::scored::Scores;
 use super::served::FromLog;
 
 /// The manifest's name.
-const MANIFEST: &str = "manifest.json";
+pub const MANIFEST: &str = "manifest.json";
 /// The name of what an unfinished run was told to do.
 const JOB: &str = "job.json";
 

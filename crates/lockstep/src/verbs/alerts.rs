@@ -168,6 +168,13 @@ fn views(catalog: &Catalog) -> Vec<Rule> {
             rules.push(rule("LockstepLowCoverage", expr, "0s", "critical", summary, "see which status the others have"));
         }
     }
+    for (name, service) in &catalog.definitions.services {
+        if let Some(least) = service.min_coverage {
+            let expr = format!("lockstep_coverage{{target={}}} < {least}", quoted(name));
+            let summary = format!("fewer than {:.1} % of the values of service {name} are real ones", least * 100.0);
+            rules.push(rule("LockstepLowCoverage", expr, FOR, "critical", summary, "see which status the others have"));
+        }
+    }
     rules
 }
 

@@ -24,6 +24,7 @@ fn project() -> Place {
 fn they_are_declared_applied_and_read_before_any_run() {
     let mut place = project();
     place.say("check");
+    place.say("plan");
     place.say("apply");
     place.say("backfill");
     place.say("predictions list");

@@ -68,7 +68,6 @@ const CASES: &[&[&str]] = &[
     &["predictions", "list", "late"],
     &["predictions", "show", "late"],
     &["predictions", "rollback", "late"],
-    &["predictions", "publish", "late", "nowhere"],
     &["migrate", "--check"],
     &["migrate", "--check", "--json"],
     &["snapshot", "list"],

@@ -12,6 +12,7 @@ use arrow::datatypes::{Float32Type, TimestampMicrosecondType};
 use lockstep_client::proto::{Status, TimeMode, Way};
 use lockstep_client::{Request, Rows};
 use lockstep_model::EventTime;
+use lockstep_testkit::onnx::{Stump, stumps};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
@@ -365,7 +366,9 @@ fn what_was_predicted_is_known_from_when_it_was_published() {
     let project = project();
     spine(&project, 3, 0);
     publish(&project, &[]).fine();
-    project.run(&["snapshot", "create", "--moment", "2024-03-08T00:00:00Z", "--force"]).fine();
+    // The predictions are of the seventh; what came by logs and history has come further, and that is what a snapshot is of.
+    let made = project.run(&["snapshot", "create"]).fine();
+    assert!(made.contains("made: s0001, 4 generations at 2024-03-0") && !made.contains(AT), "{made}");
     // A model that is trained on them sees, at a moment, what could be known at it; by the clock of events, what was predicted as of it.
     fs::write(project.dir.join("labels.csv"), format!("card,at\nc1,{AT}\nc1,2024-03-07T14:39:59Z\n")).unwrap();
     let train = |time: &str, out: &str| {
@@ -406,6 +409,23 @@ fn predictions_of_another_meaning_are_not_served() {
     );
     publish(&project, &["--force"]).fine();
     assert!(got(&project, "c1").is_some());
+    // A ranker that was trained on predictions of the earlier meaning is not given these.
+    let meant = project.run(&["schema", "--service", "with_risk", "--json"]).fine();
+    let meant: Value = serde_json::from_str(&meant).unwrap();
+    let ranker = format!(
+        "CREATE MODEL ranker FROM 'models/ranker.onnx' USING with_risk (input => (last_risk)) PREDICT (rank REAL FROM score) WITH (features = '{}');",
+        &meant["fingerprint"].as_str().unwrap()[..12]
+    );
+    fs::write(project.dir.join("models/ranker.onnx"), stumps(1, &[Stump { feature: 0, at: 0.5, leaves: [0.0, 1.0] }])).unwrap();
+    fs::write(project.dir.join("feature_defs/ranker.sql"), ranker).unwrap();
+    project.run(&["apply"]).fine();
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("'default.risk' = 0.5);\nCREATE PREDICTIONS", "'default.risk' = 0.25);\nCREATE PREDICTIONS")).unwrap();
+    let refused = project.run(&["apply"]).error();
+    assert!(refused.contains("`ranker`") && refused.contains("with_risk"), "{refused}");
+    fs::remove_file(project.dir.join("feature_defs/ranker.sql")).unwrap();
+    fs::write(&path, text).unwrap();
+    project.run(&["apply"]).fine();
     // Another ttl is another version of the view, which takes over what was predicted.
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("(keep = 2)", "(keep = 2, ttl = '100000 days')")).unwrap();
@@ -468,7 +488,7 @@ fn a_release_reads_the_run_that_is_published() {
     spine(&project, CARDS, 0);
     let first = expected(&project, "first");
     publish(&project, &[]).fine();
-    project.run(&["release", "promote", "--force"]).fine();
+    project.run(&["release", "promote"]).fine();
     let server = Server::start(&project);
     let caller = Caller::new(&server);
     assert_eq!(served(&caller, CARDS), first);

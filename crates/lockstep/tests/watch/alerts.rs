@@ -9,6 +9,7 @@ fn rules_are_of_what_is_declared() {
     let project = project("psi_max = 0.3");
     edit(&project, "feature_defs/payments.sql", "event_time = 'paid_at',", "event_time = 'paid_at', expect_events_every = '1 hour',");
     edit(&project, "feature_defs/card_activity.sql", "max_staleness = '1 minute',", "max_staleness = '1 minute', min_coverage = 0.9,");
+    edit(&project, "feature_defs/fraud_v1.sql", "'default.avg_amount_7d' = 0", "min_coverage = 0.5, 'default.avg_amount_7d' = 0");
     let rules = project.run(&["alerts"]).fine();
     let read: Value = serde_yaml_ng::from_str(&rules).unwrap();
     let all: Vec<&Value> = read["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
@@ -18,6 +19,7 @@ fn rules_are_of_what_is_declared() {
     };
     assert_eq!(expr("LockstepSourceSilent"), r#"lockstep_source_silence_seconds{source="payments"} > 3600"#);
     assert_eq!(expr("LockstepViewStale"), r#"lockstep_view_lag_seconds{view="card_activity"} > 60"#);
+    assert!(rules.contains(r#"lockstep_coverage{target="fraud_v1"} < 0.5"#), "{rules}");
     assert_eq!(expr("LockstepLowCoverage"), r#"lockstep_signal{kind="low_coverage",subject="card_activity"} == 1"#);
     assert!(expr("LockstepDrift").starts_with("lockstep_feature_psi > 0.3 and lockstep_feature_sampled >= "));
     for rule in &all {

@@ -9,6 +9,10 @@ use super::signal::{Kind, Of, Subject, Unit};
 /// Rows of a sample of which it can be said that one entity is in too many.
 const HOT_ROWS_MIN: u64 = 1000;
 
+/// What to do where too few values are real ones.
+const UNCOVERED: &str =
+    "look which status the others have: NOT_FOUND asks for other entities, EXPIRED for newer events, NULL and ERROR for other inputs";
+
 /// Something that is beyond a limit at a moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
@@ -169,9 +173,7 @@ impl Judge<'_> {
             && coverage < least
         {
             let what = format!("{} of the values of {feature} are real ones, and `{name}` declares {} at least", percent(coverage), percent(least));
-            let todo =
-                "look which status the others have: NOT_FOUND asks for other entities, EXPIRED for newer events, NULL and ERROR for other inputs";
-            self.beyond(Kind::LowCoverage, subject(), [coverage, least], what, todo.to_owned());
+            self.beyond(Kind::LowCoverage, subject(), [coverage, least], what, UNCOVERED.to_owned());
         }
     }
 
@@ -192,6 +194,12 @@ impl Judge<'_> {
             let what = format!("{} of the values of `{name}` cannot be computed, and at most {} may", percent(errors), percent(limit));
             let todo = "status ERROR: a division by zero, a cast that fails, a limit of a list; look at what inputs have become".to_owned();
             self.beyond(Kind::Errors, Subject::new(of, name), [errors, limit], what, todo);
+        }
+        if let (Some(coverage), Some(least)) = (target.coverage, target.min_coverage)
+            && coverage < least
+        {
+            let what = format!("{} of the values of `{name}` are real ones, and it declares {} at least", percent(coverage), percent(least));
+            self.beyond(Kind::LowCoverage, Subject::new(of, name), [coverage, least], what, UNCOVERED.to_owned());
         }
         if let Some(hot) = target.hottest.as_ref().filter(|hot| hot.rows >= HOT_ROWS_MIN && hot.share > self.limits.hot_key_max) {
             let what = format!("{} of {} sampled rows of `{name}` ask for one entity of `{}`: {}", percent(hot.share), hot.rows, hot.view, hot.key);
@@ -356,6 +364,16 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].kind, found[0].subject.name.as_str(), found[0].began), (Kind::SourceSilent, "c", 39_000_000));
         assert_eq!(found[0].what, "`c` has had no event for 1m 1s, and declares one every 1m");
+    }
+
+    #[test]
+    fn a_service_may_declare_its_coverage() {
+        let found = |coverage, min_coverage| {
+            let target = TargetReading { is_service: true, coverage: Some(coverage), min_coverage, ..TargetReading::default() };
+            judge(&Reading { targets: [("s".to_owned(), target)].into(), ..Reading::default() }, &Limits::default())
+        };
+        assert!(found(0.1, None).is_empty() && found(0.9, Some(0.9)).is_empty());
+        assert_eq!(found(0.89, Some(0.9))[0].what, "89.0 % of the values of `s` are real ones, and it declares 90.0 % at least");
     }
 
     #[test]

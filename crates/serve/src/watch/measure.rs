@@ -118,7 +118,9 @@ pub fn of_server(stored: &Stored, live: &Live, state: &State, metrics: &Metrics,
 fn targets(catalog: &Catalog, metrics: &Metrics) -> BTreeMap<String, TargetReading> {
     let service = |(name, plan): (&String, &std::sync::Arc<lockstep_transform::service::ServicePlan>)| {
         let views: BTreeSet<&str> = plan.joins.iter().map(|join| join.view.as_str()).collect();
-        (name.clone(), TargetReading { is_service: true, views: views.into_iter().map(str::to_owned).collect(), ..TargetReading::default() })
+        let min_coverage = catalog.definitions.services.get(name).and_then(|service| service.min_coverage);
+        let views = views.into_iter().map(str::to_owned).collect();
+        (name.clone(), TargetReading { is_service: true, views, min_coverage, ..TargetReading::default() })
     };
     let view = |name: &String| (name.clone(), TargetReading { views: vec![name.clone()], ..TargetReading::default() });
     let mut targets: BTreeMap<String, TargetReading> = catalog.services.iter().map(service).chain(catalog.views.keys().map(view)).collect();

@@ -156,6 +156,9 @@ pub struct TargetReading {
     pub is_service: bool,
     /// The views that it reads.
     pub views: Vec<String>,
+    /// The least share of its values that must be real ones, as a service declares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_coverage: Option<f64>,
     /// Rows, since the server began.
     pub rows: u64,
     /// Values by status, before anything was filled, since the server began.

@@ -237,13 +237,12 @@ impl Tracked {
         match &mut self.compared {
             Compared::Nothing => {}
             Compared::With(_, reference) => open.counts.add(&reference.count(values)?),
-            Compared::Gathering(gathered) => {
-                if let Some(reference) = gathered.add(values, at, slot * SLOTS)? {
-                    self.compared = Compared::With(Against::First, reference);
-                    // What was gathered is compared with nothing.
-                    self.slots.iter_mut().for_each(|(_, slot)| slot.counts = Counts::default());
-                }
+            Compared::Gathering(gathered) if gathered.is_over(at, slot * SLOTS) => {
+                let reference = Reference::of_values(&concat(&gathered.held)?)?;
+                // Of lists there is nothing to compare.
+                self.compared = reference.map_or(Compared::Nothing, |reference| Compared::With(Against::First, reference));
             }
+            Compared::Gathering(gathered) => gathered.add(values)?,
         }
         Ok(())
     }
@@ -313,11 +312,12 @@ impl Gathered {
         Gathered { since, held: Vec::new(), rows: 0, seen: 0, every: 1 }
     }
 
-    /// Takes in values; what they come to once they have come for as long as a window, and there are enough.
-    fn add(&mut self, values: &ArrayRef, at: i64, window: i64) -> Result<Option<Reference>, Error> {
-        if at.saturating_sub(self.since) >= window && self.rows as u64 >= RANKED_MIN {
-            return Reference::of_values(&concat(&self.held)?);
-        }
+    /// Whether values have come for as long as a window, and there are enough.
+    fn is_over(&self, at: i64, window: i64) -> bool {
+        at.saturating_sub(self.since) >= window && self.rows as u64 >= RANKED_MIN
+    }
+
+    fn add(&mut self, values: &ArrayRef) -> Result<(), Error> {
         let taken: Vec<u32> = (0..values.len() as u32).filter(|row| (self.seen + u64::from(*row)).is_multiple_of(self.every)).collect();
         self.seen += values.len() as u64;
         if !taken.is_empty() {
@@ -333,6 +333,6 @@ impl Gathered {
             let halved = some(&concat(&self.held)?, Some(&halved))?;
             (self.rows, self.every, self.held) = (halved.len(), self.every * 2, vec![halved]);
         }
-        Ok(None)
+        Ok(())
     }
 }

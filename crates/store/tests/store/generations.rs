@@ -48,6 +48,37 @@ fn a_version_has_one_generation_at_a_time_and_numbers_are_used_once() {
 }
 
 #[test]
+fn runs_of_a_version_stand_beside_each_other_and_are_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = support::open(dir.path());
+    let plain = store.create_generation(view("late", 1)).unwrap().generation;
+    let run = |number| store.create_run(view("late", 1), number).unwrap().generation;
+    let runs = [run(1), run(2)];
+    assert_says(store.create_run(view("late", 1), 2), ErrorKind::Invalid, &["`late` version 1 has a generation already"]);
+    let unfit = ["is no complete generation of a run", "name a run that was published"];
+    assert_says(store.take_back(&[(runs[0], true)]), ErrorKind::Invalid, &unfit);
+    store.publish([plain, runs[0], runs[1]].map(|generation| numbered(generation, store.epoch(), 1)).to_vec()).unwrap();
+    assert_says(store.take_back(&[(plain, true)]), ErrorKind::Invalid, &unfit);
+    let read = |store: &lockstep_store::Store| {
+        let all = store.cut().generations().unwrap().into_iter();
+        all.filter(|info| info.published()).map(|info| (info.generation, info.run)).collect::<Vec<_>>()
+    };
+    let whole = [(plain, None), (runs[0], Some(1)), (runs[1], Some(2))];
+    assert_eq!(read(&store), whole);
+    // All of it or nothing: one that is not of a run is among them.
+    assert!(store.take_back(&[(runs[1], true), (plain, true)]).is_err());
+    assert_eq!(read(&store), whole);
+    store.take_back(&[(runs[1], true)]).unwrap();
+    let before = store.cut();
+    drop(before);
+    drop(store);
+    let store = support::open(dir.path());
+    assert_eq!(read(&store), whole[..2]);
+    store.take_back(&[(runs[0], true), (runs[1], false)]).unwrap();
+    assert_eq!(read(&store), [whole[0], whole[2]]);
+}
+
+#[test]
 fn another_fingerprint_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = support::open(dir.path());

@@ -97,6 +97,8 @@ pub struct ViewOptions {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("patternProperties" = {"^default\\..+$": {"type": ["boolean", "number", "string"]}}))]
 pub struct ServiceOptions {
+    /// The least share of values that must be real ones, before defaults, from 0 to 1.
+    pub min_coverage: Option<f64>,
     /// How many candidates of a request are to be left by the WHERE; with fewer, the fallback answers. From 1.
     pub min_items: Option<u32>,
     /// The service of candidates that answers then. It is asked with columns of the same request, and gives the same outputs.
@@ -348,6 +350,12 @@ fn field_names<T: JsonSchema>() -> Vec<String> {
     let schema = schema_for!(T);
     let properties = schema.get("properties").and_then(Value::as_object);
     properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// What is wrong with a share, where anything is; `place` is where it is written.
+pub(super) fn check_share(name: &str, share: Option<f64>, place: &Origin) -> Option<Diagnostic> {
+    let is_wrong = share.is_some_and(|share| !(0.0..=1.0).contains(&share));
+    is_wrong.then(|| place.error(format!("option `{name}` is a share from 0 to 1")).help("write 0.95 for 95 in 100"))
 }
 
 /// Where the value of an option is written.

@@ -10,7 +10,7 @@ use super::expr::{Checker, Clause, as_column, check_depth};
 use super::join::{Joins, joins};
 use super::lex::Statement;
 use super::names::{Name, did_you_mean, normalise, quoted};
-use super::options::{ServiceOptions, WrittenOption, read, value_span};
+use super::options::{ServiceOptions, WrittenOption, check_share, read, value_span};
 use super::qualify::{column, qualified};
 use super::relation::{Sources, item_span, single_name};
 use super::request::{RequestColumns, request};
@@ -48,6 +48,8 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
         let place = statement.origin.at(value_span(written.options, "max_age").unwrap_or(written.name.span));
         found.push(place.error("option `max_age` is more than nothing").note("every output would be absent").help("leave it out to do without"));
     }
+    let place = value_span(&others, "min_coverage").unwrap_or(written.name.span);
+    found.extend(check_share("min_coverage", options.min_coverage, &statement.origin.at(place)));
     if let Err(diagnostic) = check_depth(written.query, statement) {
         found.push(diagnostic);
         return None;
@@ -78,6 +80,7 @@ pub(super) fn service(written: &WrittenService<'_>, known: &Known<'_>, found: &m
         joins: joined.joins,
         outputs,
         defaults,
+        min_coverage: options.min_coverage,
         candidates,
         max_age: options.max_age,
     })

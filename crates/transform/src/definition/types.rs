@@ -298,6 +298,8 @@ pub struct Service {
     pub defaults: IndexMap<String, Literal>,
     /// How old the oldest input of an output may be before the output is absent.
     pub max_age: Option<Interval>,
+    /// The least share of values that must be real ones.
+    pub min_coverage: Option<f64>,
     /// How a request becomes a row for each candidate, where it does.
     pub candidates: Option<Candidates>,
 }

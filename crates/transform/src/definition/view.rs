@@ -12,7 +12,7 @@ use super::data_type::{same_key, sql_name};
 use super::expr::{Checker, Clause, as_column, check_depth};
 use super::lex::Statement;
 use super::names::{Name, did_you_mean, normalise, quoted};
-use super::options::{ViewOptions, WrittenOption, read, value_span};
+use super::options::{ViewOptions, WrittenOption, check_share, read, value_span};
 use super::relation::{From, Sources, from, item_span};
 use super::scope::Scope;
 use super::shape::{Of, select};
@@ -92,10 +92,7 @@ fn options(written: &WrittenView<'_>, found: &mut Vec<Diagnostic>) -> ViewOption
             found.push(place(name).error(format!("option `{name}` is more than nothing")).note(note).help("leave it out to do without"));
         }
     }
-    if options.min_coverage.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
-        let diagnostic = place("min_coverage").error("option `min_coverage` is a share from 0 to 1");
-        found.push(diagnostic.help("write 0.95 for 95 in 100"));
-    }
+    found.extend(check_share("min_coverage", options.min_coverage, &place("min_coverage")));
     options
 }
 

@@ -16,6 +16,7 @@ use crate::output::{Paint, Report};
 use crate::owned::Owned;
 use crate::predictions::{self, Publish, Published, Runs};
 use crate::text::counted;
+use crate::train::MANIFEST;
 use crate::who::Signed;
 
 /// Let a view serve the predictions of a run
@@ -48,6 +49,10 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let Arguments { name, scores, force, signed } = arguments;
     if context.global.server.is_some() {
         return Err(Error::invalid("scores are published where the store and their files are · run it beside them, without --server").into());
+    }
+    if !scores.join(MANIFEST).is_file() {
+        let what = format!("there are no scores at {}", scores.display());
+        return Err(Error::not_found(format!("{what} · `lockstep score … --out {}` makes them", scores.display())).into());
     }
     let _alone = Runs::of(&context.project()?.store, name).alone()?;
     // The owner may have been started elsewhere.

@@ -254,7 +254,9 @@ impl Candidate {
     /// The moment at which both sides are read: the earliest that the logs of any of their views have come to, at which nothing is still to come but what is late.
     fn moment(&self, cut: &dyn CutRead) -> Result<EventTime> {
         let serving = self.serving.iter().flat_map(|serving| &serving.generations);
-        let ends = self.generations.iter().chain(serving).map(|info| Ok(come_to(&cut.positions(info.generation)?)));
+        // Predictions come run by run, and nothing of theirs is waited for.
+        let waits = |info: &&GenerationInfo| !self.catalog.definitions.predictions.contains_key(&info.view);
+        let ends = self.generations.iter().chain(serving).filter(waits).map(|info| Ok(come_to(&cut.positions(info.generation)?)));
         let ends = ends.collect::<Result<Vec<_>>>()?;
         // A store without any event has nothing to be read at any moment.
         Ok(EventTime(ends.into_iter().flatten().min().unwrap_or_default()))

@@ -25,8 +25,8 @@ use super::written::{ScoredAndPublished, Written};
 use crate::feed::stop_on_signals;
 use crate::predictions::{Defined, Publish, Runs, check_columns};
 use crate::train::{
-    Answered, Asked, Directory, FeaturePart, Job, Manifest, ManifestColumn, ModelUsed, PartReport, ScoredPart, ScoredRows, Scores, Spine, SpineRows,
-    TrainingReport, digest, write_part,
+    Answered, Asked, Directory, FeaturePart, Job, MANIFEST, Manifest, ManifestColumn, ModelUsed, PartReport, ScoredPart, ScoredRows, Scores, Spine,
+    SpineRows, TrainingReport, digest, write_part,
 };
 use crate::verbs::train::engine::{self, Engine, write_parts};
 use crate::verbs::train::given::Given;
@@ -125,7 +125,7 @@ fn predictions_of(catalog: &Arc<Catalog>, deployment: &str, name: &str) -> Resul
 
 /// Scores that the same job has written whole.
 fn whole(out: &Path, job: &Job) -> Option<Manifest> {
-    let manifest: Manifest = serde_json::from_slice(&std::fs::read(out.join("manifest.json")).ok()?).ok()?;
+    let manifest: Manifest = serde_json::from_slice(&std::fs::read(out.join(MANIFEST)).ok()?).ok()?;
     (manifest.job == *job).then_some(manifest)
 }
 

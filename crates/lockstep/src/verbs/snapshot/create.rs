@@ -112,11 +112,15 @@ impl Question {
             generations.push((info.generation, come_to(&cut.positions(info.generation)?).map(EventTime)));
         }
         let served = Served::new(Arc::clone(catalog), cut)?;
-        let current: Vec<Generation> = catalog.views.keys().filter_map(|view| Some(served.generation(view)?.generation)).collect();
+        let current_of = |view: &String| Some(served.generation(view)?.generation);
+        let current: Vec<Generation> = catalog.views.keys().filter_map(current_of).collect();
+        // Predictions come run by run, and nothing of theirs is waited for.
+        let predicted: Vec<Generation> = catalog.definitions.predictions.keys().filter_map(current_of).collect();
         if current.is_empty() {
             return Err(Error::unavailable("no view of the applied definitions is published · run `lockstep backfill` first").into());
         }
-        let come_to = generations.iter().filter(|(generation, _)| current.contains(generation)).filter_map(|(_, watermark)| *watermark).min();
+        let counts = |generation: &Generation| current.contains(generation) && !predicted.contains(generation);
+        let come_to = generations.iter().filter(|(generation, _)| counts(generation)).filter_map(|(_, watermark)| *watermark).min();
         let moment = self
             .moment
             .or(come_to)

@@ -125,7 +125,9 @@ impl StoreAt {
 
     /// The event time up to which these views have come, where their logs say so.
     fn come_to(&self, views: &[Arc<Transformation>]) -> Option<EventTime> {
-        self.read_by(views).filter_map(|generation| come_to(&generation.positions)).min().map(EventTime)
+        // Predictions come run by run.
+        let waits = |generation: &&AppliedGeneration| generation.info.run.is_none();
+        self.read_by(views).filter(waits).filter_map(|generation| come_to(&generation.positions)).min().map(EventTime)
     }
 
     /// What a manifest says of it, as far as these views read it.
