@@ -290,7 +290,9 @@ fn check_predicted(predictions: &Predictions, definitions: &Definitions, found: 
     let Some(deployment) = definitions.deployments.get(&predictions.deployment) else { return };
     let names: Vec<&str> = deployment.predictions.iter().map(|prediction| prediction.name.as_str()).collect();
     if deployment.ranking.is_some() {
-        let diagnostic = predictions.deployment_origin.error(format!("`{}` ranks candidates, and what is published is predicted of one row each", deployment.name));
+        let diagnostic = predictions
+            .deployment_origin
+            .error(format!("`{}` ranks candidates, and what is published is predicted of one row each", deployment.name));
         found.push(diagnostic.help("publish what a deployment predicts that is asked with a candidate, and let a service of candidates unnest it"));
         return;
     }
