@@ -21,3 +21,5 @@ CREATE DEPLOYMENT many_rows AS of_one WITH (fallback = 'late');
 CREATE DEPLOYMENT shadowed AS late WITH (shadow = 'later');
 CREATE DEPLOYMENT again AS (first => of_one, then => of_many);
 CREATE DEPLOYMENT acting AS late WITH (actions = ['show', 'hide'], thresholds = [0.5]);
+CREATE DEPLOYMENT ranked AS late WITH (rank_by = 'delay');
+CREATE PREDICTIONS of_ranked ENTITY plane (delay DOUBLE) FROM ranked;

@@ -9,5 +9,6 @@ mod support;
 
 mod answers;
 mod logged;
+mod published;
 mod ranked;
 mod shop;

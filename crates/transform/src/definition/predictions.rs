@@ -289,6 +289,13 @@ pub(super) fn check_deployments(definitions: &Definitions, deployment_names: &[&
 fn check_predicted(predictions: &Predictions, definitions: &Definitions, found: &mut Vec<Diagnostic>) {
     let Some(deployment) = definitions.deployments.get(&predictions.deployment) else { return };
     let names: Vec<&str> = deployment.predictions.iter().map(|prediction| prediction.name.as_str()).collect();
+    if deployment.ranking.is_some() {
+        let diagnostic = predictions
+            .deployment_origin
+            .error(format!("`{}` ranks candidates, and what is published is predicted of one row each", deployment.name));
+        found.push(diagnostic.help("publish what a deployment predicts that is asked with a candidate, and let a service of candidates unnest it"));
+        return;
+    }
     for column in predictions.predicted() {
         let at = predictions.origin.at(column.span);
         match deployment.predictions.iter().find(|prediction| prediction.name == column.name) {
