@@ -21,3 +21,4 @@ CREATE DEPLOYMENT many_rows AS of_one WITH (fallback = 'late');
 CREATE DEPLOYMENT shadowed AS late WITH (shadow = 'later');
 CREATE DEPLOYMENT again AS (first => of_one, then => of_many);
 CREATE DEPLOYMENT acting AS late WITH (actions = ['show', 'hide'], thresholds = [0.5]);
+CREATE DEPLOYMENT tempered AS late WITH (rank_by = 'delay ASC', explore = 0.1, explore_by = 'softmax 1');
