@@ -15,7 +15,7 @@ use lockstep_transform::definition::When;
 
 use super::deployed::{Deployed, Given, Stage};
 use super::loaded::Loaded;
-use super::policy::Decided;
+use super::policy::{Decided, Reordered};
 use super::ranked::{All, Ranked, ranked};
 use super::screen::Screen;
 use crate::desk::{Answered, Wanted};
@@ -104,13 +104,14 @@ impl Scored {
     pub fn decide(&mut self, deployed: &Deployed, request_id: &str, rows: &RecordBatch, moments: &[i64]) -> Result<(), Error> {
         let Some(policy) = &deployed.policy else { return Ok(()) };
         let draws = policy.draws(request_id, rows, moments);
-        let Some(ranked) = &mut self.ranked else {
-            self.decided = Some(policy.decide(&draws, &self.predictions, &self.ways)?);
-            return Ok(());
-        };
-        // The candidates of a request explore together. They have no actions, so that nothing follows from predictions.
-        self.decided = Some(policy.decide(&ranked.by_request.each_row(&draws), &[], &self.ways)?);
-        ranked.decided = Some(policy.decide(&draws, &[], &vec![Way::Model; draws.len()])?);
+        match &self.ranked {
+            None => self.decided = Some(policy.decide(&draws, &self.predictions, &self.ways)?),
+            Some(ranked) => {
+                let Reordered { order, decided } = policy.reorder(&draws, &ranked.by_request.requests, &self.ways);
+                self.reorder(&order)?;
+                self.decided = Some(decided);
+            }
+        }
         Ok(())
     }
 
@@ -141,7 +142,7 @@ impl Scored {
 
     /// What is to be logged of ranked candidates, where their features are looked up: as these are, a vector for each request, of lists.
     pub(crate) fn predicted_by_request(&self, deployed: &Deployed) -> Option<Logged> {
-        let Ranked { all: All { by_request, predictions, ways, .. }, decided, .. } = self.ranked.as_ref()?;
+        let All { by_request, predictions, ways, .. } = &self.ranked.as_ref()?.all;
         let values: Vec<ArrayRef> = predictions.iter().map(|column| by_request.lists(column)).collect();
         let fields = deployed.schema.fields().iter().zip(&values);
         let schema = Schema::new(fields.map(|(field, list)| Field::new(field.name(), list.data_type().clone(), true)).collect::<Vec<_>>());
@@ -151,7 +152,7 @@ impl Scored {
             _ => MIXED,
         };
         let ways = by_request.ranges().map(|rows| way(&ways[rows])).collect();
-        Some(Logged { decided: decided.clone(), ..self.logged(deployed, Arc::new(schema), values, ways) })
+        Some(Logged { decided: self.decided_by_request(), ..self.logged(deployed, Arc::new(schema), values, ways) })
     }
 
     fn logged(&self, deployed: &Deployed, schema: SchemaRef, values: Vec<ArrayRef>, ways: Vec<&'static str>) -> Logged {
