@@ -252,7 +252,8 @@ impl Drop for Server {
     }
 }
 
-fn print([closed, open]: &[Side; 2]) {
+/// Tells what came of it.
+pub fn print([closed, open]: &[Side; 2]) {
     println!("            alone              exploring a tenth");
     println!("  day   loans    gain          loans    gain");
     for (day, ((closed_loans, closed), (open_loans, open))) in closed.days.iter().zip(&open.days).enumerate() {

@@ -23,3 +23,4 @@ CREATE DEPLOYMENT again AS (first => of_one, then => of_many);
 CREATE DEPLOYMENT acting AS late WITH (actions = ['show', 'hide'], thresholds = [0.5]);
 CREATE DEPLOYMENT ranked AS late WITH (rank_by = 'delay');
 CREATE PREDICTIONS of_ranked ENTITY plane (delay DOUBLE) FROM ranked;
+CREATE DEPLOYMENT tempered AS late WITH (rank_by = 'delay ASC', explore = 0.1, explore_by = 'softmax 1');

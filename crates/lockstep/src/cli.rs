@@ -132,6 +132,7 @@ pub enum Verb {
     Sql(verbs::sql::Arguments),
     Verify(verbs::verify::Arguments),
     Audit(verbs::audit::Arguments),
+    Reports(verbs::reports::Arguments),
     Status(verbs::status::Arguments),
     Alerts(verbs::alerts::Arguments),
     Doctor(verbs::doctor::Arguments),

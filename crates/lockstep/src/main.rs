@@ -93,6 +93,7 @@ fn run(context: &Context, verb: Verb) -> anyhow::Result<Outcome> {
         Verb::Audit(args) => verbs::audit::run(context, &args),
         Verb::Doctor(args) => verbs::doctor::run(context, &args),
         Verb::Alerts(args) => verbs::alerts::run(context, &args),
+        Verb::Reports(args) => verbs::reports::run(context, &args),
         Verb::Status(args) => verbs::status::run(context, &args),
         Verb::DeadLetters(args) => verbs::dead_letters::run(context, &args),
         Verb::Refusals(args) => verbs::refusals::run(context, &args),

@@ -85,6 +85,7 @@ pub fn all() -> Vec<Named> {
         Named { name: "migrated", about: "lockstep migrate --json", schema: schema_for!(verbs::migrate::Migrated) },
         Named { name: "requested", about: "lockstep get --request --json", schema: schema_for!(verbs::requested::Requested) },
         Named { name: "audit", about: "lockstep audit --json", schema: schema_for!(crate::audit::Audited) },
+        Named { name: "reports", about: "lockstep reports --json", schema: schema_for!(verbs::reports::ReportsTold) },
         Named { name: "verify", about: "lockstep verify --json", schema: schema_for!(Verified) },
         Named { name: "train", about: "lockstep train --json", schema: schema_for!(verbs::train::Trained) },
         Named { name: "scores", about: "lockstep score --out --json", schema: schema_for!(verbs::score::Written) },

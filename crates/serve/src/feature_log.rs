@@ -110,6 +110,17 @@ pub struct Vectors {
     pub predicted: Option<Predicted>,
 }
 
+impl Vectors {
+    /// Notes what was predicted of them. Where those that explore are taken, they are picked too.
+    pub(crate) fn scored_as(&mut self, predicted: Predicted, takes_explored: bool) {
+        if let Some(decided) = predicted.decided.as_ref().filter(|_| takes_explored) {
+            let picked = std::mem::replace(&mut self.pick, Pick::None);
+            self.pick = picked.with(&decided.explored().collect::<Vec<_>>(), self.moments.len());
+        }
+        self.predicted = Some(predicted);
+    }
+}
+
 /// What of an answer is handed on once it was given.
 #[derive(Debug, Default)]
 pub struct Picked {

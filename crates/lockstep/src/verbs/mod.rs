@@ -21,6 +21,7 @@ pub mod predictions;
 pub mod refusals;
 pub mod release;
 pub mod replay_dlq;
+pub mod reports;
 pub mod requested;
 pub mod schema;
 pub mod score;

@@ -259,7 +259,7 @@ impl ScoredRow {
             way: scored.ways.first().map_or("NONE", |way| way.name()).to_owned(),
             reason: scored.whys.first().and_then(Option::as_ref).map(|why| why.text.to_string()),
             predictions: names.zip(&scored.predictions).map(predicted).collect::<Result<_>>()?,
-            decided: scored.decided.as_ref().map(|decided| DecidedRow::of(decided, 0)),
+            decided: scored.decided.as_ref().filter(|decided| !decided.explored.is_empty()).map(|decided| DecidedRow::of(decided, 0)),
             models: ran.collect(),
             definitions,
             release,
@@ -305,7 +305,8 @@ fn ranked_table(ranked: &[RankedRow], paint: Paint) -> String {
 impl Report for ScoredRow {
     fn text(&self, paint: Paint) -> String {
         if let Some(ranked) = &self.ranked {
-            return format!("{} at {}\n{}", paint.bold(&self.deployment), self.at, ranked_table(ranked, paint));
+            let explores = if self.decided.as_ref().is_some_and(|decided| decided.explored) { "explores: in an order of chance\n" } else { "" };
+            return format!("{} at {}\n{}{explores}", paint.bold(&self.deployment), self.at, ranked_table(ranked, paint));
         }
         let mut table = Table::new(&[("prediction", Align::Left), ("value", Align::Right)]);
         for Predicted { name, value } in &self.predictions {

@@ -16,6 +16,7 @@ const MODELS: &str = "
 CREATE MODEL wishes FROM 'models/wishes.onnx' USING to_show (input => (price, score)) PREDICT (wish REAL FROM score);
 CREATE MODEL simple FROM 'models/simple.onnx' USING to_show (input => (price, score)) PREDICT (wish REAL FROM score);
 CREATE DEPLOYMENT best AS wishes WITH (timeout = '5 s', rank_by = 'wish DESC', top = 2);
+CREATE DEPLOYMENT trying AS wishes WITH (timeout = '5 s', rank_by = 'wish DESC', explore = 0.5);
 CREATE DEPLOYMENT in_their_order AS wishes WITH (timeout = '5 s');
 CREATE DEPLOYMENT careful AS wishes WITH (timeout = '5 s', rank_by = 'wish ASC', when_missing = 'fallback', fallback = 'simple', 'default.wish' = 0.5);
 ";
@@ -207,18 +208,52 @@ CREATE DEPLOYMENT chained AS (candidates => wishes, ranker => second) WITH (time
 }
 
 #[test]
-fn the_candidates_of_a_request_explore_together() {
+fn a_share_of_requests_is_answered_in_an_order_of_chance_and_says_so() {
     let project = project();
-    deploy(&project, &format!("{MODELS}CREATE DEPLOYMENT curious AS wishes WITH (timeout = '5 s', rank_by = 'wish DESC', explore = 0.5);"));
-    project.run(&["apply"]).fine();
     let server = Server::start(&project);
     let caller = Caller::new(&server);
-    let shoppers: Vec<&str> = ["ann", "bob"].into_iter().cycle().take(60).collect();
-    let scores = caller.runtime.block_on(caller.client.score(Rows::of("curious").column("shopper", shoppers).id("again"))).unwrap().0;
-    assert_eq!((scores.explore.len(), scores.actions.len()), (scores.request_rows.len(), 0));
-    let mut of_requests = [[0_u32; 2]; 60];
-    scores.request_rows.iter().zip(&scores.explore).for_each(|(row, explore)| of_requests[*row as usize][usize::from(*explore)] += 1);
-    assert!(of_requests.iter().all(|[no, yes]| *no == 0 || *yes == 0), "{of_requests:?}");
-    let exploring = of_requests.iter().filter(|[_, yes]| *yes > 0).count();
-    assert!((15..=45).contains(&exploring), "{exploring} of 60");
+    let ask = |id: &str| caller.runtime.block_on(caller.client.score(Rows::of("trying").column("shopper", ["ann"]).with_features().id(id))).unwrap();
+    let mut firsts = Vec::new();
+    for number in 0..60 {
+        let scores = ask(&format!("r{number}"));
+        let (items, wishes) = (items(&scores), wish(&scores));
+        let explored = scores.0.explored[0];
+        assert!(scores.0.explored.iter().all(|each| *each == explored) && scores.0.actions.is_empty() && scores.explore().is_empty());
+        // Everything that is said of a candidate goes with it.
+        let prices = scores.0.features[0].features.iter().find(|feature| feature.name == "price").unwrap();
+        let prices = lockstep_client::Feature(prices).values::<f64>().unwrap();
+        for (at, item) in items.iter().enumerate() {
+            let (best, price, wished) = match item.as_str() {
+                "tea" => (0, 2.5, 0.5 + 0.125),
+                "cup" => (1, 9.0, 0.25 + 0.125),
+                "hat" => (2, 30.0, 0.25 + 0.0625),
+                other => panic!("{other}"),
+            };
+            assert_eq!((prices[at], wishes[at]), (Some(price), wished), "{item}");
+            let propensity = if best == at { 0.5 + 0.5 / 3.0 } else { 0.5 / 3.0 };
+            assert!((scores.0.propensities[at] - propensity).abs() < 1e-12, "{:?}", scores.0);
+            assert!(explored || best == at);
+        }
+        assert_eq!(ask(&format!("r{number}")).0.items, scores.0.items, "the same request is answered alike");
+        firsts.push((items[0].clone(), explored));
+    }
+    assert!(
+        firsts.iter().filter(|(first, explored)| *explored && first != "tea").count() > 5 && firsts.iter().any(|(_, explored)| !explored),
+        "{firsts:?}"
+    );
+    // The log says which one stood first, and the audit computes what was predicted of all of them.
+    wait_for("what was served is logged", || {
+        let status: Value = serde_json::from_str(&server.get("/v1/status").1).unwrap();
+        (status["feature_log"]["logged"] == json!(120)).then_some(())
+    });
+    let shown: Value = serde_json::from_str(&project.run(&["get", "--request", "r0", "--json"]).fine()).unwrap();
+    let decided = &shown["vectors"][0]["scored"]["decided"];
+    assert_eq!((&decided["action"], &decided["explored"]), (&json!(firsts[0].0), &json!(firsts[0].1)), "{shown}");
+    assert_eq!(server.terminate().status, Some(0));
+    let audited: Value = serde_json::from_str(&project.run(&["audit", "--json"]).fine()).unwrap();
+    assert_eq!(
+        (&audited["predictions"]["rows"], &audited["predictions"]["values"], &audited["predictions"]["differ"]),
+        (&json!(120), &json!(120), &json!(0)),
+        "{audited}"
+    );
 }

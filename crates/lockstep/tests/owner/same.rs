@@ -117,11 +117,11 @@ fn masked(ended: Ended) -> Ended {
 
 /// Without what a server alone measures of itself.
 fn unwatched(out: &str) -> String {
-    if let Ok(Value::Object(mut status)) = serde_json::from_str(out)
+    if let Ok(Value::Object(status)) = serde_json::from_str(out)
         && status.contains_key("disk_bytes")
     {
-        status.remove("watched");
-        return serde_json::to_string_pretty(&status).unwrap();
+        let others: serde_json::Map<String, Value> = status.into_iter().filter(|(name, _)| name != "watched").collect();
+        return serde_json::to_string_pretty(&others).unwrap();
     }
     match out.split_once("all is well · no signal is raised\n\n") {
         // A table of sources, up to the first view.

@@ -110,7 +110,34 @@ fn a_share_of_rows_is_given_an_action_by_chance_and_says_so() {
     let (_, described) = server.get("/v1/deployments/trying");
     let described: Value = serde_json::from_str(&described).unwrap();
     assert_eq!((&described["actions"], &described["explore"]), (&json!(["approve", "decline"]), &json!(0.5)));
+    let status: Value = serde_json::from_str(&project.run(&["status", "--json"]).fine()).unwrap();
+    let trying = status["deployments"].as_array().unwrap().iter().find(|of| of["deployment"] == "trying").unwrap();
+    let model = &trying["models"][0];
+    assert_eq!((&trying["explore"], &model["model"], &model["runtime"]), (&json!(0.5), &json!("fraud_simple"), &json!("trees")), "{trying}");
+    assert_eq!(model["state"], "ready");
+    let said = project.run(&["status"]).fine();
+    assert!(
+        said.contains("deployment trying, approve or decline · explores a share of 0.5") && said.contains("fraud_simple  trees  ready"),
+        "{said}"
+    );
+    let said = project.run(&["explain", "trying"]).fine();
+    for line in [
+        "asked with card VARCHAR, amount DOUBLE, country VARCHAR",
+        "input takes amount",
+        "predicts risk REAL from score",
+        "approve where risk < 0.5",
+        "decline where 0.5 <= risk",
+        "the action that follows has a propensity of 0.75, each other of 0.25",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let said = project.run(&["explain", "fraud_trees"]).fine();
+    assert!(said.starts_with("model fraud_trees, ") && said.contains("from card_activity"), "{said}");
     let (_, metrics) = server.get("/metrics");
+    for bucket in ["of_rows{", "waited{"] {
+        let gauge = format!("lockstep_model_runs_{bucket}deployment=\"trying\",step=\"fraud_simple\",model=\"fraud_simple\",le=\"+Inf\"}}");
+        assert!(metrics.contains(&gauge), "{gauge} in {metrics}");
+    }
     for line in [
         "lockstep_score_rows_decided_total{deployment=\"approving\",action=\"decline\"} 1",
         "lockstep_score_rows_explored_total{deployment=\"trying\"}",
@@ -219,6 +246,10 @@ fn a_model_that_is_trained_only_on_its_own_approvals_is_reported_as_such() {
     assert_eq!(decisions["actions"], actions);
     let warning = trained["report"]["warnings"][0].as_str().unwrap();
     assert!(warning.starts_with("this set has only what the model itself chose") && warning.contains("none is of `decline` (20 rows)"), "{warning}");
+    let told = project.run(&["reports", "--out", "reported"]).fine();
+    assert!(told.contains("41 decisions, 20 outcomes") && told.contains("reported/decisions.parquet"), "{told}");
+    let (decisions, outcomes) = (read(&project, "reported/decisions.parquet"), read(&project, "reported/outcomes.parquet"));
+    assert_eq!((decisions.num_rows(), outcomes.num_rows(), outcomes.num_columns()), (41, 20, 6));
     let said = project.run(&["train", "amounts", "--from-log", "--out", "own", "--replace"]).fine();
     for line in [
         "100.0% of 20 labels were decided by the model itself · approve 20 of 20 · decline 0 of 20",
@@ -302,6 +333,7 @@ fn a_server_that_logs_nothing_keeps_no_reports() {
     let (code, said) = server.post("/v1/decisions", &json!({"decisions": [{"request_id": "r0", "action": "approve"}]}).to_string());
     assert!(code == 503 && said.contains("[serve.feature_log]"), "{code}: {said}");
     drop(server);
+    assert!(project.run(&["reports"]).error().contains("nothing was reported"));
     let none = project.run(&["train", "amounts", "--from-log", "--out", "set"]).error();
     assert!(none.contains("there are no outcomes") && none.contains("--outcomes"), "{none}");
 }

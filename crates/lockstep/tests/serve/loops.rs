@@ -11,7 +11,9 @@ use serde_json::json;
 #[test]
 fn a_week_alone_leaves_a_model_as_wrong_as_it_was_and_exploring_does_not() {
     let dir = tempfile::tempdir().unwrap();
-    let [closed, open] = example::run(Path::new(env!("CARGO_BIN_EXE_lockstep")), dir.path()).unwrap();
+    let sides = example::run(Path::new(env!("CARGO_BIN_EXE_lockstep")), dir.path()).unwrap();
+    example::print(&sides);
+    let [closed, open] = sides;
     // What it never does, it never learns of.
     assert_eq!((closed.risks[6], closed.risks[7]), (0.55, 0.60));
     assert_eq!(closed.report["served"]["decisions"]["model_share"], json!(1.0));

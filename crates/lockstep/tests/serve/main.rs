@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "shared with the tests of owners")]
 mod project;
 
+mod ages;
 mod answers;
 mod browser;
 mod exploring;

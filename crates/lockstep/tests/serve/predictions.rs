@@ -9,9 +9,8 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Float32Type, TimestampMicrosecondType};
-use lockstep_client::proto::{Status, TimeMode, Way};
-use lockstep_client::{Request, Rows};
-use lockstep_model::EventTime;
+use lockstep_client::Request;
+use lockstep_client::proto::Status;
 use lockstep_testkit::onnx::{Stump, stumps};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
@@ -23,7 +22,7 @@ use crate::support::{Caller, Server};
 /// Cards that are scored: enough that their drift says something.
 const CARDS: usize = 600;
 /// The moment that they are scored as of, in µs, and as it is written.
-const AT_MICROS: i64 = 1_709_822_400_000_000;
+pub const AT_MICROS: i64 = 1_709_822_400_000_000;
 const AT: &str = "2024-03-07T14:40:00Z";
 
 const DEFINITIONS: &str = "
@@ -51,7 +50,7 @@ fn unapplied() -> Project {
     project
 }
 
-fn project() -> Project {
+pub fn project() -> Project {
     let project = unapplied();
     for verb in ["apply", "backfill"] {
         project.run(&[verb]).fine();
@@ -60,7 +59,7 @@ fn project() -> Project {
 }
 
 /// Writes a spine of so many cards, whose amounts depend on `salt`.
-fn spine(project: &Project, cards: usize, salt: usize) {
+pub fn spine(project: &Project, cards: usize, salt: usize) {
     let mut lines = "card,amount,country,asked_at\n".to_owned();
     for card in 0..cards {
         lines += &format!("c{card},{}.1,{},{AT}\n", (card * 23 + salt) % 97, ["FR", "DE"][card % 2]);
@@ -70,7 +69,7 @@ fn spine(project: &Project, cards: usize, salt: usize) {
 
 const PUBLISH: [&str; 8] = ["score", "fraud", "--spine", "spine.csv", "--timestamp", "asked_at", "--publish", "card_risk"];
 
-fn publish(project: &Project, more: &[&str]) -> Ended {
+pub fn publish(project: &Project, more: &[&str]) -> Ended {
     project.run(&[&PUBLISH[..], more].concat())
 }
 
@@ -83,7 +82,7 @@ fn expected(project: &Project, out: &str) -> BTreeMap<String, u32> {
     cards.zip(risks).collect()
 }
 
-fn read(project: &Project, out: &str) -> RecordBatch {
+pub fn read(project: &Project, out: &str) -> RecordBatch {
     let dir = project.dir.join(out);
     let manifest: Value = serde_json::from_str(&fs::read_to_string(dir.join("manifest.json")).unwrap()).unwrap();
     let files = manifest["parts"].as_array().unwrap().iter().map(|part| File::open(dir.join(part["file"].as_str().unwrap())).unwrap());
@@ -433,53 +432,6 @@ fn predictions_of_another_meaning_are_not_served() {
     project.run(&["backfill"]).fine();
     assert!(got(&project, "c1").is_some());
     assert_eq!(runs(&project, "card_risk").last(), Some(&(2, "serves".to_owned())));
-}
-
-/// When the last payment of a card before [`AT`] was, in µs.
-fn newest_payment(caller: &Caller, card: &str) -> i64 {
-    let request = Request::new("card_activity").column("card", vec![card]).as_of(AT_MICROS);
-    caller.ask(request).unwrap().oldest_inputs()[0].unwrap()
-}
-
-const THREE_DAYS: i64 = 3 * 86_400_000_000;
-
-#[test]
-fn an_answer_is_as_old_as_the_oldest_thing_that_it_is_made_from() {
-    let project = project();
-    spine(&project, 3, 0);
-    publish(&project, &[]).fine();
-    let server = Server::start(&project);
-    let caller = Caller::new(&server);
-    // The first card has never paid: its prediction is of nothing but the request. The second's is as old as its last payment.
-    let newest = newest_payment(&caller, "c1");
-    assert!(newest < AT_MICROS && newest > AT_MICROS - THREE_DAYS, "{newest}");
-    let answer = caller.ask(Request::new("with_risk").column("card", vec!["c0", "c1", "nobody"])).unwrap();
-    assert_eq!(answer.oldest_inputs(), [Some(AT_MICROS), Some(newest), None]);
-    let rows = |at: i64| {
-        let rows = Rows::of("fresh_only").column("card", vec!["c0", "c1"]).column("amount", vec![1.0, 2.0]).column("country", vec!["FR", "FR"]);
-        caller.runtime.block_on(caller.client.score(rows.as_of(at))).unwrap()
-    };
-    assert_eq!(rows(AT_MICROS).oldest_inputs(), [None, Some(newest)]);
-
-    // At the greatest age that is allowed it is there, and a moment later it is not; by a service, by a deployment, and in a batch.
-    let edge = newest + THREE_DAYS;
-    for (at, status, way, by) in [(edge, Status::Present, Way::Model, "MODEL"), (edge + 1, Status::Expired, Way::Default, "DEFAULT")] {
-        let request = Request::new("fresh_risk").column("card", vec!["c0", "c1"]).as_of(at).time(TimeMode::Event);
-        assert_eq!(caller.ask(request).unwrap().feature("last_risk").unwrap().statuses(), [Status::Present, status], "{at}");
-        let scores = rows(at);
-        assert_eq!(scores.ways(), [Way::Model, way], "{at}");
-        let reasons = &scores.0.reasons;
-        assert!(reasons.is_empty() == (way == Way::Model) && reasons.iter().all(|why| why.is_empty() || why.contains("`max_age`")), "{reasons:?}");
-        let out = format!("at-{at}");
-        fs::write(project.dir.join("late.csv"), format!("card,amount,country,asked_at\nc0,1,FR,{0}\nc1,2,FR,{0}\n", EventTime(at))).unwrap();
-        project.run(&["score", "fresh_only", "--spine", "late.csv", "--timestamp", "asked_at", "--out", &out]).fine();
-        let scored = read(&project, &out);
-        assert_eq!(scored.column_by_name("scored_by").unwrap().as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["MODEL", by]);
-        let oldest = scored.column_by_name("oldest_input_at").unwrap().as_primitive::<TimestampMicrosecondType>();
-        assert_eq!(oldest.iter().collect::<Vec<_>>(), [None, Some(newest)]);
-    }
-    let pushed = server.post("/v1/events/card_risk", r#"{"rows": [{"card": "c1", "risk": 1}]}"#);
-    assert!(pushed.0 == 400 && pushed.1.contains("`card_risk` are predictions"), "{pushed:?}");
 }
 
 #[test]

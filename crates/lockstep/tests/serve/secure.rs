@@ -53,6 +53,15 @@ fn tokens_let_in_and_their_roles_say_how_far() {
         assert_ne!(get(path, Some("r3ad-me")).0, 401, "{path}");
     }
     assert_eq!((get("/healthz", None).0, get("/readyz", None).0), (200, 200));
+    // What is reported is written down.
+    for path in ["/v1/decisions", "/v1/outcomes", "/v1/events/payments"] {
+        let told = |token: &str| {
+            let request = agent().post(format!("{}{path}", server.url())).header("authorization", format!("Bearer {token}"));
+            read(request.send("{}")).0
+        };
+        assert_eq!(told("r3ad-me"), 403, "{path}");
+        assert_ne!(told("adm1n"), 403, "{path}");
+    }
     // Verbs: what reads and what changes the store.
     let verb = |token: &str, args: &[&str]| {
         let mut command = project.command(args);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use lockstep_model::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::project::{Project, wait_for};
@@ -47,7 +48,7 @@ pub fn edit(project: &Project, name: &str, old: &str, new: &str) {
 
 /// The present moment, µs.
 pub fn now() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as i64
+    SystemClock.now().0
 }
 
 /// Pushes payments of the present moment, a microsecond apart.
@@ -83,6 +84,7 @@ pub fn signals(server: &Server) -> Vec<(String, String, bool)> {
 
 /// Waits until a signal is raised, and holds that it is the first, and a cause; prints how long that took.
 #[track_caller]
+#[allow(clippy::disallowed_methods, reason = "only printed")]
 pub fn told_of(server: &Server, kind: &str, name: &str) {
     let began = Instant::now();
     let all = wait_for(&format!("{kind} of {name}"), || Some(signals(server)).filter(|all| !all.is_empty()));
@@ -98,6 +100,7 @@ pub fn well(server: &Server) {
 
 /// Holds that nothing is raised for so long.
 #[track_caller]
+#[allow(clippy::disallowed_methods, reason = "for how long it is looked")]
 pub fn stays_well(server: &Server, time: Duration) {
     let until = Instant::now() + time;
     while Instant::now() < until {

@@ -15,6 +15,7 @@ mod predictions;
 mod ranked;
 mod score;
 mod scorer;
+mod screen;
 mod tensors;
 #[cfg(test)]
 mod tests;

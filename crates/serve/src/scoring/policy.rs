@@ -5,7 +5,8 @@
 //! what is logged, or kept.
 //!
 //! With the action comes its *propensity*: with which probability this row would have been given it, over all draws. It is what makes a fair estimate of logged rows possible, so it is counted
-//! from what the draw is made by, and not measured. Only rows that the deployment's own model has scored explore; what stands in where it fails is taken as it is, with a propensity of 1.
+//! from what the draw is made by, and not measured. Of ranked candidates the order is what is decided: a request that explores is answered in an order of chance, and a candidate's propensity is
+//! the probability with which it stands where it stands. Only rows that the deployment's own model has scored explore; what stands in where it fails is taken as it is, with a propensity of 1.
 
 use std::sync::Arc;
 
@@ -49,6 +50,15 @@ pub struct Decided {
 pub struct Draw {
     share: u64,
     choice: u64,
+}
+
+/// Ranked candidates in the order in which they are answered.
+#[derive(Debug)]
+pub(super) struct Reordered {
+    /// The rows, those of a request among each other.
+    pub(super) order: Vec<u32>,
+    /// What was decided of each, in this order.
+    pub(super) decided: Decided,
 }
 
 impl Draw {
@@ -138,6 +148,44 @@ impl Policy {
             propensities: chosen.iter().map(|choice| Some(choice.propensity)).collect(),
             explored: chosen.iter().map(|choice| Some(choice.explored)).collect(),
         })
+    }
+}
+
+impl Policy {
+    /// Ranked candidates as they are answered: those of a request that explores in an order of chance, where the deployment's own model has scored all of them. `requests` says of which request each is,
+    /// ascending.
+    #[allow(clippy::cast_precision_loss, reason = "candidates of a request")]
+    pub(super) fn reorder(&self, draws: &[Draw], requests: &[u32], ways: &[Way]) -> Reordered {
+        let mut order: Vec<u32> = (0..requests.len() as u32).collect();
+        let (mut propensities, mut explored) = (vec![1.0; requests.len()], vec![false; requests.len()]);
+        let mut first = 0;
+        for of_request in requests.chunk_by(|a, b| a == b) {
+            let rows = first..first + of_request.len();
+            first = rows.end;
+            let Some(explore) = self.explore.filter(|_| ways[rows.clone()].iter().all(|way| *way == Way::Model)) else { continue };
+            let draw = draws[of_request[0] as usize];
+            let is_explored = is_in(explore, draw);
+            if is_explored {
+                draw.shuffle(&mut order[rows.clone()]);
+            }
+            for place in rows {
+                let kept = if order[place] as usize == place { 1.0 - explore.share } else { 0.0 };
+                propensities[place] = kept + explore.share / of_request.len() as f64;
+                explored[place] = is_explored;
+            }
+        }
+        let actions = StringArray::new_null(requests.len());
+        Reordered { order, decided: Decided { actions, propensities: propensities.into(), explored: explored.into() } }
+    }
+}
+
+impl Draw {
+    /// Puts rows into an order of chance, each order as likely as the others.
+    fn shuffle(self, rows: &mut [u32]) {
+        for place in (1..rows.len()).rev() {
+            let drawn = xxh3_64_with_seed(&(place as u64).to_le_bytes(), self.choice);
+            rows.swap(place, ((u128::from(drawn) * (place as u128 + 1)) >> 64) as usize);
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::SortOptions;
 use arrow::row::{RowConverter, SortField};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use lockstep_model::Error;
 use lockstep_transform::service::{ByRequest, CandidateCounts};
 
@@ -24,8 +25,6 @@ pub struct Ranked {
     pub items: Vec<Feature>,
     /// All that were scored, as the service gives them.
     pub(super) all: All,
-    /// Which requests explore.
-    pub(super) decided: Option<Decided>,
 }
 
 /// All candidates, in the order of their service.
@@ -83,7 +82,7 @@ fn in_order(ranking: &Ranking, scored: Scored, by: Arc<ByRequest>) -> Result<Sco
         whys: order.iter().map(|&row| whys[row as usize].clone()).collect(),
         ran,
         looked: told,
-        ranked: Some(Ranked { by_request: answered_by, items, all, decided: None }),
+        ranked: Some(Ranked { by_request: answered_by, items, all }),
         decided: None,
     })
 }
@@ -93,7 +92,8 @@ impl Scored {
     /// went the way of the candidate that is furthest from the model.
     #[must_use]
     pub fn by_requests(mut self) -> Scored {
-        let Some(Ranked { by_request: by, items, all, decided }) = self.ranked.take() else { return self };
+        let decided = self.decided_by_request();
+        let Some(Ranked { by_request: by, items, all }) = self.ranked.take() else { return self };
         let candidates = items.iter().map(|item| &item.values);
         self.predictions = candidates.chain(&self.predictions).map(|column| by.lists(column)).collect();
         self.ways = by.ranges().map(|rows| self.ways[rows].iter().copied().max().unwrap_or(Way::Model)).collect();
@@ -108,6 +108,38 @@ impl Scored {
             (answered.rows, answered.by_request) = (by.counts.len(), None);
         }
         self
+    }
+
+    /// Puts candidates that are answered into another order, in which those of a request stay together.
+    ///
+    /// # Errors
+    /// Internal where there are no such rows.
+    pub(super) fn reorder(&mut self, order: &[u32]) -> Result<(), Error> {
+        let Some(ranked) = self.ranked.as_mut().filter(|_| !order.is_sorted()) else { return Ok(()) };
+        ranked.items = ranked.items.iter().map(|item| item.rows(order)).collect::<Result<_, _>>()?;
+        let looked = std::mem::take(&mut self.looked);
+        self.looked = looked.iter().map(|step| step.in_order(order, &ranked.by_request)).collect::<Result<_, _>>()?;
+        self.predictions = self.predictions.iter().map(|column| taken(column, order)).collect::<Result<_, _>>()?;
+        self.ways = order.iter().map(|&row| self.ways[row as usize]).collect();
+        self.whys = order.iter().map(|&row| self.whys[row as usize].clone()).collect();
+        Ok(())
+    }
+
+    /// What was decided of ranked candidates, request by request: which one stands first, and with which probability it does.
+    pub(super) fn decided_by_request(&self) -> Option<Decided> {
+        let (Ranked { by_request, items, .. }, decided) = (self.ranked.as_ref()?, self.decided.as_ref()?);
+        let firsts: Vec<Option<usize>> = by_request.ranges().map(|rows| (!rows.is_empty()).then_some(rows.start)).collect();
+        let options = FormatOptions::default();
+        let item = items.first().and_then(|item| Some((ArrayFormatter::try_new(&item.values, &options).ok()?, &item.values)));
+        let named = |first: &Option<usize>| {
+            let (formatter, values) = item.as_ref()?;
+            first.filter(|&row| values.is_valid(row)).map(|row| formatter.value(row).to_string())
+        };
+        Some(Decided {
+            actions: firsts.iter().map(named).collect(),
+            propensities: firsts.iter().map(|first| Some(first.map_or(1.0, |row| decided.propensities.value(row)))).collect(),
+            explored: firsts.iter().map(|first| Some(first.is_some_and(|row| decided.explored.value(row)))).collect(),
+        })
     }
 }
 

@@ -10,13 +10,14 @@ use std::time::Instant;
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use lockstep_model::{Error, EventTime};
+use lockstep_model::Error;
 use lockstep_transform::definition::When;
 
 use super::deployed::{Deployed, Given, Stage};
 use super::loaded::Loaded;
-use super::policy::Decided;
+use super::policy::{Decided, Reordered};
 use super::ranked::{All, Ranked, ranked};
+use super::screen::Screen;
 use crate::desk::{Answered, Wanted};
 use crate::feature_log::Predicted as Logged;
 use crate::server::{About, Failure};
@@ -103,13 +104,14 @@ impl Scored {
     pub fn decide(&mut self, deployed: &Deployed, request_id: &str, rows: &RecordBatch, moments: &[i64]) -> Result<(), Error> {
         let Some(policy) = &deployed.policy else { return Ok(()) };
         let draws = policy.draws(request_id, rows, moments);
-        let Some(ranked) = &mut self.ranked else {
-            self.decided = Some(policy.decide(&draws, &self.predictions, &self.ways)?);
-            return Ok(());
-        };
-        // The candidates of a request explore together. They have no actions, so that nothing follows from predictions.
-        self.decided = Some(policy.decide(&ranked.by_request.each_row(&draws), &[], &self.ways)?);
-        ranked.decided = Some(policy.decide(&draws, &[], &vec![Way::Model; draws.len()])?);
+        match &self.ranked {
+            None => self.decided = Some(policy.decide(&draws, &self.predictions, &self.ways)?),
+            Some(ranked) => {
+                let Reordered { order, decided } = policy.reorder(&draws, &ranked.by_request.requests, &self.ways);
+                self.reorder(&order)?;
+                self.decided = Some(decided);
+            }
+        }
         Ok(())
     }
 
@@ -140,7 +142,7 @@ impl Scored {
 
     /// What is to be logged of ranked candidates, where their features are looked up: as these are, a vector for each request, of lists.
     pub(crate) fn predicted_by_request(&self, deployed: &Deployed) -> Option<Logged> {
-        let Ranked { all: All { by_request, predictions, ways, .. }, decided, .. } = self.ranked.as_ref()?;
+        let All { by_request, predictions, ways, .. } = &self.ranked.as_ref()?.all;
         let values: Vec<ArrayRef> = predictions.iter().map(|column| by_request.lists(column)).collect();
         let fields = deployed.schema.fields().iter().zip(&values);
         let schema = Schema::new(fields.map(|(field, list)| Field::new(field.name(), list.data_type().clone(), true)).collect::<Vec<_>>());
@@ -150,7 +152,7 @@ impl Scored {
             _ => MIXED,
         };
         let ways = by_request.ranges().map(|rows| way(&ways[rows])).collect();
-        Some(Logged { decided: decided.clone(), ..self.logged(deployed, Arc::new(schema), values, ways) })
+        Some(Logged { decided: self.decided_by_request(), ..self.logged(deployed, Arc::new(schema), values, ways) })
     }
 
     fn logged(&self, deployed: &Deployed, schema: SchemaRef, values: Vec<ArrayRef>, ways: Vec<&'static str>) -> Logged {
@@ -258,15 +260,6 @@ struct Scoring<'a, L> {
     first: Option<(Arc<Wanted>, Looked)>,
 }
 
-/// Whether features that are missing or stale matter.
-#[derive(Debug, Clone, Copy)]
-struct Screen {
-    missing: When,
-    stale: When,
-    /// How old the oldest input of a row may be before the row is stale, µs.
-    max_age: Option<i64>,
-}
-
 impl<'a, L: Lookups> Scoring<'a, L> {
     fn new(lookups: &'a L, (request, moments): (&'a RecordBatch, &'a [i64]), until: Option<Instant>) -> Self {
         let (whys, failure, ran, looked, first) = (vec![None; moments.len()], None, Vec::new(), Vec::new(), None);
@@ -288,7 +281,7 @@ impl<'a, L: Lookups> Scoring<'a, L> {
 
     /// The predictions of the last step, of the rows that came through all of them.
     async fn steps(&mut self, deployed: &Deployed) -> Result<Predicted, Failure> {
-        let screen = Screen { missing: deployed.when_missing, stale: deployed.when_stale, max_age: deployed.max_age };
+        let screen = Screen::of(deployed);
         let mut earlier: HashMap<&str, (Arc<Vec<u32>>, ArrayRef)> = HashMap::new();
         let mut last = Predicted { rows: (0..self.moments.len() as u32).collect(), columns: Vec::new() };
         for stage in &deployed.steps {
@@ -309,7 +302,7 @@ impl<'a, L: Lookups> Scoring<'a, L> {
         let batch = self.batch(stage, &rows, &HashMap::new())?;
         // Why a row fell out stays what is told of it, and what the deployment failed with what its caller is told where this fails as well.
         let (whys, failure) = (self.whys.clone(), self.failure.clone());
-        let predicted = self.stage(stage, rows, batch, Screen { missing: When::Score, stale: When::Score, max_age: None }).await?;
+        let predicted = self.stage(stage, rows, batch, Screen::NONE).await?;
         self.whys = whys;
         self.failure = failure.or(self.failure.take());
         Ok(predicted)
@@ -344,8 +337,7 @@ impl<'a, L: Lookups> Scoring<'a, L> {
             }
             Err(failure) => return Err(failure),
         };
-        let too_old = self.too_old(&rows, &looked.answered, screen);
-        let kept = self.screened(stage, &rows, &looked.answered, (screen, too_old));
+        let kept = screen.kept(stage, &looked.answered, (&rows, self.moments), &mut self.whys);
         let columns = looked.answered.features.iter().map(|feature| match &kept {
             None => Ok(Arc::clone(&feature.values)),
             Some(kept) => taken(&feature.values, kept),
@@ -388,47 +380,6 @@ impl<'a, L: Lookups> Scoring<'a, L> {
         for &row in rows {
             self.whys[row as usize] = Some(why.clone());
         }
-    }
-
-    /// Which rows are made from something that is older than the deployment allows; it is noted of them.
-    fn too_old(&mut self, rows: &[u32], answered: &Answered, screen: Screen) -> Vec<bool> {
-        let mut fell = vec![false; rows.len()];
-        let Some(max_age) = screen.max_age.filter(|_| screen.stale != When::Score) else { return fell };
-        for ((&row, oldest), fell) in rows.iter().zip(answered.oldest_inputs.iter()).zip(&mut fell) {
-            let Some(oldest) = oldest.filter(|oldest| *oldest < self.moments[row as usize].saturating_sub(max_age)) else { continue };
-            *fell = true;
-            let text = format!("its oldest input is of {}, and older than `max_age`", EventTime(oldest)).into();
-            self.whys[row as usize].get_or_insert(Why { word: "stale", text });
-        }
-        fell
-    }
-
-    /// Which rows have the features that they need, by their places among `rows`; `None` where all do.
-    fn screened(&mut self, stage: &Stage, rows: &[u32], answered: &Answered, (screen, too_old): (Screen, Vec<bool>)) -> Option<Vec<u32>> {
-        let mut fell = too_old;
-        for feature in stage.features.iter().filter_map(|&feature| answered.features.get(feature)) {
-            let nulls = (screen.missing != When::Score).then(|| feature.values.logical_nulls()).flatten();
-            let stale = feature.stale.as_ref().filter(|_| screen.stale != When::Score);
-            if nulls.is_none() && stale.is_none() {
-                continue;
-            }
-            for (at, &row) in rows.iter().enumerate() {
-                let why = if nulls.as_ref().is_some_and(|nulls| nulls.is_null(at)) {
-                    Why { word: "missing", text: format!("feature `{}` has no value", feature.name).into() }
-                } else if stale.is_some_and(|stale| stale[at]) {
-                    Why { word: "stale", text: format!("feature `{}` is stale", feature.name).into() }
-                } else {
-                    continue;
-                };
-                fell[at] = true;
-                // The first that is found is told; what is missing counts before what is stale.
-                let known = &mut self.whys[row as usize];
-                if known.as_ref().is_none_or(|known| known.word == "stale" && why.word == "missing") {
-                    *known = Some(why);
-                }
-            }
-        }
-        fell.contains(&true).then(|| (0..rows.len() as u32).filter(|&at| !fell[at as usize]).collect())
     }
 }
 

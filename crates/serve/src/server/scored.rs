@@ -40,6 +40,7 @@ pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, given: &mu
     if matches!(head.metadata, Metadata::Unspecified | Metadata::Full) {
         response.oldest_inputs_micros = reply::oldest_inputs_micros(&oldest_inputs);
     }
+    let is_ranked = ranked.is_some();
     if let Some(Ranked { by_request, items, .. }) = ranked {
         let moments = by_request.each_row(&asked.moments);
         let item = |feature| reply::wire_feature(feature, head.metadata, &moments);
@@ -48,7 +49,7 @@ pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, given: &mu
         response.request_rows.clone_from(&by_request.requests);
     }
     if let Some((decided, policy)) = decided.zip(asked.deployed.policy.as_ref()) {
-        decide(&mut response, &decided, policy.actions().is_some());
+        decide(&mut response, &decided, policy.actions().is_some(), is_ranked);
     }
     for (step, given) in steps.into_iter().zip(given) {
         add(&mut response, step, given, head)?;
@@ -57,13 +58,15 @@ pub fn response(asked: &ScoreAsked, head: &ScoreHead, scored: Scored, given: &mu
 }
 
 /// What is told of what was decided.
-fn decide(response: &mut ScoreResponse, decided: &Decided, has_actions: bool) {
+fn decide(response: &mut ScoreResponse, decided: &Decided, has_actions: bool, is_ranked: bool) {
     let explored = decided.explored.iter().map(|explored| explored == Some(true)).collect();
-    if !has_actions {
+    if !has_actions && !is_ranked {
         response.explore = explored;
         return;
     }
-    response.actions = decided.actions.iter().map(|action| action.unwrap_or_default().to_owned()).collect();
+    if has_actions {
+        response.actions = decided.actions.iter().map(|action| action.unwrap_or_default().to_owned()).collect();
+    }
     response.propensities = decided.propensities.values().to_vec();
     response.explored = explored;
 }

@@ -19,7 +19,7 @@ use super::report;
 use super::scored;
 use super::service::{Asked, Head, How, Origin, Service};
 use crate::desk::{self, Wanted};
-use crate::feature_log::{Pick, Picked};
+use crate::feature_log::Picked;
 use crate::live::State;
 use crate::metrics::{Counts, Protocol};
 use crate::scoring::{Deployed, Loaded, Looked, Lookups, Policy, Scored, Stage, score, shadowed};
@@ -139,19 +139,16 @@ pub async fn answer(service: &Arc<Service>, deadline: &Deadline, head: ScoreHead
 fn with_predictions(mut given: Vec<Given>, deployed: &Deployed, scored: &Scored) -> Result<Vec<Given>, Error> {
     if let Some(predicted) = scored.predicted_by_request(deployed) {
         // Of candidates, with their own features.
-        let first = given.iter_mut().take(1).flat_map(|given| given.vectors.logged());
-        first.for_each(|vectors| vectors.predicted = Some(predicted.clone()));
+        for given in given.iter_mut().take(1) {
+            let takes_explored = given.takes_explored;
+            given.vectors.logged().iter_mut().for_each(|vectors| vectors.scored_as(predicted.clone(), takes_explored));
+        }
         return Ok(given);
     }
     for (number, (given, step)) in given.iter_mut().zip(&scored.looked).enumerate() {
         let takes_explored = given.takes_explored;
         for vectors in given.vectors.logged() {
-            let predicted = scored.predicted(deployed, &step.rows)?;
-            if let Some(decided) = predicted.decided.as_ref().filter(|_| takes_explored) {
-                let picked = std::mem::replace(&mut vectors.pick, Pick::None);
-                vectors.pick = picked.with(&decided.explored().collect::<Vec<_>>(), step.rows.len());
-            }
-            vectors.predicted = Some(predicted);
+            vectors.scored_as(scored.predicted(deployed, &step.rows)?, takes_explored);
         }
         for vectors in given.vectors.watched().filter(|_| number == 0) {
             vectors.predicted = Some(scored.predicted(deployed, &step.rows)?);

@@ -10,7 +10,7 @@ use lockstep_model::{EventTime, Status};
 use lockstep_transform::distribution::Reference;
 
 use super::reading::{Against, DeploymentReading, HotKey, Reading, SourceReading, SourceRows, TargetReading, VersionReading, ViewReading};
-use super::signal::{Kind, Signal};
+use super::signal::{Kind, Severity, Signal};
 use super::skew::{Compared, Gathered, SLOTS, Tracked};
 use super::{Limits, Watch};
 
@@ -326,6 +326,8 @@ fn a_schema_that_drifts() {
         faults.absent = (since as f64 / HOUR as f64).min(0.9);
     });
     assert!(followed.contains(&Kind::SourceSilent) && followed.contains(&Kind::LowCoverage), "{followed:?}");
+    // A warning by itself, and as bad as the silence that follows from it.
+    assert_eq!((Kind::DeadLetters.severity(), shop.step()[0].severity), (Severity::Warning, Severity::Critical));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::judge::{Finding, judge, reaches};
 use super::limits::Limits;
 use super::reading::Reading;
 use super::shares::Shares;
-use super::signal::{Kind, Signal, Subject};
+use super::signal::{Kind, Severity, Signal, Subject};
 
 /// By how much what explains something may have begun later, µs: both are noticed by windows and looks, and not when they begin.
 const LATER_BY: i64 = 300_000_000;
@@ -34,6 +34,9 @@ struct Known {
     /// What explained it first: that stays, though it be over before.
     cause: Option<(Kind, Subject)>,
 }
+
+/// Signals of one cause.
+type Group<'a> = Vec<(&'a (Kind, Subject), &'a Known)>;
 
 impl Watch {
     /// One that knows nothing yet.
@@ -103,15 +106,21 @@ impl Watch {
 
     fn signals(&self) -> Vec<Signal> {
         let raised: Vec<(&(Kind, Subject), &Known)> = self.known.iter().filter(|(_, known)| known.raised.is_some()).collect();
-        let mut groups: BTreeMap<&(Kind, Subject), Vec<(&(Kind, Subject), &Known)>> = BTreeMap::new();
+        let mut groups: BTreeMap<&(Kind, Subject), Group<'_>> = BTreeMap::new();
         for (key, known) in raised {
             groups.entry(self.root(key)).or_default().push((key, known));
         }
         // The cause comes first in its group, since it is the one that nothing explains.
         groups.iter_mut().for_each(|(root, group)| group.sort_by_key(|(key, known)| (key != root, known.raised, *key)));
-        let mut groups: Vec<_> = groups.into_iter().collect();
-        groups.sort_by_key(|(root, group)| (root.0.severity(), group.first().and_then(|(_, known)| known.raised), *root));
-        groups.into_iter().flat_map(|(_, group)| group).map(|(key, known)| signal(key, known)).collect()
+        // A cause is as bad as the worst that follows from it.
+        let worst = |group: &Group<'_>| group.iter().map(|(key, _)| key.0.severity()).min().unwrap_or(Severity::Warning);
+        let mut groups: Vec<(&(Kind, Subject), Group<'_>)> = groups.into_iter().collect();
+        groups.sort_by_key(|(root, group)| (worst(group), group.first().and_then(|(_, known)| known.raised), *root));
+        let told = |(root, group): (&(Kind, Subject), Group<'_>)| {
+            let of = |(key, known): &(&(Kind, Subject), &Known)| signal(key, known, if *key == root { worst(&group) } else { key.0.severity() });
+            group.iter().map(of).collect::<Vec<_>>()
+        };
+        groups.into_iter().flat_map(told).collect()
     }
 
     /// What explains something in the end. A cause is always of an earlier kind, so that this ends.
@@ -130,12 +139,12 @@ fn id((kind, subject): &(Kind, Subject)) -> String {
     format!("{kind}: {subject}")
 }
 
-fn signal(key: &(Kind, Subject), known: &Known) -> Signal {
+fn signal(key: &(Kind, Subject), known: &Known, severity: Severity) -> Signal {
     let Finding { kind, subject, began, value, limit, what, todo } = known.finding.clone();
     Signal {
         id: id(key),
         kind,
-        severity: kind.severity(),
+        severity,
         subject,
         since: EventTime(known.raised.unwrap_or(known.first)).to_string(),
         began: EventTime(began).to_string(),

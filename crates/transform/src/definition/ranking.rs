@@ -47,7 +47,7 @@ pub(super) fn ranking(ranked: &Ranked<'_>, found: &mut Vec<Diagnostic>) -> Optio
     }
     if let Some(at) = ranked.place("actions") {
         let diagnostic = at.error("a deployment that ranks candidates has no actions").note("its answer is their order");
-        found.push(diagnostic.help("leave `actions` out; `explore` alone says for which requests the caller is to try another order"));
+        found.push(diagnostic.help("leave `actions` out; `explore` alone has a share of requests answered in an order of chance"));
     }
     if ranked.read.top == Some(0) {
         let at = ranked.place("top")?;

@@ -211,6 +211,18 @@ impl Outcomes {
         })
     }
 
+    /// All of them, with what they are of.
+    ///
+    /// # Errors
+    /// Internal where their columns are not equally long.
+    pub fn rows(&self) -> Result<RecordBatch, Error> {
+        let columns = [&self.found_by, &self.carried]
+            .into_iter()
+            .flat_map(|part| part.schema().fields().iter().cloned().zip(part.columns().to_vec()).collect::<Vec<_>>());
+        let (fields, columns): (Vec<Arc<Field>>, Vec<ArrayRef>) = columns.unzip();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|error| Error::internal("columns of outcomes").caused_by(error))
+    }
+
     /// When the newest was known.
     pub fn newest(&self) -> Option<EventTime> {
         self.times.iter().copied().max().map(EventTime)

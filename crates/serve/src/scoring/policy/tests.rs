@@ -177,3 +177,40 @@ fn actions_follow_from_predictions() {
     let caller = policy(None, explore).decide(&draws(2), &[], &[Way::Model, Way::Default]).unwrap();
     assert_eq!((caller.explored().collect::<Vec<_>>(), caller.actions.null_count(), caller.propensities.null_count()), (vec![0], 2, 2));
 }
+
+#[test]
+fn ranked_candidates_of_a_share_of_requests_stand_in_an_order_of_chance() {
+    let seed = seed();
+    let policy = policy(None, Some(Explore { share: 0.3, by: ExploreBy::Random }));
+    // Requests of four candidates each: how often each stands at each place, and what is said of that.
+    let (requests, places) = (ROWS / 10, 4);
+    let of_row: Vec<u32> = (0..requests as u32).flat_map(|request| [request; 4]).collect();
+    let draws: Vec<Draw> = (0..requests).map(|request| Draw::of(format!("{seed}-{request}").as_bytes())).collect();
+    let Reordered { order, decided } = policy.reorder(&draws, &of_row, &vec![Way::Model; of_row.len()]);
+    let mut counts = vec![(0.0, 0.0); places * places];
+    for (row, &from) in order.iter().enumerate() {
+        let (place, candidate) = (row % places, from as usize % places);
+        assert_eq!(from as usize / places, row / places, "candidates stay with their request");
+        let expected = if place == candidate { 0.7 + 0.3 / 4.0 } else { 0.3 / 4.0 };
+        assert!((decided.propensities.value(row) - expected).abs() < 1e-15);
+        let count = &mut counts[place * places + candidate];
+        *count = (count.0 + 1.0, expected * requests as f64);
+    }
+    for of_place in counts.chunks(places) {
+        assert!(surprise(of_place) < ONE_IN_A_BILLION, "{of_place:?}");
+    }
+    let explored = decided.explored.iter().flatten().filter(|explored| *explored).count() / places;
+    assert!((explored as f64 - 0.3 * requests as f64).abs() < 6.2 * (0.21 * requests as f64).sqrt(), "{explored} requests explore");
+    // All orders of those that explore are about as frequent.
+    let mut orders: BTreeMap<[u32; 4], (f64, f64)> = BTreeMap::new();
+    for row in (0..order.len()).step_by(places).filter(|&row| decided.explored.value(row)) {
+        orders.entry([0, 1, 2, 3].map(|place| order[row + place] % 4)).or_insert((0.0, explored as f64 / 24.0)).0 += 1.0;
+    }
+    assert!(orders.len() == 24 && surprise(&orders.values().copied().collect::<Vec<_>>()) < ONE_IN_A_BILLION, "{orders:?}");
+    // A request of which another than the model has scored one stays as it is.
+    let mut ways = vec![Way::Model; of_row.len()];
+    ways.iter_mut().step_by(places).for_each(|way| *way = Way::Fallback);
+    let stays = policy.reorder(&draws, &of_row, &ways);
+    assert!(stays.order.is_sorted() && stays.decided.explored().next().is_none());
+    assert!(stays.decided.propensities.values().iter().all(|propensity| *propensity == 1.0));
+}

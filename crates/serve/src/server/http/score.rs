@@ -103,10 +103,10 @@ pub struct ScoreResponse {
     /// The action of each row, and nothing where none follows from what was predicted; absent where the deployment has no actions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     actions: Vec<String>,
-    /// With which probability each row was given its action; absent as above.
+    /// With which probability each row was given its action, or each ranked candidate stands where it stands; absent where there is nothing of that kind.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     propensities: Vec<f64>,
-    /// Whether the action of each row was drawn; absent as above.
+    /// Whether the action of each row was drawn, or the order of its request's candidates; absent as above.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     explored: Vec<bool>,
     /// Whether the caller is to do something else with a row than the best; only where the deployment explores and has no actions.
