@@ -38,14 +38,14 @@ CREATE FEATURE SERVICE with_risk AS
 SELECT p.risk AS last_risk, p.computed_at AS risk_at FROM REQUEST (card VARCHAR) r LEFT JOIN card_risk p ON p.card = r.card;
 ";
 
-/// The project of `init` with predictions, whose state does not expire, since all that it has happened long ago.
+/// The project of `init` with predictions, whose state does not expire, since all that it has happened long ago, and is not stale before the server has looked at its logs.
 fn unapplied() -> Project {
     let project = Project::unapplied();
     fs::create_dir(project.dir.join("models")).unwrap();
     fs::write(project.dir.join("models/fraud.onnx"), fraud(1.0)).unwrap();
     let path = project.dir.join("feature_defs/card_activity.sql");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("ttl = '30 days', ", "")).unwrap();
+    fs::write(&path, text.replace("ttl = '30 days', max_staleness = '1 minute', ", "")).unwrap();
     fs::write(project.dir.join("feature_defs/predictions.sql"), DEFINITIONS).unwrap();
     project
 }
