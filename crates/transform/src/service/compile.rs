@@ -255,6 +255,7 @@ impl Compiling<'_> {
         use std::fmt::Write;
         let service = self.service;
         let mut out = "lockstep service meaning 1\n".to_owned();
+        let several = Several::of(service, joins);
         for field in &service.request {
             let _ = writeln!(out, "request {:?} {}", field.name(), canonical::type_name(field.data_type())?);
         }
@@ -269,29 +270,36 @@ impl Compiling<'_> {
             let _ = write!(out, "join {:?} {:?} {}", join.alias, join.view, join.transformation.meaning);
             for key in &input.keys {
                 out.push(' ');
-                canonical::expr(&mut out, &self.planner.expr(key, if at < before { first } else { schema })?)?;
-                self.told_apart(&mut out, key);
+                let schema = if at < before { first } else { schema };
+                canonical::expr(&mut out, &self.planner.expr(key, schema)?)?;
+                told_apart(&mut out, key, &several);
             }
             out.push('\n');
         }
         if let Some(candidates) = &service.candidates {
-            self.meaning_of_candidates(&mut out, candidates, first, schema)?;
+            self.meaning_of_candidates(&mut out, candidates, (first, schema), &several)?;
         }
         for (name, expr) in &service.outputs {
             let _ = write!(out, "output {name:?} default {:?} ", service.defaults.get(name));
             canonical::expr(&mut out, &self.planner.expr(expr, schema)?)?;
-            self.told_apart(&mut out, expr);
+            told_apart(&mut out, expr, &several);
             out.push('\n');
         }
         Ok(out)
     }
 
-    fn meaning_of_candidates(&self, out: &mut String, input: &CandidatesInput<'_>, first: &DFSchema, schema: &DFSchema) -> Result<(), CompileError> {
+    fn meaning_of_candidates(
+        &self,
+        out: &mut String,
+        input: &CandidatesInput<'_>,
+        (first, schema): (&DFSchema, &DFSchema),
+        several: &Several<'_>,
+    ) -> Result<(), CompileError> {
         use std::fmt::Write;
         let mut line = |name: &str, expr: &ast::Expr, schema: &DFSchema| -> Result<(), CompileError> {
             let _ = write!(out, "{name} ");
             canonical::expr(out, &self.planner.expr(expr, schema)?)?;
-            self.told_apart(out, expr);
+            told_apart(out, expr, several);
             out.push('\n');
             Ok(())
         };
@@ -308,13 +316,44 @@ impl Compiling<'_> {
         let _ = writeln!(out, "limit {:?} min_items {} fallback {fallback:?}", input.limit, input.min_items);
         Ok(())
     }
+}
 
-    /// The roles of an expression's columns: two views, or a view in two roles, may have features of one name.
-    fn told_apart(&self, out: &mut String, expr: &ast::Expr) {
-        use std::fmt::Write;
-        if self.service.candidates.is_some() {
-            let _ = write!(out, " of {:?}", named(expr));
+/// Names that more than one relation of a service has, so that a name alone does not say whose is meant: two views, or a view in two roles, may have features of one name, and the request
+/// a column of the same. Of candidates every name counts as one.
+enum Several<'a> {
+    All,
+    Some(BTreeSet<&'a str>),
+}
+
+impl<'a> Several<'a> {
+    fn of(service: &'a ServiceInput<'_>, joins: &'a [Join]) -> Several<'a> {
+        if service.candidates.is_some() {
+            return Several::All;
         }
+        let (mut seen, mut several) = (BTreeSet::new(), BTreeSet::new());
+        let features = joins.iter().flat_map(|join| join.transformation.features.fields());
+        for name in service.request.iter().chain(features).map(|field| field.name().as_str()) {
+            if !seen.insert(name) {
+                several.insert(name);
+            }
+        }
+        Several::Some(several)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Several::All => true,
+            Several::Some(names) => names.contains(name),
+        }
+    }
+}
+
+/// Writes the roles of an expression's columns, where a name of several is among them.
+fn told_apart(out: &mut String, expr: &ast::Expr, several: &Several<'_>) {
+    use std::fmt::Write;
+    let columns = named(expr);
+    if matches!(several, Several::All) || columns.iter().any(|(_, column)| several.has(column)) {
+        let _ = write!(out, " of {columns:?}");
     }
 }
 

@@ -134,6 +134,27 @@ fn every_other_edit_means_something() {
     }
 }
 
+/// A view in two roles has features of one name, which only their roles tell apart; so has a request a column of such a name.
+#[test]
+fn a_service_with_its_roles_exchanged_means_something_else() {
+    let of = |outputs: &str| {
+        let roles = "LEFT JOIN v o ON o.shop = r.origin LEFT JOIN v d ON d.shop = r.dest";
+        let service = format!("CREATE FEATURE SERVICE s AS SELECT {outputs} FROM REQUEST (origin VARCHAR, dest VARCHAR, n BIGINT) r {roles};");
+        let [_, _, meaning] = fingerprints(&[ENTITY, SOURCE, VIEW, &service]);
+        meaning
+    };
+    let meanings = [
+        of("o.n AS a, d.n AS b"),
+        of("d.n AS a, o.n AS b"),
+        of("r.n AS a, o.n AS b"),
+        of("o.n + d.n AS a, o.n AS b"),
+        of("d.n + o.n AS a, o.n AS b"),
+    ];
+    for (at, meaning) in meanings.iter().enumerate() {
+        assert!(!meanings[..at].contains(meaning), "{at}");
+    }
+}
+
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
