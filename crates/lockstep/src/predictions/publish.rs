@@ -289,7 +289,10 @@ fn fill(owned: &Owned, of: &Defined, runs: &Runs, run: &Run, progress: &Progress
     };
     let locations = |source: &SourcePlan| {
         let is_it = source.name == of.source.name;
-        is_it.then(|| run.with.iter().chain([&run.run]).map(|run| location(&owned.project, runs, *run)).collect()).unwrap_or_default()
+        if !is_it {
+            return Vec::new();
+        }
+        run.with.iter().chain([&run.run]).map(|run| location(&owned.project, runs, *run)).collect()
     };
     let target = Target::new(&of.catalog, &of.view, info)?;
     let (project, config) = (&owned.project, &owned.project.config);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lockstep_client::{Answer, Request};
+use lockstep_model::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::project::{Project, wait_for};
@@ -84,13 +85,13 @@ pub fn items(answer: &Answer, request: u32) -> Vec<String> {
 /// An event of now.
 pub fn push(server: &Server, source: &str, mut event: Value) {
     let time = if source == "counts" { "counted_at" } else { "looked_at" };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    event[time] = json!(lockstep_model::EventTime(now.as_micros() as i64).to_string());
+    event[time] = json!(SystemClock.now().to_string());
     let (code, body) = server.post(&format!("/v1/events/{source}"), &json!({"rows": [event]}).to_string());
     assert_eq!(code, 200, "{body}");
 }
 
 /// How long it takes until a shopper is shown these items.
+#[allow(clippy::disallowed_methods, reason = "how soon it is seen is what is asked")]
 pub fn until_shown(caller: &Caller, shopper: &str, wanted: &[&str]) -> Duration {
     let since = Instant::now();
     wait_for("what happened is seen", || (items(&ask(caller, &[shopper]), 0) == wanted).then_some(()));

@@ -68,6 +68,7 @@ impl Browser {
     }
 
     /// Waits until an expression is true.
+    #[allow(clippy::disallowed_methods, reason = "compared with a deadline")]
     pub fn wait(&self, expression: &str) {
         let begun = Instant::now();
         while self.value(&format!("Boolean({expression})")) != true {

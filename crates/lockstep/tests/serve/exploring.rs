@@ -38,7 +38,7 @@ fn project(settings: &str) -> Project {
 }
 
 fn amount(row: usize) -> f64 {
-    if row % 2 == 0 { 10.0 } else { 90.0 }
+    if row.is_multiple_of(2) { 10.0 } else { 90.0 }
 }
 
 fn rows(deployment: &str, count: usize) -> Rows {

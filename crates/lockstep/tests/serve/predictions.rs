@@ -373,8 +373,8 @@ fn what_was_predicted_is_known_from_when_it_was_published() {
     let train = |time: &str, out: &str| {
         project.run(&["train", "with_risk", "--spine", "labels.csv", "--timestamp", "at", "--applied", "--time", time, "--out", out]).fine();
         let rows = read(&project, out);
-        let at = rows.column_by_name("risk_at").unwrap().as_primitive::<TimestampMicrosecondType>().iter().collect::<Vec<_>>();
-        at
+        let at = rows.column_by_name("risk_at").unwrap().as_primitive::<TimestampMicrosecondType>();
+        at.iter().collect::<Vec<_>>()
     };
     assert_eq!(train("known", "known"), [None, None]);
     assert_eq!(train("event", "event"), [Some(AT_MICROS), None]);

@@ -1,7 +1,6 @@
 //! Draws are what they are said to be: propensities are frequencies, and rows that are weighed by them tell what would have been.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::Int64Array;
 use arrow::datatypes::{Field, Schema};
@@ -32,8 +31,9 @@ fn column(values: &[Option<f64>]) -> ArrayRef {
 /// Names of requests, which differ from run to run.
 fn seed() -> u64 {
     let seed = std::env::var("LOCKSTEP_TEST_SEED").ok().and_then(|text| text.parse().ok());
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let seed = seed.unwrap_or_else(now);
+    // Another one in each process.
+    let another = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "seed");
+    let seed = seed.unwrap_or_else(another);
     println!("LOCKSTEP_TEST_SEED={seed}");
     seed
 }
