@@ -77,11 +77,15 @@ fn an_overview_says_how_things_hang_together_and_what_is_used() {
 fn what_values_came_from_is_what_the_verb_says() {
     let project = Project::new();
     let server = Server::start(&project);
-    let said = json(&server, &format!("/v1/explain/card_activity?card=c1&_as_of={AT}"));
+    let mut said = json(&server, &format!("/v1/explain/card_activity?card=c1&_as_of={AT}"));
     let got = project.run(&["get", "card_activity", "card=c1", "--as-of", AT, "--explain", "--json"]);
     let got: Value = serde_json::from_str(&got.out).unwrap();
     assert_eq!(said["explained"], got["explained"]);
-    let features = json(&server, &format!("/v1/features/card_activity?card=c1&_as_of={AT}"));
+    let mut features = json(&server, &format!("/v1/features/card_activity?card=c1&_as_of={AT}"));
+    // Of the moment of asking: right after the beginning no log has been seen at its end.
+    for answer in [&mut said["answer"], &mut features] {
+        answer["features"].as_array_mut().unwrap().iter_mut().for_each(|feature| drop(feature.as_object_mut().unwrap().remove("stale")));
+    }
     assert_eq!(said["answer"]["features"], features["features"]);
     assert_eq!(server.get("/v1/explain/card_activty?card=c1").0, 404);
     assert_eq!(server.get("/v1/explain/card_activity?crad=c1").0, 400);
