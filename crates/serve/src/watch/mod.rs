@@ -1,7 +1,9 @@
 //! What is watched of a server, and what is told of it: signals, each with its cause.
 //!
-//!     live, metrics, sampled answers, replay ─► Reading ─► shares of a window ─► findings ─► signals, grouped by cause
-//!         (measure, skew)                      (reading)       (shares)          (judge)         (tracker)
+//! ```text
+//! live, metrics, sampled answers, replay ─► Reading ─► shares of a window ─► findings ─► signals, grouped by cause
+//!     (measure, skew)                      (reading)       (shares)          (judge)         (tracker)
+//! ```
 //!
 //! From a reading on there is no clock, no store and no thread: a watch is a function of the readings that it was given, so that a day of it is tested in a moment. A finding is
 //! what is beyond a limit now. A signal is a finding that has lasted, and goes once all has been well for a while. Where one finding explains another (they lie on one way from
