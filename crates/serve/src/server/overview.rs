@@ -249,12 +249,17 @@ fn tell(service: &Service, origin: Origin) -> Result<Overview, Error> {
 struct Asked {
     rows: BTreeMap<String, u64>,
     at: BTreeMap<String, EventTime>,
+    /// When each name was asked last by itself.
+    by_name: BTreeMap<String, EventTime>,
+    /// By feature, as `view.feature`: the outputs that read it, as `service.output`.
+    outputs: BTreeMap<String, Vec<String>>,
 }
 
 impl Asked {
     fn new(catalog: &Catalog, answers: BTreeMap<String, Answers>, known: Option<&Known>) -> Asked {
         let rows = answers.into_iter().map(|(name, answered)| (name, answered.rows)).collect();
-        let mut asked = Asked { rows, at: known.map(|known| known.asked.clone()).unwrap_or_default() };
+        let by_name = known.map(|known| known.asked.clone()).unwrap_or_default();
+        let mut asked = Asked { rows, at: by_name.clone(), by_name, outputs: BTreeMap::new() };
         for (name, deployment) in &catalog.definitions.deployments {
             let models = deployment.models().filter_map(|model| catalog.definitions.models.get(model));
             let services: BTreeSet<&str> = models.map(|model| model.service.as_str()).collect();
@@ -263,9 +268,14 @@ impl Asked {
         for (name, plan) in &catalog.services {
             let views: BTreeSet<&str> = plan.joins.iter().map(|join| join.view.as_str()).collect();
             views.into_iter().for_each(|view| asked.hand_down(name, view));
-            for feature in plan.outputs.iter().flat_map(|output| read_by(plan, output)).collect::<BTreeSet<_>>() {
-                asked.hand_down(name, &feature);
+            let mut features = BTreeSet::new();
+            for output in &plan.outputs {
+                for feature in read_by(plan, output).collect::<BTreeSet<_>>() {
+                    asked.outputs.entry(feature.clone()).or_default().push(format!("{name}.{}", output.name));
+                    features.insert(feature);
+                }
             }
+            features.iter().for_each(|feature| asked.hand_down(name, feature));
         }
         asked
     }
@@ -289,9 +299,14 @@ impl Asked {
     }
 
     /// Of a feature: by a service, or with the whole of its view. That it was asked for by another view's services is no reading of it.
-    fn feature(&self, view: &str, feature: &str, by_view: Option<EventTime>) -> Option<String> {
-        let by_service = self.at.get(&format!("{view}.{feature}")).copied();
-        by_service.max(by_view).map(|at| at.to_string())
+    fn feature(&self, view: &str, feature: &str) -> Option<String> {
+        let by_service = self.at.get(feature).copied();
+        by_service.max(self.by_name.get(view).copied()).map(|at| at.to_string())
+    }
+
+    /// The outputs of services that read a feature.
+    fn outputs(&self, feature: &str) -> Vec<String> {
+        self.outputs.get(feature).cloned().unwrap_or_default()
     }
 }
 
@@ -334,12 +349,14 @@ fn view_entry(service: &Service, state: &State, (name, view): (&String, &Arc<Tra
     let (catalog, generation) = (state.catalog(), state.served.generation(name));
     let written = catalog.definitions.views.get(name);
     let counters = generation.map(|info| state.cut(Reach::Disk).counters(info.generation)).transpose()?.unwrap_or_default();
-    let by_name = service.usage().and_then(|usage| usage.known().asked.get(name).copied());
-    let feature = |field: &Arc<arrow::datatypes::Field>| FeatureEntry {
-        name: field.name().clone(),
-        r#type: sql_name(field.data_type()),
-        outputs: outputs_of(catalog, name, field.name()),
-        asked_at: asked.feature(name, field.name(), by_name),
+    let feature = |field: &Arc<arrow::datatypes::Field>| {
+        let qualified = format!("{name}.{}", field.name());
+        FeatureEntry {
+            name: field.name().clone(),
+            r#type: sql_name(field.data_type()),
+            outputs: asked.outputs(&qualified),
+            asked_at: asked.feature(name, &qualified),
+        }
     };
     let joins = |(_, plan): &(&String, &Arc<ServicePlan>)| plan.joins.iter().any(|join| join.view == *name);
     Ok(ViewEntry {
@@ -357,15 +374,6 @@ fn view_entry(service: &Service, state: &State, (name, view): (&String, &Arc<Tra
         asked: asked.rows(name),
         asked_at: asked.at(name),
     })
-}
-
-fn outputs_of(catalog: &Catalog, view: &str, feature: &str) -> Vec<String> {
-    let reads = format!("{view}.{feature}");
-    let of_service = |plan: &Arc<ServicePlan>| {
-        let outputs = plan.outputs.iter().filter(|output| read_by(plan, output).any(|read| read == reads));
-        outputs.map(|output| format!("{}.{}", plan.name, output.name)).collect::<Vec<_>>()
-    };
-    catalog.services.values().flat_map(of_service).collect()
 }
 
 fn service_entry(catalog: &Catalog, plan: &ServicePlan, asked: &Asked) -> ServiceEntry {
