@@ -42,12 +42,12 @@ fn nothing_to_make_a_snapshot_of() {
     place.check("snapshots_of_nothing");
 }
 
-/// The commands of the README's section do what it says.
+/// The commands that are written of snapshots do what is said.
 #[test]
-fn what_the_readme_tells_to_run() {
+fn what_the_page_tells_to_run() {
     let place = Place::serving();
-    let readme = include_str!("../../../../README.md");
-    let section = readme.split("\n## ").find(|section| section.starts_with("Snapshots\n")).expect("a section on snapshots");
+    let page = include_str!("../../../../docs/versions.md");
+    let section = page.split("\n## ").find(|section| section.starts_with("Snapshots\n")).expect("a section on snapshots");
     let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    lockstep ")).collect();
     assert_eq!(commands.len(), 6, "{commands:?}");
     for command in commands {

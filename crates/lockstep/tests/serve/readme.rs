@@ -1,4 +1,4 @@
-//! The commands of the README's sections on serving and scoring do what they say, where this machine has what they need.
+//! The commands of the README's section on serving, and of the page on scoring, do what they say, where this machine has what they need.
 
 use std::process::{Command, Stdio};
 
@@ -7,14 +7,15 @@ use serde_json::Value;
 use crate::project::Project;
 use crate::support::Server;
 
-const README: &str = include_str!("../../../../README.md");
+const PAGES: [&str; 2] = [include_str!("../../../../README.md"), include_str!("../../../../docs/scoring.md")];
 /// The address in its commands.
 const ADDRESS: &str = "localhost:7474";
 
 fn section(title: &str) -> &'static str {
-    let from = README.find(&format!("\n## {title}\n")).expect("a section of the title");
-    let length = README[from + 1..].find("\n## ").expect("a section after it");
-    &README[from..from + 1 + length]
+    let begins = format!("\n## {title}\n");
+    let (page, from) = PAGES.iter().find_map(|page| Some((page, page.find(&begins)?))).expect("a section of the title");
+    let length = page[from + 1..].find("\n## ").expect("a section after it");
+    &page[from..from + 1 + length]
 }
 
 /// Indented lines that begin with `tool`, as they are asked of a server.
