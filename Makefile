@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-train demo-kafka test bench bench-long fmt lint bless
+.PHONY: help setup install demo demo-train demo-kafka test bench bench-long fmt lint bless
 
 # A recipe starts with the environment that all builds share.
 ENV := . scripts/env.sh &&
@@ -12,6 +12,11 @@ help: ## print this
 
 setup: ## install what the build needs and Cargo cannot bring
 	@scripts/setup.sh
+
+# What is built for the demo and the tests, so that nothing is compiled twice.
+PREFIX ?= $(HOME)/.local
+install: setup ## build lockstep and put it into ~/.local/bin, or PREFIX/bin
+	@$(ENV) cargo build --release --workspace --bins --examples && install -D -m 755 "$$CARGO_TARGET_DIR/release/lockstep" "$(PREFIX)/bin/lockstep" && echo "$(PREFIX)/bin/lockstep"
 
 demo: setup ## run the demo on the flights of 2013
 	@$(ENV) scripts/demo.sh
