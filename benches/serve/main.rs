@@ -10,6 +10,7 @@ mod candidates;
 mod floor;
 mod load;
 mod peer;
+mod restarted;
 mod score;
 mod start;
 mod switch;
@@ -44,6 +45,7 @@ fn main() {
         Some("peer") => peer::run(),
         Some("views") => start::by_views(),
         Some("score") => score::compare(),
+        Some("restarted") => restarted::compare(true),
         Some("again") => again(),
         Some("candidates") => candidates::compare(),
         Some("watched") => watched::compare(),
@@ -104,6 +106,7 @@ fn compare() {
     switch::seen(&project, &server);
     score::compare();
     drop((pushing, server));
+    restarted::compare(false);
     candidates::compare();
     watched::compare();
     if long() {
@@ -184,7 +187,11 @@ impl Project {
     }
 
     fn serve(&self) -> Running {
-        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        self.serve_at("127.0.0.1:0")
+    }
+
+    fn serve_at(&self, listen: &str) -> Running {
+        let mut command = self.command(&["serve", "--listen", listen]);
         let mut child = command.stderr(Stdio::piped()).spawn().expect("a server");
         let mut lines = BufReader::new(child.stderr.take().expect("standard error"));
         let (mut line, mut address) = (String::new(), String::new());

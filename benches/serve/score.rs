@@ -28,15 +28,15 @@ use crate::load::account;
 use crate::support::{SPAN, START, heading, long, row, source, view, wall_seconds};
 use crate::{Payments, Project, Running};
 
-const ACCOUNTS: u64 = 100_000;
+pub const ACCOUNTS: u64 = 100_000;
 const PAYMENTS: usize = 400_000;
 const FEATURES: usize = 20;
 /// Trees, and the splits that a row passes in each.
 const TREES: usize = 200;
 const LEVELS: u32 = 6;
 /// Connections, and callers of each.
-const CONNECTIONS: usize = 4;
-const CALLERS: usize = 4;
+pub const CONNECTIONS: usize = 4;
+pub const CALLERS: usize = 4;
 
 /// Prints what scoring costs, of a project of its own.
 pub fn compare() {
@@ -57,7 +57,8 @@ fn model() -> Vec<u8> {
     trees(FEATURES as i64, &(0..TREES).map(tree).collect::<Vec<_>>())
 }
 
-fn project(dir: &Path) -> Project {
+/// A project with a model of payments, deployed as `risky`.
+pub fn project(dir: &Path) -> Project {
     let payments = Payments { count: PAYMENTS, accounts: ACCOUNTS, hot: false, span: SPAN };
     let history = dir.join("payments.parquet");
     payments.write_parquet(&history);
@@ -233,18 +234,18 @@ fn over_grpc(project: &Project) {
     });
 }
 
-fn percent(times: &[f64], share: f64) -> f64 {
+pub fn percent(times: &[f64], share: f64) -> f64 {
     times[((times.len() - 1) as f64 * share) as usize]
 }
 
 #[derive(Clone)]
-struct Clients {
+pub struct Clients {
     scoring: Vec<ScoringClient<Channel>>,
     features: Vec<Client>,
 }
 
 impl Clients {
-    async fn connect(server: &Running) -> Clients {
+    pub async fn connect(server: &Running) -> Clients {
         let url = format!("http://{}", server.address);
         let mut clients = Clients { scoring: Vec::new(), features: Vec::new() };
         for _ in 0..CONNECTIONS {
@@ -256,7 +257,7 @@ impl Clients {
     }
 
     /// How long calls took, µs, sorted: as many as are answered, or so many a second.
-    async fn calls(&self, scores: bool, within: Duration, per_second: f64) -> Vec<f64> {
+    pub async fn calls(&self, scores: bool, within: Duration, per_second: f64) -> Vec<f64> {
         let begun = Instant::now();
         let callers = (0..CONNECTIONS * CALLERS).map(|caller| {
             let clients = self.clone();

@@ -35,6 +35,6 @@ mod trees;
 pub use file::{FileError, ModelFile};
 pub use load::{LoadError, Refusal, chosen, load, smoke};
 pub use pool::{Counted, Figures, Pending, Pool, PoolError, PoolOptions, Teller};
-pub use runtime::{Model, RunError, Runtime, Session};
+pub use runtime::{Brief, Model, RunError, Runtime, Session};
 pub use sample::sample;
 pub use tensor::{Element, Port, Tensor, Values};

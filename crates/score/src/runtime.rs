@@ -39,6 +39,20 @@ pub trait Model: Send + Sync + fmt::Debug {
 
     /// A session that may be used by one thread at a time.
     fn session(&self) -> Result<Box<dyn Session>, RunError>;
+
+    /// How rows are run by whoever asks, where a run cannot hang; `None` where it may, or nobody knows.
+    fn brief(&self) -> Option<&dyn Brief> {
+        None
+    }
+}
+
+/// Runs that end after a number of steps that is known before they begin, so that nobody has to watch them, and any thread can make them.
+pub trait Brief: Send + Sync {
+    /// How many steps these rows take at the most, of some nanoseconds each.
+    fn steps(&self, inputs: &[Tensor]) -> usize;
+
+    /// As [`Session::run`], and the same bits.
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError>;
 }
 
 /// What runs a model's rows, in one thread at a time.

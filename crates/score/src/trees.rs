@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use crate::blocks::check;
 use crate::load::Refusal;
-use crate::{Model, ModelFile, Port, RunError, Runtime, Session, Tensor, sample};
+use crate::{Brief, Model, ModelFile, Port, RunError, Runtime, Session, Tensor, sample};
 use steps::Steps;
 
 /// A graph of trees.
@@ -56,6 +56,20 @@ impl Model for Trees {
     fn session(&self) -> Result<Box<dyn Session>, RunError> {
         Ok(Box::new(Run { inputs: self.inputs.clone(), steps: Arc::clone(&self.steps) }))
     }
+
+    fn brief(&self) -> Option<&dyn Brief> {
+        Some(self)
+    }
+}
+
+impl Brief for Trees {
+    fn steps(&self, inputs: &[Tensor]) -> usize {
+        self.steps.count(inputs)
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
+        run(&self.inputs, &self.steps, inputs)
+    }
 }
 
 struct Run {
@@ -65,7 +79,11 @@ struct Run {
 
 impl Session for Run {
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
-        check(&self.inputs, inputs)?;
-        self.steps.run(inputs).map_err(|reason| RunError::Failed { runtime: Runtime::Trees, reason })
+        run(&self.inputs, &self.steps, inputs)
     }
+}
+
+fn run(ports: &[Port], steps: &Steps, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
+    check(ports, inputs)?;
+    steps.run(inputs).map_err(|reason| RunError::Failed { runtime: Runtime::Trees, reason })
 }

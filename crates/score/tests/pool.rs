@@ -54,12 +54,27 @@ fn check(name: &str, runtime: Runtime) {
     let counted = pool.figures().counted;
     let requests = CALLERS * REQUESTS as u64;
     assert!(counted.runs != requests && counted.rows > requests, "{counted:?}");
+    // What cannot hang is run by whoever asks, as long as it is one run; the rest, and what nobody knows the steps of, by threads.
+    assert!(counted.here < counted.runs && (counted.here > 0) == (runtime == Runtime::Trees), "{counted:?}");
     pool.finish();
 }
 
 #[test]
 fn trees() {
     check("sklearn_forest_binary", Runtime::Trees);
+}
+
+#[test]
+fn steps_are_known_before_they_are_taken() {
+    let steps = |name: &str, rows: usize| {
+        let model = model(name, Runtime::Trees);
+        model.brief().unwrap().steps(&sample(model.inputs(), rows, 7))
+    };
+    // Twelve trees of five levels, eight side by side: two groups, of which each row passes all.
+    let one = steps("sklearn_forest_binary", 1);
+    assert!((2 * 8 * 5..1000).contains(&one), "{one}");
+    assert_eq!(steps("sklearn_forest_binary", 50), 50 * one);
+    assert!(model("torch_mlp", Runtime::Tract).brief().is_none(), "its kernels are another's");
 }
 
 #[test]

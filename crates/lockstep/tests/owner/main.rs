@@ -3,7 +3,9 @@
 mod applies;
 mod crash;
 mod same;
+mod scored;
 mod snapshots;
 mod support;
 mod trained;
 mod trouble;
+mod verbs;

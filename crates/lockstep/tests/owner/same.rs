@@ -12,7 +12,7 @@ use crate::support::{Ended, Project, wait_for};
 pub const AT: &str = "2024-03-08T12:00:00Z";
 
 /// Every verb that asks a store, with answers, errors and both kinds of output. They change nothing that another one shows.
-const CASES: &[&[&str]] = &[
+pub const CASES: &[&[&str]] = &[
     &["get", "card_activity", "card=c1", "--as-of", AT],
     &["get", "card_activity", "card=c1", "--as-of", AT, "--json"],
     &["get", "card_activity", "card=c1", "--as-of", AT, "--color", "always"],
@@ -103,7 +103,7 @@ fn outcomes(project: &Project, run: impl Fn(&[&str]) -> Ended) -> Vec<Ended> {
 }
 
 /// Without what differs between two projects: when things were done, and how much room the store takes. All events are of 2024.
-fn masked(ended: Ended) -> Ended {
+pub fn masked(ended: Ended) -> Ended {
     let word = |word: &str| {
         let is_now = word.trim_start_matches('"').get(..5).is_some_and(|year| year.starts_with("20") && year.ends_with('-') && year != "2024-");
         if is_now { "(now)".to_owned() } else { word.to_owned() }

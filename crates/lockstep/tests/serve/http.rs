@@ -1,7 +1,10 @@
 //! What there is beside features: descriptions, health, metrics; and gRPC's own way of saying it.
 
-use lockstep_client::proto::{DescribeServiceRequest, DescribeViewRequest, GetStatusRequest, ListViewsRequest};
+use lockstep_client::proto::{DescribeServiceRequest, DescribeViewRequest, GetFeaturesRequest, GetStatusRequest, ListViewsRequest};
+use lockstep_client::{Answer, Request, Rows};
 use serde_json::Value;
+use tonic::Code;
+use tonic::codec::CompressionEncoding;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -11,7 +14,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::project::Project;
-use crate::support::{Caller, Server};
+use crate::support::{AT_MICROS, Caller, Server, timeless};
 
 #[test]
 fn it_says_what_there_is() {
@@ -114,4 +117,30 @@ fn health_reflection_and_metrics() {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
     assert!(metrics.ends_with("# EOF\n"));
+}
+
+#[test]
+fn what_is_compressed_says_the_same() {
+    let project = crate::scoring::project();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    let request = || Request::new("card_activity").column("card", vec!["c1"; 500]).as_of(AT_MICROS).into_message();
+    let rows = || Rows::of("fraud").column("card", vec!["c1"; 500]).column("amount", vec![60.5; 500]).column("country", vec!["FR"; 500]);
+    let rows = || rows().as_of(AT_MICROS).into_message();
+    let (mut plain, mut scoring) = (caller.client.raw(), caller.client.raw_scoring());
+    let mut packed = plain.clone().send_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Gzip);
+    let mut packed_scoring = scoring.clone().send_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Gzip);
+    caller.runtime.block_on(async {
+        let (wanted, given) = (plain.get_features(request()).await.unwrap(), packed.get_features(request()).await.unwrap());
+        assert_eq!([wanted.metadata(), given.metadata()].map(|head| head.contains_key("grpc-encoding")), [false, true]);
+        assert_eq!(timeless(Answer(wanted.into_inner())), timeless(Answer(given.into_inner())));
+        let (wanted, given) = (scoring.score(rows()).await.unwrap(), packed_scoring.score(rows()).await.unwrap());
+        assert!(given.metadata().contains_key("grpc-encoding"));
+        assert_eq!(wanted.into_inner().predictions, given.into_inner().predictions);
+        // What is small is held to the bound by what it is unpacked.
+        let bomb = GetFeaturesRequest { request_id: "a".repeat(64 << 20), ..request() };
+        let status = packed.get_features(bomb).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    });
+    assert!(server.peak_memory() >> 10 < 1024);
 }

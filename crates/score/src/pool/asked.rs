@@ -91,25 +91,37 @@ impl Drop for Asked {
     }
 }
 
-fn tell(teller: Option<Teller>, outcome: &Outcome) {
+/// Tells, where somebody is to be told.
+pub fn tell(teller: Option<Teller>, outcome: &Outcome) {
     if let Some(teller) = teller {
         teller(outcome.as_ref().map(|_| ()));
     }
 }
 
-/// What is to come of rows that were handed over: awaited, or waited for. Where it is dropped before, they are not run.
+/// What is to come of rows that were handed over: awaited, or waited for. Where it is dropped before, what was not begun is not run.
 #[must_use = "rows that nobody waits for are not run"]
-pub struct Pending(Result<Arc<Asked>, Option<PoolError>>);
+pub struct Pending(Of);
+
+enum Of {
+    /// A request that threads have, or had.
+    Asked(Arc<Asked>),
+    /// It ended where it was asked; `None` once that was told.
+    Ended(Option<Outcome>),
+}
 
 impl std::fmt::Debug for Pending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pending").field("refused", &self.0.as_ref().err()).finish_non_exhaustive()
+        f.debug_struct("Pending").field("ended", &matches!(self.0, Of::Ended(_))).finish_non_exhaustive()
     }
 }
 
 impl Pending {
-    pub(super) fn new(asked: Result<Arc<Asked>, PoolError>) -> Pending {
-        Pending(asked.map_err(Some))
+    pub(super) fn of(asked: Arc<Asked>) -> Pending {
+        Pending(Of::Asked(asked))
+    }
+
+    pub(super) fn ended(outcome: Outcome) -> Pending {
+        Pending(Of::Ended(Some(outcome)))
     }
 
     /// Waits on this thread.
@@ -118,8 +130,8 @@ impl Pending {
     /// Why there is no answer.
     pub fn wait(mut self) -> Outcome {
         let asked = match &mut self.0 {
-            Ok(asked) => Arc::clone(asked),
-            Err(refused) => return Err(refused.take().unwrap_or(PoolError::Ended)),
+            Of::Asked(asked) => Arc::clone(asked),
+            Of::Ended(outcome) => return outcome.take().unwrap_or(Err(PoolError::Ended)),
         };
         let mut gathered = asked.lock();
         loop {
@@ -136,8 +148,8 @@ impl Future for Pending {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
         match &mut self.0 {
-            Err(refused) => Poll::Ready(Err(refused.take().unwrap_or(PoolError::Ended))),
-            Ok(asked) => {
+            Of::Ended(outcome) => Poll::Ready(outcome.take().unwrap_or(Err(PoolError::Ended))),
+            Of::Asked(asked) => {
                 let mut gathered = asked.lock();
                 match gathered.outcome.take() {
                     Some(outcome) => Poll::Ready(outcome),
@@ -153,7 +165,7 @@ impl Future for Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if let Ok(asked) = &self.0 {
+        if let Of::Asked(asked) = &self.0 {
             asked.lock().is_over = true;
         }
     }

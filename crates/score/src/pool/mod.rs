@@ -2,7 +2,7 @@
 //!
 //! A pool has threads of its own, each with a session, so that nobody else runs a model, waits while one loads, or is lost to one that hangs. A request that finds a thread idle is
 //! run at once and alone; what comes while all of them run waits, and is put together by whoever becomes free. Sessions promise that a row's values do not depend on the rows
-//! beside it, so that none of this can change a bit.
+//! beside it, so that none of this can change a bit. A few rows of a model that cannot hang ([`Model::brief`]) are run by whoever asks.
 //!
 //! - What waits is bounded: more is refused ([`PoolError::Full`]).
 //! - What is past its deadline when its turn comes is not begun ([`PoolError::Late`]).
@@ -13,6 +13,7 @@
 //! When to stop asking a model that fails is for whoever asks: a breaker stands before the pool, not in it.
 
 mod asked;
+mod brief;
 mod rows;
 mod state;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::asked::Asked;
+use self::asked::{Asked, tell};
 pub use self::asked::{Pending, Teller};
 use self::state::State;
 pub use self::state::{Counted, Figures};
@@ -146,19 +147,19 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Hands rows over: one tensor an input, all of as many rows. What comes of them can be awaited, or waited for.
+    /// Hands rows over: one tensor an input, all of as many rows. What comes of them can be awaited, or waited for. A few rows of a model that cannot hang are run before this returns.
     ///
     /// # Errors
     /// [`PoolError::Run`] where they are not what the model takes; [`PoolError::Full`], [`PoolError::Late`], [`PoolError::Stuck`], [`PoolError::Ended`].
     #[must_use = "rows that nobody waits for are not run"]
     pub fn submit(&self, tensors: Vec<Tensor>, deadline: Option<Instant>) -> Pending {
-        Pending::new(self.shared.submit(tensors, deadline, None))
+        self.shared.submit(tensors, deadline, None)
     }
 
     /// As [`Self::submit`]; `teller` is told how it ended, also where whoever asked is gone by then.
     #[must_use = "rows that nobody waits for are not run"]
     pub fn submit_telling(&self, tensors: Vec<Tensor>, deadline: Option<Instant>, teller: Teller) -> Pending {
-        Pending::new(self.shared.submit(tensors, deadline, Some(teller)))
+        self.shared.submit(tensors, deadline, Some(teller))
     }
 
     /// Runs rows, and waits for them on this thread.
@@ -214,33 +215,37 @@ impl Shared {
         self.watch.notify_all();
     }
 
-    fn submit(&self, tensors: Vec<Tensor>, deadline: Option<Instant>, teller: Option<Teller>) -> Result<Arc<Asked>, PoolError> {
+    fn submit(&self, tensors: Vec<Tensor>, deadline: Option<Instant>, teller: Option<Teller>) -> Pending {
         let came = now();
-        let asked = |blocks| Arc::new(Asked::new(blocks, came, deadline, teller));
-        let refused = |asked: Arc<Asked>, error: PoolError| {
-            asked.block_ended(0, Err(error.clone()));
-            Err(error)
+        let refused = |teller: Option<Teller>, error: PoolError| {
+            tell(teller, &Err(error.clone()));
+            Pending::ended(Err(error))
         };
         if let Err(error) = rows::check(&tensors, self.model.inputs()) {
-            return refused(asked(1), error.into());
+            return refused(teller, error.into());
         }
         if deadline.is_some_and(|deadline| deadline <= came) {
             self.lock().counted.late += 1;
-            return refused(asked(1), PoolError::Late);
+            return refused(teller, PoolError::Late);
+        }
+        if let Some(brief) = self.brief(&tensors) {
+            return Pending::ended(self.run_here(brief, &tensors, teller));
         }
         // Cut before the lock is taken, since it copies.
         let blocks = rows::blocks(tensors, self.options.max_batch);
-        let (many, asked) = (blocks.len() > 1, asked(blocks.len()));
+        let many = blocks.len() > 1;
+        let asked = Arc::new(Asked::new(blocks.len(), came, deadline, teller));
         let put = self.lock().put(&asked, blocks, &self.options);
         if let Err(error) = put {
-            return refused(asked, error);
+            asked.block_ended(0, Err(error));
+            return Pending::of(asked);
         }
         if many {
             self.work.notify_all()
         } else {
             self.work.notify_one()
         }
-        Ok(asked)
+        Pending::of(asked)
     }
 
     /// A session that has run the samples.
@@ -253,6 +258,19 @@ impl Shared {
             Ok(session)
         };
         catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+    }
+
+    /// What a run of so many rows came to, or that it panicked. Outputs are held to what a session promises, since they are taken apart by it.
+    fn caught(&self, rows: usize, run: impl FnOnce() -> Result<Vec<Tensor>, RunError>) -> Result<Vec<Tensor>, PoolError> {
+        let outcome = catch_unwind(AssertUnwindSafe(run));
+        let outputs = outcome.map_or_else(|panic| Err(panicked(&*panic)), |run| run.map_err(PoolError::from))?;
+        match outputs.iter().find(|output| output.shape.first() != Some(&rows)) {
+            None => Ok(outputs),
+            Some(wrong) => {
+                let reason = format!("{rows} rows went in, and an output of shape {:?} came out", wrong.shape);
+                Err(RunError::Failed { runtime: self.model.runtime(), reason }.into())
+            }
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Counted {
     pub runs: u64,
     /// Rows in them.
     pub rows: u64,
+    /// Those of the runs that were made on the thread of whoever asked.
+    pub here: u64,
     /// Requests that were refused, since as many waited as may.
     pub shed: u64,
     /// Requests that were past their deadline before they were begun.
@@ -52,11 +54,23 @@ impl Counted {
     /// Bounds on how long a request waits, µs.
     pub const WAITED: [u64; 6] = [100, 500, 2_000, 10_000, 50_000, 250_000];
 
-    /// A run of so many rows was made.
-    pub fn ran(&mut self, rows: usize) {
+    /// A run of so many rows was made, and came to this.
+    pub fn ended(&mut self, rows: usize, outcome: &Result<Vec<Tensor>, PoolError>) {
         self.runs += 1;
         self.rows += rows as u64;
         self.of_rows[Self::ROWS.partition_point(|bound| *bound < rows)] += 1;
+        match outcome {
+            Ok(_) => {}
+            Err(PoolError::Panicked(_)) => self.panicked += 1,
+            Err(_) => self.failed += 1,
+        }
+    }
+
+    /// The same on the thread of whoever asked, who waited for no other.
+    pub fn ended_here(&mut self, rows: usize, outcome: &Result<Vec<Tensor>, PoolError>) {
+        self.here += 1;
+        self.begun_after(Duration::ZERO);
+        self.ended(rows, outcome);
     }
 
     /// A run was begun, of which the oldest request had waited so long.

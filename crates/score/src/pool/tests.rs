@@ -1,5 +1,7 @@
 //! Pools of a model that doubles its row, or does what a row tells it to.
 
+mod brief;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 

@@ -1,14 +1,13 @@
 //! A thread that runs a session.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::state::{Block, Run, State, Worker};
-use super::{PoolError, Shared, no_thread, now, panicked, rows};
-use crate::{RunError, Session, Tensor};
+use super::{PoolError, Shared, no_thread, now, rows};
+use crate::{Session, Tensor};
 
 /// Tells whoever started a thread whether it is warm.
 pub type Teller = SyncSender<Result<(), PoolError>>;
@@ -157,31 +156,12 @@ impl Shared {
     }
 
     fn run_once(&self, session: &mut dyn Session, tensors: &[Tensor]) -> Result<Vec<Tensor>, PoolError> {
-        let outcome = catch_unwind(AssertUnwindSafe(|| session.run(tensors)));
-        let outcome = outcome.map_or_else(|panic| Err(panicked(&*panic)), |run| run.map_err(PoolError::from));
-        let count = rows::rows(tensors);
-        let outcome = outcome.and_then(|outputs| self.check(outputs, count));
+        let rows = rows::rows(tensors);
+        let outcome = self.caught(rows, || session.run(tensors));
         let mut state = self.lock();
         state.run_ended = Some(now());
-        let counted = &mut state.counted;
-        counted.ran(count);
-        match &outcome {
-            Ok(_) => {}
-            Err(PoolError::Panicked(_)) => counted.panicked += 1,
-            Err(_) => counted.failed += 1,
-        }
+        state.counted.ended(rows, &outcome);
         outcome
-    }
-
-    /// Holds outputs to what a session promises, since they are taken apart by it.
-    fn check(&self, outputs: Vec<Tensor>, count: usize) -> Result<Vec<Tensor>, PoolError> {
-        match outputs.iter().find(|output| output.shape.first() != Some(&count)) {
-            None => Ok(outputs),
-            Some(wrong) => {
-                let reason = format!("{count} rows went in, and an output of shape {:?} came out", wrong.shape);
-                Err(RunError::Failed { runtime: self.model.runtime(), reason }.into())
-            }
-        }
     }
 }
 

@@ -10,6 +10,9 @@ use super::number::Number;
 use super::walk::BLOCK;
 use crate::{Tensor, Values};
 
+/// What a sum takes to become a score, in splits: an exponential, at the most.
+const STEPS_OF_SCORE: usize = 8;
+
 /// A compiled ensemble.
 #[derive(Debug)]
 pub(super) struct Ensemble<T> {
@@ -58,6 +61,15 @@ impl<T: Number> Ensemble<T> {
         match &self.sums {
             Sums::Single { layout, .. } => layout.features,
             Sums::Many { layout, .. } => layout.features,
+        }
+    }
+
+    /// The steps that a row takes at the most: the splits that it passes, what leaves add, and what is made of the sums.
+    pub(super) fn steps(&self) -> usize {
+        let finishing = self.targets * STEPS_OF_SCORE;
+        match &self.sums {
+            Sums::Single { layout, .. } => layout.splits + finishing,
+            Sums::Many { layout, .. } => layout.splits + layout.groups.len() * LANES * self.targets + finishing,
         }
     }
 

@@ -51,6 +51,8 @@ pub(super) struct Layout<T, L> {
     pub(super) ends: Vec<L>,
     /// How many values of a row are looked at.
     pub(super) features: usize,
+    /// The splits that a row passes at the most, in all trees.
+    pub(super) splits: usize,
     /// Whether a row is followed by itself with −∞ for NaN.
     pub(super) missing: bool,
 }
@@ -66,6 +68,7 @@ impl<T: Number, L: Copy + Default> Layout<T, L> {
             links: Vec::new(),
             ends: Vec::new(),
             features: trees.features,
+            splits: 0,
             missing: trees.missing,
         };
         let depths = depths(trees);
@@ -78,6 +81,7 @@ impl<T: Number, L: Copy + Default> Layout<T, L> {
             } else {
                 layout.link_up(trees, roots, &mut pairs, &leaf)?
             };
+            layout.splits += levels * LANES;
             layout.groups.push((group, roots.len()));
         }
         Ok(layout)

@@ -63,6 +63,18 @@ impl Steps {
         compile(file, graph).map_err(|reason| Refusal::new(Runtime::Trees, reason))
     }
 
+    /// The steps that these rows take at the most: in trees, and one for each value that an operator around them handles.
+    pub(super) fn count(&self, inputs: &[Tensor]) -> usize {
+        let rows = inputs.first().map_or(0, Tensor::rows);
+        let values: usize = inputs.iter().map(|input| input.values.len()).sum();
+        let of_step = |step: &Step| match &step.does {
+            Does::Trees32(ensemble) => rows.saturating_mul(ensemble.steps()),
+            Does::Trees64(ensemble) => rows.saturating_mul(ensemble.steps()),
+            _ => 0,
+        };
+        self.steps.iter().map(|step| of_step(step).saturating_add(values)).fold(0, usize::saturating_add)
+    }
+
     /// Runs rows.
     pub(super) fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
         let mut values: Vec<Option<Cow<'_, Tensor>>> = inputs.iter().map(|input| Some(Cow::Borrowed(input))).collect();

@@ -2,7 +2,7 @@
 
     python3 -m venv target/venv && target/venv/bin/pip install -r requirements.txt && target/venv/bin/python make.py
 
-Each model is a file of its own, NAME.onnx, and beside it NAME.json has the inputs and outputs, floats by their bits. Rows are
+Those of PyTorch are exported by torch_export.py before. Each model is a file of its own, NAME.onnx, and beside it NAME.json has the inputs and outputs, floats by their bits. Rows are
 at random, and then such as are awkward: exactly at thresholds, missing, infinite, zero of both signs.
 """
 
@@ -292,43 +292,27 @@ def xgboost_models():
     convert("xgboost_missing", xgboost.XGBClassifier(**small), classes(x, 2), own=holes)
 
 
-def nets():
-    """As torch.onnx writes them: Gemm with transB, initializers by the modules' names, an open first dimension."""
-    pick = random(31)
-
-    def weights(name, *shape):
-        return numpy_helper.from_array((pick.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32), name)
-
-    def tensor(name, kind, *shape):
-        return helper.make_tensor_value_info(name, kind, ["batch", *shape])
-
-    def model(nodes, inputs, outputs, initializers):
-        graph = helper.make_graph(nodes, "main_graph", inputs, outputs, initializers)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="pytorch")
-
-    layers = [
-        helper.make_node("Gemm", ["x", "0.weight", "0.bias"], ["a"], transB=1),
-        helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Gemm", ["b", "2.weight", "2.bias"], ["c"], transB=1),
-        helper.make_node("Relu", ["c"], ["d"]),
-        helper.make_node("Gemm", ["d", "4.weight", "4.bias"], ["e"], transB=1),
-        helper.make_node("Sigmoid", ["e"], ["probability"]),
-    ]
-    held = [weights("0.weight", 16, FEATURES), weights("0.bias", 16), weights("2.weight", 8, 16), weights("2.bias", 8), weights("4.weight", 1, 8), weights("4.bias", 1)]
-    made = model(layers, [tensor("x", TensorProto.FLOAT, FEATURES)], [tensor("probability", TensorProto.FLOAT, 1)], held)
-    save("torch_mlp", made, {"x": features(32, ROWS)})
-
-    layers = [
-        helper.make_node("Gather", ["embedding.weight", "carrier"], ["a"]),
-        helper.make_node("Concat", ["a", "x"], ["b"], axis=1),
-        helper.make_node("Gemm", ["b", "0.weight", "0.bias"], ["c"], transB=1),
-        helper.make_node("Tanh", ["c"], ["d"]),
-        helper.make_node("Gemm", ["d", "2.weight", "2.bias"], ["e"], transB=1),
-        helper.make_node("Softmax", ["e"], ["probabilities"], axis=1),
-    ]
-    held = [weights("embedding.weight", 5, 4), weights("0.weight", 8, 4 + FEATURES), weights("0.bias", 8), weights("2.weight", 3, 8), weights("2.bias", 3)]
-    made = model(layers, [tensor("carrier", TensorProto.INT64), tensor("x", TensorProto.FLOAT, FEATURES)], [tensor("probabilities", TensorProto.FLOAT, 3)], held)
-    save("torch_embedding", made, {"carrier": random(33).integers(5, size=ROWS), "x": features(34, ROWS)})
+def torch_models():
+    """What torch_export.py has exported, with rows of its inputs."""
+    x = features(32, ROWS)
+    steps = features(35, ROWS, 8 * 3).reshape(ROWS, 8, 3)
+    for row in range(0, ROWS, 3):
+        # Of some rows the last steps are not there; of none, all of them.
+        steps[row, 8 - row % 7 :] = 0
+    inputs = {
+        "torch_mlp": {"x": x},
+        "torch_mlp_double": {"x": x.astype(np.float64)},
+        "torch_embedding": {"carrier": random(33).integers(5, size=ROWS), "x": features(34, ROWS)},
+        "torch_deep": {"x": x},
+        "torch_heads": {"x": x},
+        "torch_towers": {"user": x, "item": features(36, ROWS, 4)},
+        "torch_lstm": {"steps": steps},
+        "torch_gru": {"steps": steps},
+        "torch_attention": {"steps": steps},
+        "torch_convolution": {"steps": steps},
+    }
+    for name, rows in inputs.items():
+        save(name, (HERE / f"{name}.onnx").read_bytes(), rows)
 
 
 def trees_of_five():
@@ -392,6 +376,6 @@ def wide_inputs():
 
 
 if __name__ == "__main__":
-    makers = {"sklearn": sklearn_models, "lightgbm": lightgbm_models, "xgboost": xgboost_models, "nets": nets, "five": trees_of_five, "wide": wide_inputs}
+    makers = {"sklearn": sklearn_models, "lightgbm": lightgbm_models, "xgboost": xgboost_models, "torch": torch_models, "five": trees_of_five, "wide": wide_inputs}
     for chosen in sys.argv[1:] or makers:
         makers[chosen]()

@@ -110,13 +110,14 @@ struct ModelGauges {
 }
 
 /// What is read off a model: a name, and what it says.
-const MODEL_GAUGES: [(&str, &str); 13] = [
+const MODEL_GAUGES: [(&str, &str); 14] = [
     ("threads", "Threads that run the model"),
     ("waiting", "Runs of the model that wait for a thread"),
     ("running", "Runs of the model that are under way"),
     ("hanging", "Threads of the model that hang, and were taken out of its pool"),
     ("runs", "Runs of the model, since it was loaded"),
     ("run_rows", "Rows in them: divided by the runs, how many were run together"),
+    ("runs_here", "Those of them that were made on the thread of the request: a few rows of a model that cannot hang"),
     ("shed", "Requests that were refused, since as many waited as may"),
     ("late", "Requests that were past their deadline before the model was run"),
     ("failed", "Runs that failed"),
@@ -404,6 +405,7 @@ impl Metrics {
                     figures.hanging as u64,
                     counted.runs,
                     counted.rows,
+                    counted.here,
                     counted.shed,
                     counted.late,
                     counted.failed,

@@ -8,7 +8,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use indexmap::IndexMap;
 use lockstep_model::{Clock, Error, Fingerprint};
-use lockstep_score::PoolOptions;
+use lockstep_score::{Model, PoolOptions};
 use lockstep_store::Definitions;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, Interval, Literal, When, suggestion};
@@ -25,8 +25,12 @@ const WARM_WITHIN: Duration = Duration::from_secs(120);
 /// How long a model may take, at the least, where nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What stands between a model, by its name, and who runs it: in tests, one that hangs.
+pub type ModelLayer = dyn Fn(&str, Arc<dyn Model>) -> Arc<dyn Model> + Send + Sync;
+
 /// What loads models, and knows those that are loaded.
 pub struct Models {
+    layer: Box<ModelLayer>,
     files: lockstep_store::Models,
     breaker: BreakerSettings,
     clock: Arc<dyn Clock>,
@@ -146,7 +150,12 @@ impl std::fmt::Debug for Models {
 impl Models {
     /// Of the files of a store. Models that fail are asked no more as `breaker` says.
     pub fn new(files: lockstep_store::Models, breaker: BreakerSettings, clock: Arc<dyn Clock>) -> Models {
-        Models { files, breaker, clock, known: Mutex::default() }
+        Models::under(Box::new(|_: &str, model: Arc<dyn Model>| model), files, breaker, clock)
+    }
+
+    /// As [`Self::new`], with something between each model and who runs it.
+    pub fn under(layer: Box<ModelLayer>, files: lockstep_store::Models, breaker: BreakerSettings, clock: Arc<dyn Clock>) -> Models {
+        Models { layer, files, breaker, clock, known: Mutex::default() }
     }
 
     fn deployed(&self, of: Of<'_>, deployment: &definition::Deployment, threads: Option<usize>) -> Result<Deployed, Error> {
@@ -164,8 +173,8 @@ impl Models {
             return Ok(loaded);
         }
         let bound = pinned::model(of.catalog, of.definitions, &self.files, model)?;
-        let of_file = Arc::clone(&bound.model);
-        let loaded = Arc::new(Loaded::new(bound, of_file, options, self.breaker, &self.clock)?);
+        let layered = (self.layer)(model, Arc::clone(&bound.model));
+        let loaded = Arc::new(Loaded::new(bound, layered, options, self.breaker, &self.clock)?);
         // Where two load the same at once, each has its own until it lets go of it.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|(_, loaded)| loaded.strong_count() > 0);

@@ -22,7 +22,7 @@ mod tests;
 pub mod training;
 
 pub use bind::Bound;
-pub use deployed::{Deployed, Deployments, Given, Models, Of, Ranking, Stage};
+pub use deployed::{Deployed, Deployments, Given, ModelLayer, Models, Of, Ranking, Stage};
 pub use loaded::{Loaded, Trouble};
 pub use policy::{Decided, Policy};
 pub use ranked::Ranked;

@@ -14,6 +14,7 @@ use tonic::server::{NamedService, UnaryService};
 use tonic::{Request, Response, Status};
 
 use super::features::Grpc;
+use super::unread;
 
 /// The path of `GetFeatures`.
 const GET_FEATURES: &str = "/lockstep.v1.Features/GetFeatures";
@@ -115,6 +116,6 @@ impl Decoder for Encoded {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<GetFeaturesRequest>, Status> {
         let bytes = buffer.copy_to_bytes(buffer.remaining());
-        GetFeaturesRequest::decode(bytes).map(Some).map_err(|error| Status::internal(error.to_string()))
+        GetFeaturesRequest::decode(bytes).map(Some).map_err(|error| unread::failure(&error.to_string()).into())
     }
 }

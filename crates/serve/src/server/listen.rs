@@ -25,7 +25,7 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
-use tower::util::MapRequestLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use super::deadline;
 use super::failure::Failure;
@@ -34,6 +34,7 @@ use super::front::Front;
 use super::guard::{Granted, Guard, Role, Token};
 use super::http::{self, Http};
 use super::service::Service;
+use super::unread;
 use crate::admin::Admin;
 use crate::metrics::code_name;
 
@@ -251,7 +252,7 @@ fn routes(
         router = router.layer(from_fn_with_state(Arc::new(guard), admit));
     }
     // The last layer is the first to see a request: its time begins when its head is here.
-    Ok(Routes::from(router.layer(MapRequestLayer::new(deadline::note))).prepare())
+    Ok(Routes::from(router.layer(MapResponseLayer::new(unread::told)).layer(MapRequestLayer::new(deadline::note))).prepare())
 }
 
 /// The service that scores, for requests that have so many bytes at most.

@@ -22,6 +22,7 @@ mod report;
 mod scored;
 mod scoring;
 mod service;
+mod unread;
 
 pub use breaker::{Breaker, BreakerSettings, Seen, Standing};
 pub use failure::{About, Failure};
