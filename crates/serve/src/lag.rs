@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use lockstep_model::{EventTime, Generation};
 
+use crate::watch::Came;
+
 /// A source that has not been seen at its end yet.
 const NEVER: i64 = i64::MIN;
 
@@ -16,6 +18,7 @@ const NEVER: i64 = i64::MIN;
 pub struct Lags {
     /// Replaced whole, since each request reads it and it hardly ever changes.
     generations: ArcSwap<BTreeMap<Generation, Sources>>,
+    entities: Came,
 }
 
 type Sources = BTreeMap<String, Arc<SourceLag>>;
@@ -50,6 +53,11 @@ impl Lags {
             next.insert(generation, sources.iter().map(again).collect());
             next
         });
+    }
+
+    /// The entities that events come to.
+    pub fn entities(&self) -> &Came {
+        &self.entities
     }
 
     /// How a source stands that a generation is fed from.

@@ -302,6 +302,19 @@ impl CutRead for Cut<'_> {
         Box::new(self.ledger(self.families.dead_letters, generation, record::decode_dead_letter))
     }
 
+    fn dead_letters_from(
+        &self,
+        generation: Generation,
+        partition: &PartitionId,
+        row: u64,
+    ) -> Box<dyn Iterator<Item = Result<DeadLetter, Error>> + '_> {
+        let from = layout::ledger_key(generation, partition, row);
+        let of_partition = &from[..from.len() - size_of::<u64>()];
+        let mut rows = self.iterate(self.families.dead_letters, of_partition);
+        rows.seek(&from);
+        Box::new(Ledger { cut: self, rows, decode: record::decode_dead_letter, failed: false })
+    }
+
     fn each_entity(&self, generation: Generation, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error> {
         self.walk_entities(generation, None, |entity, head| visit(entity, head).map(|()| true))
     }

@@ -89,6 +89,14 @@ pub trait CutRead: Send + Sync {
     /// Rows put aside, by partition and row.
     fn dead_letters(&self, generation: Generation) -> Box<dyn Iterator<Item = Result<DeadLetter, Error>> + '_>;
 
+    /// Rows of a partition that were put aside, from a row on.
+    fn dead_letters_from(
+        &self,
+        generation: Generation,
+        partition: &PartitionId,
+        row: u64,
+    ) -> Box<dyn Iterator<Item = Result<DeadLetter, Error>> + '_>;
+
     /// Calls `visit(entity key, head)` for each entity, in order of state keys, until it fails.
     fn each_entity(&self, generation: Generation, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error>;
 

@@ -153,6 +153,18 @@ impl CutRead for Read {
         }
     }
 
+    fn dead_letters_from(
+        &self,
+        generation: Generation,
+        partition: &PartitionId,
+        row: u64,
+    ) -> Box<dyn Iterator<Item = Result<DeadLetter, Error>> + '_> {
+        match self.asked() {
+            Ok(cut) => cut.dead_letters_from(generation, partition, row),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+
     fn each_entity(&self, generation: Generation, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error> {
         self.asked()?.each_entity(generation, visit)
     }

@@ -13,6 +13,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use lockstep_model::Error;
+use lockstep_model::codec::{CodecError, Reader, put_varint};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::aggregate::histogram;
@@ -22,6 +23,9 @@ use crate::drift::index;
 const QUANTILES: u64 = 40;
 /// Groups of texts.
 pub(crate) const TEXTS: usize = 16;
+/// With what a reference that is written down begins.
+const NUMBERS: u8 = 1;
+const TEXTS_TAG: u8 = 2;
 /// About the least share of the reference that a bin of the stability index has: finer bins are put together, ten of them at the most.
 const INDEX_SHARE: f64 = 0.09;
 /// How many standard deviations an index of chance is given: one look in some millions is beyond.
@@ -129,6 +133,51 @@ impl Reference {
         self.counts.iter().sum()
     }
 
+    /// Writes it down: its edges as they are in memory, and its counts.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match &self.bins {
+            Bins::Numbers(edges) => {
+                out.push(NUMBERS);
+                put_varint(out, edges.len() as u64);
+                edges.iter().for_each(|edge| out.extend_from_slice(&edge.to_le_bytes()));
+            }
+            Bins::Texts => out.push(TEXTS_TAG),
+        }
+        self.counts.iter().for_each(|count| put_varint(out, *count));
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    ///
+    /// # Errors
+    /// Where it wrote something else.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Reference, CodecError> {
+        let bins = match reader.byte()? {
+            NUMBERS => {
+                let edges = reader.varint()?;
+                if edges > QUANTILES {
+                    return Err(CodecError::new("more edges than a reference has"));
+                }
+                Bins::Numbers((0..edges).map(|_| reader.array().map(f64::from_le_bytes)).collect::<Result<_, _>>()?)
+            }
+            TEXTS_TAG => Bins::Texts,
+            _ => return Err(CodecError::new("bins of a kind that there is not")),
+        };
+        let counts = (0..=bins.len()).map(|_| reader.varint()).collect::<Result<_, _>>()?;
+        Ok(Reference { bins, counts })
+    }
+
+    /// Reads what [`Counts::encode`] wrote of counts by its bins.
+    ///
+    /// # Errors
+    /// Where it wrote something else.
+    pub fn decode_counts(&self, reader: &mut Reader<'_>) -> Result<Counts, CodecError> {
+        match reader.varint()? {
+            0 => Ok(Counts::default()),
+            bins if bins == self.counts.len() as u64 => Ok(Counts((0..bins).map(|_| reader.varint()).collect::<Result<_, _>>()?)),
+            _ => Err(CodecError::new("counts by other bins")),
+        }
+    }
+
     /// Counts values by its bins.
     ///
     /// # Errors
@@ -228,6 +277,12 @@ impl Counts {
     /// How many there are.
     pub fn values(&self) -> u64 {
         self.0.iter().sum()
+    }
+
+    /// Writes them down.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.0.len() as u64);
+        self.0.iter().for_each(|count| put_varint(out, *count));
     }
 }
 
@@ -338,109 +393,4 @@ pub fn concat(columns: &[ArrayRef]) -> Result<ArrayRef, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use arrow::array::{BooleanArray, Float64Array, Int64Array, StringArray};
-
-    use super::*;
-    use crate::profile::Profile;
-
-    /// Numbers that look random, and are the same in every run.
-    fn noise(seed: u64, count: usize) -> Vec<f64> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 11) as f64 / (1u64 << 53) as f64
-        };
-        // Near enough to a normal distribution.
-        (0..count).map(|_| (0..12).map(|_| next()).sum::<f64>() - 6.0).collect()
-    }
-
-    fn floats(values: Vec<f64>) -> ArrayRef {
-        Arc::new(Float64Array::from(values))
-    }
-
-    fn trained(column: &ArrayRef) -> Reference {
-        let mut profile = Profile::new(column.data_type());
-        profile.add(column).unwrap();
-        let (values, rows) = ((column.len() - column.null_count()) as u64, column.len() as u64);
-        Reference::of_profile(column.data_type(), &profile.states(), (values, rows)).unwrap().unwrap()
-    }
-
-    fn compared(reference: &Reference, column: &ArrayRef) -> Comparison {
-        reference.compare(&reference.count(column).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_column_is_as_it_was_in_training_whatever_its_values() {
-        let whole: ArrayRef = Arc::new((0..5000).map(|n| Some(n % 130 - 40)).collect::<Int64Array>());
-        let flags: ArrayRef = Arc::new((0..3000).map(|n| (n % 7 > 0).then_some(n % 3 == 0)).collect::<BooleanArray>());
-        let texts: ArrayRef = Arc::new((0..3000).map(|n| Some(format!("t{}", n % 50))).collect::<StringArray>());
-        for column in [whole, flags, texts, floats(noise(1, 4000)), floats(vec![f64::NAN, f64::INFINITY, -0.0, 0.0, 1e300])] {
-            let compared = compared(&trained(&column), &column);
-            assert!(compared.index.abs() < 1e-9 && compared.distance < 1e-9, "{:?}: {compared:?}", column.data_type());
-        }
-    }
-
-    #[test]
-    fn two_samples_of_one_distribution_are_within_chance() {
-        let mut beyond = 0;
-        for seed in 0..200u64 {
-            let count = [60, 300, 2000][seed as usize % 3];
-            let compared = compared(&trained(&floats(noise(seed * 2, 3000))), &floats(noise(seed * 2 + 1, count)));
-            beyond += usize::from(compared.index > compared.index_by_chance || compared.distance > compared.distance_by_chance);
-        }
-        assert_eq!(beyond, 0);
-    }
-
-    #[test]
-    fn a_shift_is_beyond_chance_and_both_measures_see_it() {
-        let reference = trained(&floats(noise(1, 5000)));
-        let moved = compared(&reference, &floats(noise(2, 2000).into_iter().map(|value| value + 1.0).collect()));
-        assert!(moved.index > 0.5 && moved.index > moved.index_by_chance, "{moved:?}");
-        // The distance of two normal distributions that are one apart is 2·Φ(1/2) − 1.
-        assert!((moved.distance - 0.383).abs() < 0.04, "{moved:?}");
-        assert!(moved.values == [5000, 2000] && (10..=12).contains(&moved.bins.len()), "{moved:?}");
-    }
-
-    #[test]
-    fn nulls_and_texts_have_bins() {
-        let column = |nulls: usize, offset: usize| -> ArrayRef {
-            Arc::new((0..2000).map(|n| (n % 10 >= nulls).then(|| format!("t{}", (n + offset) % 5))).collect::<StringArray>())
-        };
-        let reference = trained(&column(1, 0));
-        let absent = compared(&reference, &column(6, 0));
-        assert!(absent.index > 0.25 && (absent.nulls[1] - 0.6).abs() < 1e-9, "{absent:?}");
-        let renamed: ArrayRef = Arc::new((0..2000).map(|n| (n % 10 >= 1).then(|| format!("T{}", n % 5))).collect::<StringArray>());
-        assert!(compared(&reference, &renamed).index > 0.5);
-    }
-
-    #[test]
-    fn windows_are_put_together_by_adding() {
-        let reference = trained(&floats(noise(1, 3000)));
-        let column = floats(noise(2, 1000));
-        let mut parts = Counts::default();
-        for at in [0, 250, 500, 750] {
-            parts.add(&reference.count(&column.slice(at, 250)).unwrap());
-        }
-        assert_eq!((parts.values(), &parts), (1000, &reference.count(&column).unwrap()));
-    }
-
-    #[test]
-    fn values_that_rise_have_a_rank_that_rises() {
-        let reference = Reference::of_values(&floats(noise(1, 2000))).unwrap().unwrap();
-        let rank = |by: f64| reference.rank(&reference.count(&floats(noise(2, 500).into_iter().map(|value| value + by).collect())).unwrap()).unwrap();
-        assert!((rank(0.0) - 0.5).abs() < 0.05);
-        assert!(rank(-1.0) < rank(-0.5) && rank(0.5) < rank(1.0) && rank(10.0) > 0.95);
-        assert_eq!(reference.values(), 2000);
-    }
-
-    #[test]
-    fn nothing_says_nothing() {
-        let reference = trained(&floats(noise(1, 100)));
-        assert_eq!(reference.compare(&Counts::default()), None);
-        let nothing: ArrayRef = Arc::new(Float64Array::from(vec![None; 100]));
-        let of_nulls = trained(&nothing);
-        assert!(compared(&of_nulls, &floats(noise(1, 100))).index > 1.0);
-        assert_eq!([0.0, 12.345678, 1234.5, 0.00123456, -2.5].map(short), ["0", "12.35", "1234", "0.001235", "-2.5"]);
-    }
-}
+mod tests;

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use arrow::compute::interleave;
-use lockstep_model::{Error, KeyIndex, StateKey, StateRead, StateWrite, TimeMode};
+use lockstep_model::{Error, KeyIndex, StateKey, StateRead, TimeMode};
 use rustc_hash::FxHashMap;
 
 use crate::catalog::SourcePlan;
 use crate::changes::{SourceChanges, StagedChanges};
-use crate::tiles::{self, EntityChanges, Request, Shape, Touch};
+use crate::tiles::{self, EntityChanges, Request, Shape, Touch, Written};
 use crate::transformation::{Features, Transformation};
 
 /// Events that are folded in for an answer stay in the head of their entity: what it holds is read anyway, and nothing below it has to be written anew.
@@ -212,20 +212,21 @@ impl<'a> Rounds<'a> {
 /// Stored state with changes folded into it: what they have written, and the state for everything else.
 struct Overlay<'a> {
     base: &'a dyn StateRead,
-    written: FxHashMap<StateKey, Option<Vec<u8>>>,
+    written: Written,
 }
 
 impl<'a> Overlay<'a> {
     fn new(view: &Transformation, base: &'a dyn StateRead, mut changes: Vec<EntityChanges<'_>>) -> Result<Overlay<'a>, Error> {
         let writes = if changes.is_empty() { Vec::new() } else { tiles::apply(&view.measures, SHAPE, base, &mut changes)? };
-        let written = writes.into_iter().map(|StateWrite { key, value }| (key, value)).collect();
+        let mut written = Written::default();
+        written.write(writes);
         Ok(Overlay { base, written })
     }
 }
 
 impl StateRead for Overlay<'_> {
     fn get_many(&self, keys: &[StateKey], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
-        self.base.get_many(keys, &mut |i, stored| found(i, self.written.get(&keys[i]).map_or(stored, Option::as_deref)))
+        self.written.over(self.base).get_many(keys, found)
     }
 }
 

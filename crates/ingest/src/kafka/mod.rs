@@ -34,7 +34,7 @@ use lockstep_transform::definition::KafkaTopic;
 use crate::pipeline::{Applied, Input, Log, StreamOptions, schema_of};
 pub use gap::Gap;
 pub(crate) use gap::accept;
-pub use probe::{Probed, probe, probe_registry};
+pub use probe::{Probed, probe, probe_positions, probe_registry};
 pub use schemas::check_schemas;
 pub use settings::Settings;
 pub(crate) use topic::{End, Request, TopicLog};

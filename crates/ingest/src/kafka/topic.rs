@@ -41,8 +41,8 @@ pub(crate) enum End {
     Never,
     /// Where the partitions end when it begins.
     AsItBegins,
-    /// Where this partition ends when it begins; it alone is read, from its beginning.
-    Again(i32),
+    /// Where this partition ends when it begins; it alone is read, from its beginning or from an offset.
+    Again(i32, Option<u64>),
 }
 
 /// What to read of a topic.
@@ -141,7 +141,7 @@ impl TopicLog {
     /// Starts to read partitions that are not read yet.
     fn add(&mut self, numbers: &[i32]) -> Result<(), Error> {
         let wanted = |partition: &i32| match self.request.end {
-            End::Again(only) => *partition == only,
+            End::Again(only, _) => *partition == only,
             End::Never | End::AsItBegins => self.request.topic.reads(*partition) && !self.partitions.contains_key(partition),
         };
         let added: Vec<i32> = numbers.iter().copied().filter(wanted).collect();
@@ -162,11 +162,12 @@ impl TopicLog {
         let positions: Vec<&KafkaPosition> = stands.iter().filter_map(|positions| positions.get(&partition)).collect();
         let start = self.start(partition, &positions, (low, high))?;
         // Whoever has read nothing of it begins at its beginning, and so does what is read again.
-        let from_beginning = positions.len() < stands.len() || matches!(end, End::Again(_));
-        let least = positions.iter().min_by_key(|position| position.offset).filter(|_| !from_beginning);
+        let again_from = if let End::Again(_, from) = end { *from } else { None };
+        let from_beginning = again_from.is_none() && (positions.len() < stands.len() || matches!(end, End::Again(..)));
+        let least = positions.iter().min_by_key(|position| position.offset).filter(|_| !from_beginning && again_from.is_none());
         let mut marks: Vec<RecordMark> = positions.iter().filter_map(|position| position.last).collect();
         marks.sort_by_key(|mark| std::cmp::Reverse(mark.offset));
-        let next = least.map_or(low, |position| position.offset);
+        let next = again_from.unwrap_or_else(|| least.map_or(low, |position| position.offset));
         tracing::info!("kafka: {}: offsets {low} to {high}, read on from {next}", id.partition);
         let read = Partition {
             records: Records::new(&id, source.clone(), declared.clone(), &self.encoding, mapping(topic))?,
@@ -176,13 +177,13 @@ impl TopicLog {
             next,
             last: least.and_then(|position| position.last),
             marks,
-            begun: least.is_some(),
+            begun: least.is_some() || again_from.is_some(),
             idle_at: if matches!(end, End::Never) { instant() + IDLE_AFTER } else { instant() },
             end: high,
             at_end: next >= high,
             until: (!matches!(end, End::Never)).then_some(high),
         };
-        Ok((if from_beginning { low } else { start }, read))
+        Ok((again_from.unwrap_or(if from_beginning { low } else { start }), read))
     }
 
     /// Checks positions in a partition; the offset to read on from after the least of them.
@@ -194,7 +195,12 @@ impl TopicLog {
         for (at, position) in positions.iter().enumerate() {
             let from = resume::start(position, &now)?;
             start = if at == 0 { from } else { start.min(from) };
-            if matches!(end, End::Again(_)) && (position.gap.is_some() || bounds.0 > position.first) {
+            let is_gone = match end {
+                End::Again(_, None) => position.gap.is_some() || bounds.0 > position.first,
+                End::Again(_, Some(from)) => bounds.0 > *from,
+                End::Never | End::AsItBegins => false,
+            };
+            if is_gone {
                 return Err(resume::gone(position, &now));
             }
         }
@@ -325,14 +331,14 @@ impl TopicLog {
 
     /// Looks for partitions that were added, now and then.
     fn look(&mut self) -> Result<(), Error> {
-        if instant() < self.look_at || matches!(self.request.end, End::Again(_)) {
+        if instant() < self.look_at || matches!(self.request.end, End::Again(..)) {
             return Ok(());
         }
         self.look_at = instant() + Duration::from_millis(self.request.settings.look_every_ms());
         let numbers = self.check_identity()?;
         match self.request.end {
             End::Never => self.add(&numbers).or_else(|error| if error.kind() == ErrorKind::Unavailable { Ok(()) } else { Err(error) }),
-            End::AsItBegins | End::Again(_) => Ok(()),
+            End::AsItBegins | End::Again(..) => Ok(()),
         }
     }
 

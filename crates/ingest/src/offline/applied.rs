@@ -81,6 +81,29 @@ impl Ahead {
         Ok(Ahead(ahead.into_iter().collect()))
     }
 
+    /// Those of a generation among the rows that came since earlier positions, and up to its own.
+    ///
+    /// # Errors
+    /// Where the cut cannot be read.
+    pub(super) fn since(cut: &dyn CutRead, generation: Generation, before: &[(PartitionId, Position)]) -> Result<Ahead, Error> {
+        let mut ahead = Vec::new();
+        for (id, position) in cut.positions(generation)? {
+            let from = before.iter().find(|(known, _)| *known == id).map_or(0, |(_, before)| before.rows());
+            if from >= position.rows() {
+                continue;
+            }
+            let mut rows = BTreeSet::new();
+            for letter in cut.dead_letters_from(generation, &id, from) {
+                let letter = letter?;
+                if letter.reason == "ahead" {
+                    rows.insert(letter.row);
+                }
+            }
+            ahead.push((id, rows));
+        }
+        Ok(Ahead(ahead))
+    }
+
     /// The rows of a partition.
     pub(super) fn rows(&self, id: &PartitionId) -> Option<&BTreeSet<u64>> {
         self.0.iter().find(|(known, _)| known == id).map(|(_, rows)| rows)

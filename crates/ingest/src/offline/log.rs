@@ -1,4 +1,4 @@
-//! One partition, read again from its start, up to one place after the other.
+//! One partition, read again from its start or from a position on, up to one place after the other.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,19 +50,46 @@ impl fmt::Debug for Log {
 }
 
 impl Log {
-    /// Opens a partition that was read up to a position.
+    /// Opens a partition that was read up to a position, to be read from its start.
     ///
     /// # Errors
     /// Unavailable where it cannot be read again; Data where it is no longer what was applied.
-    pub(super) fn open(catalog: &Catalog, together: &Together, files: &Files, (id, position): (&PartitionId, &Position)) -> Result<Log, Error> {
+    pub(super) fn open(catalog: &Catalog, together: &Together, files: &Files, of: (&PartitionId, &Position)) -> Result<Log, Error> {
+        Log::open_at(catalog, together, files, of, None)
+    }
+
+    /// As [`Self::open`], to be read from where `from` stands, an earlier position in it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) fn open_from(
+        catalog: &Catalog,
+        together: &Together,
+        files: &Files,
+        of: (&PartitionId, &Position),
+        from: &Position,
+    ) -> Result<Log, Error> {
+        let mut log = Log::open_at(catalog, together, files, of, Some(from.rows()))?;
+        // Of a file, whose rows have no offsets, those before are read and passed over.
+        (log.done, log.event_time_max) = (from.rows(), from.event_time_max());
+        Ok(log)
+    }
+
+    fn open_at(
+        catalog: &Catalog,
+        together: &Together,
+        files: &Files,
+        (id, position): (&PartitionId, &Position),
+        from: Option<u64>,
+    ) -> Result<Log, Error> {
         let source = catalog.sources.get(&id.source).ok_or_else(|| Error::internal(format!("no source named `{}`", id.source)))?;
         match position {
             Position::File(position) => {
                 let path = history_path(&id.partition).unwrap_or(&id.partition);
                 Log::of_file(catalog, source, &together.sources(catalog, id), (path, kind_of(id)), position, files)
             }
-            Position::Kafka(position) => Log::of_topic(catalog, source, &id.partition, position, files),
-            Position::Push(position) => Log::of_push(source, position, files),
+            Position::Kafka(position) => Log::of_topic(catalog, source, (&id.partition, from), position, files),
+            Position::Push(position) => Log::of_push(source, position, from, files),
         }
     }
 
@@ -96,8 +123,14 @@ impl Log {
         Ok(Log { name, reader: Reader::File(reader), at, chunk: None, read: 0, done: 0, event_time_max })
     }
 
-    /// Opens a partition of a topic, of which `source` was read up to `position`.
-    fn of_topic(catalog: &Catalog, source: &SourcePlan, name: &str, position: &KafkaPosition, files: &Files) -> Result<Log, Error> {
+    /// Opens a partition of a topic, of which `source` was read up to `position`, to be read from an offset on where one is given.
+    fn of_topic(
+        catalog: &Catalog,
+        source: &SourcePlan,
+        (name, from): (&str, Option<u64>),
+        position: &KafkaPosition,
+        files: &Files,
+    ) -> Result<Log, Error> {
         let unknown = || Error::invalid(format!("{name} was applied, and [kafka] does not say where its brokers are · write it there"));
         let settings = Arc::clone(files.kafka.as_ref().ok_or_else(unknown)?);
         let no_name = || Error::internal(format!("`{name}` names no partition of a topic"));
@@ -109,21 +142,21 @@ impl Log {
             // A stream that was declared otherwise since is read as it was named then.
             topic: KafkaTopic { name: topic, partitions: None, ..source.options.topic.clone().unwrap_or_else(|| KafkaTopic::json("")) },
             stands: vec![BTreeMap::from([(partition, position.clone())])],
-            end: End::Again(partition),
+            end: End::Again(partition, from),
             batch_rows: BATCH_ROWS,
             stop: Arc::default(),
             applied: Arc::default(),
         })?;
-        let (done, event_time_max) = (position.first, position.begun_at);
+        let (done, event_time_max) = (from.unwrap_or(position.first), position.begun_at);
         Ok(Log { name: name.to_owned(), reader: Reader::Topic(Box::new(log)), at: 0, chunk: None, read: done, done, event_time_max })
     }
 
     /// Opens a push log, of which `source` was read up to `position`.
-    fn of_push(source: &SourcePlan, position: &PushPosition, files: &Files) -> Result<Log, Error> {
+    fn of_push(source: &SourcePlan, position: &PushPosition, from: Option<u64>, files: &Files) -> Result<Log, Error> {
         let unknown = || Error::internal(format!("what was pushed to `{}` was applied, and nobody says where it is", source.name));
-        let log = Again::open(files.push.as_ref().ok_or_else(unknown)?, source, position)?;
+        let log = Again::open(files.push.as_ref().ok_or_else(unknown)?, source, position, from)?;
         let name = format!("the push log of source `{}`", source.name);
-        let (done, event_time_max) = (position.first, position.begun_at);
+        let (done, event_time_max) = (from.unwrap_or(position.first), position.begun_at);
         Ok(Log { name, reader: Reader::Push(Box::new(log)), at: 0, chunk: None, read: done, done, event_time_max })
     }
 

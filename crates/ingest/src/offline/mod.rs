@@ -5,6 +5,7 @@
 
 pub mod applied;
 mod log;
+mod recent;
 pub mod training;
 mod visible;
 
@@ -12,19 +13,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lockstep_model::{Error, EventTime, PartitionId, Position};
+use lockstep_model::{Error, EventTime, KeyIndex, PartitionId, Position, StateRead};
 use lockstep_store::{Counters, CutRead, GenerationInfo, Refusal};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::changes::StagedChanges;
 use lockstep_transform::oracle::Winners;
 use lockstep_transform::tiles::{self, MemoryState, Shape};
 
-use crate::admission::{Kind, MemoryKeyIndex};
+use crate::admission::{CutKeys, Kind, MemoryKeyIndex, PendingKeys};
 use crate::kafka::Settings;
 use crate::pipeline::{Newest, Pending, Target, arrivals_of, history_path, horizon};
 use crate::source::{SourceBatch, SourceFile, Stores, locate};
 use applied::{Ahead, Together, in_order};
 use log::Log;
+use recent::Recent;
+pub use recent::Since;
 use visible::Visible;
 
 /// The moment that no event is ahead of: what the clock put aside is told by the generation, not decided anew.
@@ -82,16 +85,41 @@ pub struct Replay<'a> {
     /// Where the history ended.
     until: Option<EventTime>,
     logs: BTreeMap<PartitionId, Log>,
-    keys: MemoryKeyIndex,
+    keys: Keys<'a>,
     pending: Pending,
     /// Per branch.
     visible: Vec<Visible>,
-    state: MemoryState,
+    state: State<'a>,
     rows: u64,
     /// Rows that the clock put aside.
     ahead: Ahead,
     /// The sources that were read from each partition.
     together: Together,
+}
+
+/// What the inputs come to.
+#[derive(Debug)]
+enum State<'a> {
+    /// From their beginning.
+    Whole(MemoryState),
+    /// From an earlier moment of a store.
+    Recent(Box<Recent<'a>>),
+}
+
+/// What is remembered of primary keys: what was read, over what an earlier store knew.
+#[derive(Debug)]
+struct Keys<'a> {
+    read: MemoryKeyIndex,
+    before: Option<CutKeys<'a>>,
+}
+
+impl KeyIndex for Keys<'_> {
+    fn get_many(&self, source: u16, keys: &[&[u8]], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
+        match &self.before {
+            Some(before) => PendingKeys::new(&self.read, before).get_many(source, keys, found),
+            None => self.read.get_many(source, keys, found),
+        }
+    }
 }
 
 impl<'a> Replay<'a> {
@@ -108,13 +136,43 @@ impl<'a> Replay<'a> {
             shape,
             until: history_until.filter(|until| *until != EventTime::MAX),
             logs: BTreeMap::new(),
-            keys: MemoryKeyIndex::new(),
+            keys: Keys { read: MemoryKeyIndex::new(), before: None },
             pending: Pending::default(),
             visible: target.sources.iter().map(|_| Visible::default()).collect(),
-            state: MemoryState::default(),
+            state: State::Whole(MemoryState::default()),
             rows: 0,
             ahead: Ahead::of(cut, *generation)?,
             together: Together::of(cut)?,
+        })
+    }
+
+    /// One that stands where `since` did: of the inputs, only what came then is read.
+    ///
+    /// # Errors
+    /// Where a cut cannot be read.
+    pub fn since(
+        catalog: &'a Catalog,
+        target: &'a Target,
+        cut: &dyn CutRead,
+        files: &'a Files,
+        (shape, since): (Shape, Since<'a>),
+    ) -> Result<Replay<'a>, Error> {
+        let GenerationInfo { generation, history_until, .. } = &target.generation;
+        let recent = Recent::new(since, *generation, &target.view, shape)?;
+        Ok(Replay {
+            catalog,
+            target,
+            files,
+            shape,
+            until: history_until.filter(|until| *until != EventTime::MAX),
+            logs: BTreeMap::new(),
+            keys: Keys { read: MemoryKeyIndex::new(), before: Some(CutKeys::new(since.cut, *generation)) },
+            pending: Pending::default(),
+            visible: Vec::new(),
+            rows: 0,
+            ahead: Ahead::since(cut, *generation, &recent.positions)?,
+            together: Together::of(cut)?,
+            state: State::Recent(Box::new(recent)),
         })
     }
 
@@ -124,30 +182,56 @@ impl<'a> Replay<'a> {
     /// As [`replay`].
     pub fn advance(&mut self, positions: &[(PartitionId, Position)]) -> Result<(), Error> {
         self.admit(positions)?;
-        let writes = tiles::apply(&self.target.view.measures, self.shape, &self.state, &mut self.pending.staged.by_entity())?;
-        self.state.write(writes);
+        let mut changes = self.pending.staged.by_entity();
+        match &mut self.state {
+            State::Whole(state) => {
+                let writes = tiles::apply(&self.target.view.measures, self.shape, state, &mut changes)?;
+                state.write(writes);
+            }
+            State::Recent(recent) => recent.apply(&mut changes)?,
+        }
         self.pending.staged.clear();
+        // Who goes step by step asks for the state alone.
+        (self.pending.refusals, self.pending.dead_letters) = Default::default();
         Ok(())
     }
 
     /// The state at the positions it stands at.
-    pub fn state(&self) -> &MemoryState {
-        &self.state
+    pub fn state(&self) -> &dyn StateRead {
+        match &self.state {
+            State::Whole(state) => state,
+            State::Recent(recent) => &**recent,
+        }
     }
 
-    /// The same, once nothing more is to be read.
-    pub fn into_state(self) -> MemoryState {
-        self.state
+    /// All of the state; `None` where it is of what came since an earlier moment, of which entities are computed when they are asked for.
+    pub fn whole(&self) -> Option<&MemoryState> {
+        match &self.state {
+            State::Whole(state) => Some(state),
+            State::Recent(_) => None,
+        }
+    }
+
+    /// The order keys of events that gave way to others since an earlier moment, of all entities.
+    pub fn superseded(&self) -> &[Vec<u8>] {
+        match &self.state {
+            State::Whole(_) => &[],
+            State::Recent(recent) => &recent.superseded,
+        }
     }
 
     /// What is remembered of primary keys at the positions it stands at; nothing is forgotten of it.
-    pub fn keys(&self) -> &MemoryKeyIndex {
+    pub fn keys(&self) -> &dyn KeyIndex {
         &self.keys
     }
 
     /// Per source, by its number within the view: before which event time a store at these positions may have forgotten keys, µs.
     pub fn keys_before(&self) -> Vec<(u16, i64)> {
-        let newest: Newest = self.logs.iter().filter_map(|(id, log)| Some((id.clone(), log.event_time_max?))).collect();
+        let mut newest = Newest::new();
+        if let State::Recent(recent) = &self.state {
+            newest.extend(recent.positions.iter().filter_map(|(id, position)| Some((id.clone(), position.event_time_max()?))));
+        }
+        newest.extend(self.logs.iter().filter_map(|(id, log)| Some((id.clone(), log.event_time_max?))));
         horizon(self.target, &newest)
             .map_or_else(Vec::new, |horizon| horizon.keys_before.iter().map(|&(source, before)| (source, before.0)).collect())
     }
@@ -158,9 +242,13 @@ impl<'a> Replay<'a> {
 
     fn partition(&mut self, id: &PartitionId, position: &Position) -> Result<(), Error> {
         let kind = kind_of(id);
-        let mut log = match self.logs.remove(id) {
-            Some(log) => log,
-            None => Log::open(self.catalog, &self.together, self.files, (id, position))?,
+        let from = if let State::Recent(recent) = &self.state { recent.position(id) } else { None };
+        let mut log = match (self.logs.remove(id), from) {
+            (Some(log), _) => log,
+            // Nothing came since, so that it need not be there any more.
+            (None, Some(from)) if from.rows() == position.rows() => return Ok(()),
+            (None, Some(from)) => Log::open_from(self.catalog, &self.together, self.files, (id, position), from)?,
+            (None, None) => Log::open(self.catalog, &self.together, self.files, (id, position))?,
         };
         if position.rows() < log.done() {
             return Err(Error::internal(format!("{} is asked for up to row {} after row {}", id.partition, position.rows(), log.done())));
@@ -190,16 +278,19 @@ impl<'a> Replay<'a> {
             let admitted = arrivals_of(batch, id, counts, until, &catalog.sources[&source.name], |arrivals| {
                 target.admission(branch).admit(arrivals, event_time_max, keys, NOW, kind)
             })?;
-            self.visible[branch].take(&admitted, source.event_time)?;
+            if let Some(visible) = self.visible.get_mut(branch) {
+                visible.take(&admitted, source.event_time)?;
+            }
             after = target.take(branch, admitted, &mut self.pending)?;
-            self.keys.apply(&self.pending.keys[already..]);
+            self.keys.read.apply(&self.pending.keys[already..]);
             self.pending.keys.truncate(already);
         }
         Ok(batch.event_time_max(after, |row| rows.contains(&row)))
     }
 
     fn finish(self) -> Result<Replayed, Error> {
-        let (measures, mut state) = (&self.target.view.measures, self.state);
+        let State::Whole(mut state) = self.state else { return Err(Error::internal("what came since is no whole state")) };
+        let measures = &self.target.view.measures;
         let entities = build(&self.pending.staged, &mut state, |entity, rows| tiles::build(measures, self.shape, entity, rows))?;
         let winners = self.visible.into_iter().zip(&self.target.sources).map(|(visible, source)| visible.winners(&source.schema));
         let mut counters = self.pending.counters;
@@ -210,7 +301,7 @@ impl<'a> Replay<'a> {
             state,
             entities,
             winners: winners.collect::<Result<_, _>>()?,
-            keys: self.keys,
+            keys: self.keys.read,
             refusals: self.pending.refusals,
             counters,
             rows: self.rows,

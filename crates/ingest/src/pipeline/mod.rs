@@ -24,7 +24,7 @@ pub(crate) use history::{History, KeyShare, Staged};
 pub(crate) use horizon::{Newest, horizon};
 pub(crate) use inputs::{HistoryInput, Rows, SomeRows};
 pub use log::{Applied, Input, Log, Read, Standing};
-pub use options::StreamOptions;
+pub use options::{Seen, StreamOptions};
 pub use schema::{dialect_of, schema_of};
 pub(crate) use spill::{Spill, Spilling};
 pub(crate) use step::Picked;

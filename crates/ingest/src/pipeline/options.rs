@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use lockstep_model::{Clock, EventTime};
+use lockstep_model::{Clock, EventTime, Generation};
 use lockstep_transform::tiles::Shape;
 
 use crate::admission::Kind;
 use crate::out::Outlets;
 use crate::source::Format;
+
+/// Told which entities a commit changes in a generation, and how many events came to each: once for each commit, before it is made.
+pub type Seen = dyn Fn(Generation, &mut dyn Iterator<Item = (&[u8], u64)>) + Send + Sync;
 
 /// How to read a log.
 pub struct StreamOptions {
@@ -32,6 +35,8 @@ pub struct StreamOptions {
     pub clock: Arc<dyn Clock>,
     /// Where rows of a log go beside the state.
     pub outlets: Outlets,
+    /// Who is told of the entities that events come to.
+    pub seen: Option<Arc<Seen>>,
 }
 
 impl StreamOptions {
@@ -48,6 +53,7 @@ impl StreamOptions {
             stop: Arc::default(),
             clock,
             outlets: Outlets::default(),
+            seen: None,
         }
     }
 }

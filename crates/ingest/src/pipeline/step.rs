@@ -13,6 +13,7 @@ use lockstep_transform::changes::StagedChanges;
 use lockstep_transform::tiles::{self, Shape};
 use lockstep_transform::transformation::Transformation;
 
+use super::options::Seen;
 use crate::admission::{Admission, Admitted, Arrivals, KeyIndex, Kind, Taken, Unreadable};
 use crate::source::SourceBatch;
 
@@ -122,13 +123,17 @@ impl Target {
         Ok(())
     }
 
-    /// Folds what is pending into the state and makes it one commit, leaving `pending` empty.
+    /// Folds what is pending into the state and makes it one commit, leaving `pending` empty. `seen` is told which entities it changes.
     ///
     /// # Errors
     /// Where state cannot be read or does not decode.
-    pub fn commit(&self, pending: &mut Pending, state: &dyn StateRead, shape: Shape, epoch: Epoch) -> Result<Commit, Error> {
+    pub fn commit(&self, pending: &mut Pending, state: &dyn StateRead, shape: Shape, epoch: Epoch, seen: Option<&Seen>) -> Result<Commit, Error> {
         let mut commit = Commit::new(self.generation.generation, epoch);
-        commit.state = tiles::apply(&self.view.measures, shape, state, &mut pending.staged.by_entity())?;
+        let mut changes = pending.staged.by_entity();
+        if let Some(seen) = seen {
+            seen(self.generation.generation, &mut changes.iter().map(|changes| (changes.entity, changes.upserts.len() as u64)));
+        }
+        commit.state = tiles::apply(&self.view.measures, shape, state, &mut changes)?;
         pending.staged.clear();
         commit.keys = std::mem::take(&mut pending.keys);
         commit.refusals = std::mem::take(&mut pending.refusals);

@@ -345,7 +345,8 @@ impl<'a> Run<'a> {
                 let generation = target.generation.generation;
                 let pending = &mut self.pending[at];
                 let counters = pending.counters.clone();
-                let mut commit = target.commit(pending, &cut.state(generation), self.options.shape, self.store.epoch())?;
+                let seen = self.options.seen.as_deref();
+                let mut commit = target.commit(pending, &cut.state(generation), self.options.shape, self.store.epoch(), seen)?;
                 let name = self.name_of(target);
                 for (source, counters) in counters {
                     *self.report.tally.entry((name.clone(), source)).or_default() += counters;

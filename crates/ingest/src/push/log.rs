@@ -153,7 +153,7 @@ pub(crate) fn accept(push: &Push, source: &SourcePlan, positions: &BTreeMap<Part
     Ok(Some((gap, Position::Push(PushPosition { rows: from, mark, gap: Some(from), ..position }))))
 }
 
-/// A push log, read again from where it was begun.
+/// A push log, read again from where it was begun, or from later on.
 #[derive(Debug)]
 pub(crate) struct Again {
     source: String,
@@ -161,25 +161,24 @@ pub(crate) struct Again {
 }
 
 impl Again {
-    /// The log of a source below `root`, which a generation has read up to `position`.
+    /// The log of a source below `root`, which a generation has read up to `position`: from where it was begun, or from a row on.
     ///
     /// # Errors
     /// Unavailable where what was read first is gone.
-    pub(crate) fn open(root: &Path, source: &SourcePlan, position: &PushPosition) -> Result<Again, Error> {
+    pub(crate) fn open(root: &Path, source: &SourcePlan, position: &PushPosition, from: Option<u64>) -> Result<Again, Error> {
         let extent = extent_of(&dir_of(root, &source.name))?;
+        let first = from.unwrap_or(position.first);
         let gone = match position.gap {
-            Some(gap) => Some(format!("was gone on with at row {gap}, and what was applied before is gone")),
-            None if extent.segments.is_empty() => Some("is gone".to_owned()),
-            None if extent.first_row() > position.first => {
-                Some(format!("was read from row {} on and begins at {} now", position.first, extent.first_row()))
-            }
-            None => None,
+            Some(gap) if gap > first || from.is_none() => Some(format!("was gone on with at row {gap}, and what was applied before is gone")),
+            _ if extent.segments.is_empty() => Some("is gone".to_owned()),
+            _ if extent.first_row() > first => Some(format!("was read from row {first} on and begins at {} now", extent.first_row())),
+            _ => None,
         };
         if let Some(what) = gone {
             let advice = "what was answered while it was there can be verified: `lockstep verify --served`";
             return Err(Error::unavailable(format!("the push log of source `{}` {what} · {advice}", source.name)));
         }
-        Ok(Again { source: source.name.clone(), reader: Reader::open(&source.name, &source.schema, extent, position.first)? })
+        Ok(Again { source: source.name.clone(), reader: Reader::open(&source.name, &source.schema, extent, first)? })
     }
 
     /// The next rows up to `end`; `None` where there are none.

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
+use lockstep_ingest::offline::Replay;
 use lockstep_ingest::pipeline::Target;
 use lockstep_model::{Error, EventTime, KeyIndex, StateKey, StateRead, TimeMode, key, state};
 use lockstep_transform::definition::Version as VersionOf;
@@ -62,21 +63,21 @@ impl Cause {
     }
 }
 
-/// A view's state today.
+/// A view as it stands today.
 #[derive(Debug)]
-pub struct Today {
+pub struct Today<'a> {
     /// All events that the store takes.
-    pub state: MemoryState,
+    pub taken: Replay<'a>,
     /// With those that it refused, where there are any.
-    pub whole: Option<MemoryState>,
+    pub whole: Option<Replay<'a>>,
     /// The primary keys, each after its branch, of events that have been corrected.
     pub corrected: HashSet<Vec<u8>>,
 }
 
-impl Today {
+impl Today<'_> {
     /// All that is known, whether or not the store takes it.
-    pub fn all(&self) -> &MemoryState {
-        self.whole.as_ref().unwrap_or(&self.state)
+    pub fn all(&self) -> &dyn StateRead {
+        self.whole.as_ref().unwrap_or(&self.taken).state()
     }
 }
 
@@ -86,9 +87,9 @@ pub struct Between<'a> {
     /// The view, and what feeds it.
     pub target: &'a Target,
     /// The state at the positions of the answer.
-    pub served: &'a MemoryState,
+    pub served: &'a dyn StateRead,
     /// That of today.
-    pub today: &'a Today,
+    pub today: &'a Today<'a>,
     /// The clock that the answer went by.
     pub time: TimeMode,
     /// Its moment, µs.
@@ -204,7 +205,7 @@ impl Entities {
 
 impl Between<'_> {
     fn entity(&self, entity: &[u8]) -> Result<Entity, Error> {
-        let rows = |state: &MemoryState| -> Result<Vec<OwnedRow>, Error> {
+        let rows = |state: &dyn StateRead| -> Result<Vec<OwnedRow>, Error> {
             let mut rows = walk(&self.target.view.measures, state, entity, i64::MIN)?.rows;
             // What happened after the moment never counts.
             rows.retain(|row| order::time_of(&row.key) <= self.at);
@@ -212,8 +213,8 @@ impl Between<'_> {
         };
         let mut served = rows(self.served)?;
         served.retain(|row| self.was_served(row));
-        let today = rows(&self.today.state)?;
-        let whole = self.today.whole.as_ref().map(rows).transpose()?;
+        let today = rows(self.today.taken.state())?;
+        let whole = self.today.whole.as_ref().map(|whole| rows(whole.state())).transpose()?;
         let is_live = |row: &&OwnedRow| row.known.1 == i64::MAX;
         let taken: BTreeMap<&[u8], &OwnedRow> = today.iter().map(|row| (row.key.as_slice(), row)).collect();
         let all: BTreeMap<&[u8], &OwnedRow> = whole.as_ref().unwrap_or(&today).iter().filter(is_live).map(|row| (row.key.as_slice(), row)).collect();
@@ -292,11 +293,9 @@ pub fn identity<'k>(target: &Target, key: &'k [u8]) -> &'k [u8] {
 ///
 /// # Errors
 /// Where the state does not decode.
-pub fn corrected(target: &Target, state: &MemoryState) -> Result<HashSet<Vec<u8>>, Error> {
-    let mut corrected = HashSet::new();
-    if target.sources.iter().all(|source| source.version.is_none()) {
-        return Ok(corrected);
-    }
+pub fn corrected(target: &Target, today: &Replay<'_>) -> Result<HashSet<Vec<u8>>, Error> {
+    let mut corrected: HashSet<Vec<u8>> = today.superseded().iter().map(|key| identity(target, key).to_vec()).collect();
+    let Some(state) = today.whole().filter(|_| target.sources.iter().any(|source| source.version.is_some())) else { return Ok(corrected) };
     let mut seen: HashSet<Vec<u8>> = HashSet::new();
     let keys = state.sorted();
     let mut entities: Vec<&[u8]> = keys.iter().filter_map(|(key, _)| state::entity_of(key.as_bytes())).collect();

@@ -1,7 +1,7 @@
 //! `lockstep audit`: what a server logged of what it served, computed again.
 //!
 //! *Replay* computes each vector at the positions it was served from, by `verify --served`'s means: the inputs are read once, from their beginning, and stand at one set of positions after
-//! the other. Not a bit may differ. *Hindsight* computes it from all that is known by now, at the same moment; what differs then differs for a reason, and is told by it ([`causes`]).
+//! the other. Not a bit may differ. Who audits all the time goes on from where the store stood at an earlier moment instead ([`Since`]), and reads what came since. *Hindsight* computes it from all that is known by now, at the same moment; what differs then differs for a reason, and is told by it ([`causes`]).
 //!
 //! Predictions that are logged beside features are computed again from the features that replay gave ([`predictions`]).
 //!
@@ -16,32 +16,42 @@ mod versions;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use lockstep_ingest::offline::{Files, Replay};
+use lockstep_ingest::offline::{Files, Replay, Since};
 use lockstep_model::{Error, ErrorKind, EventTime, Generation, StateRead, TimeMode};
 use lockstep_serve::admin::Progress;
 use lockstep_serve::scoring::Models;
 use lockstep_store::CutRead;
-use lockstep_transform::tiles::MemoryState;
 
 pub use causes::Cause;
 pub use report::{Audited, Difference};
+pub use versions::Versions;
 
 use crate::kept::{Kept, ViewAt};
 use crate::recompute::{Again, Of, again};
 use crate::verify::OTHER_SHAPE;
 use causes::{Between, Entities, NoKeys, Stage, Today, corrected, forgotten};
 use predictions::Predictions;
-use versions::{Version, Versions};
+use versions::Version;
 
-/// Audits vectors, as a store and its inputs stand in `cut`, and what the store's models predicted of them; tells of a few differences, or of all.
+/// From what vectors are computed again.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// Where inputs are.
+    pub files: &'a Files,
+    /// The models of the store.
+    pub models: &'a Models,
+    /// Where the store stood at an earlier moment, before any of the vectors; the inputs are read from their beginning where none is given.
+    pub since: Option<Since<'a>>,
+}
+
+/// Audits vectors, as a store and its inputs stand in `cut`, and what the store's models predicted of them; tells of a few differences, or of all. `versions` are the definitions that they were
+/// served by.
 ///
 /// # Errors
 /// Where the store cannot be read; as `progress` has. Inputs that cannot be read again are no error: what depends on them is not auditable.
-pub fn audit(cut: &dyn CutRead, (files, models): (&Files, &Models), kept: &[Kept], tell_all: bool, progress: &Progress<'_>) -> Result<Audited> {
-    let versions = Versions::of(cut, kept)?;
-    let predictions = Predictions::new(cut, models)?;
-    let mut audit =
-        Audit { predictions, cut, files, versions: &versions, kept, today: BTreeMap::new(), progress, report: Audited::of(kept, tell_all) };
+pub fn audit(cut: &dyn CutRead, versions: &Versions, inputs: Inputs<'_>, kept: &[Kept], tell_all: bool, progress: &Progress<'_>) -> Result<Audited> {
+    let predictions = Predictions::new(cut, inputs.models)?;
+    let mut audit = Audit { predictions, cut, inputs, versions, kept, today: BTreeMap::new(), progress, report: Audited::of(kept, tell_all) };
     let mut auditable = Vec::new();
     for (place, kept) in kept.iter().enumerate() {
         match versions.find(kept) {
@@ -60,11 +70,11 @@ pub fn audit(cut: &dyn CutRead, (files, models): (&Files, &Models), kept: &[Kept
 struct Audit<'a> {
     predictions: Predictions<'a>,
     cut: &'a dyn CutRead,
-    files: &'a Files,
+    inputs: Inputs<'a>,
     versions: &'a Versions,
     kept: &'a [Kept],
     /// Views as they stand today, or why that cannot be known.
-    today: BTreeMap<Generation, Result<Today, String>>,
+    today: BTreeMap<Generation, Result<Today<'a>, String>>,
     progress: &'a Progress<'a>,
     report: Audited,
 }
@@ -100,20 +110,34 @@ impl<'a> Audit<'a> {
         Ok(())
     }
 
-    fn today_of(&self, generation: Generation) -> Result<Today, Error> {
+    fn today_of(&self, generation: Generation) -> Result<Today<'a>, Error> {
         let version = self.versions.with(generation).ok_or_else(|| Error::internal("a view without definitions"))?;
         let positions = self.cut.positions(generation)?;
-        let read = |compiled: &versions::Compiled| {
-            let target = &compiled.targets[&generation];
-            let mut replay = Replay::new(&compiled.catalog, target, self.cut, self.files, OTHER_SHAPE)?;
+        let read = |compiled: &'a versions::Compiled| {
+            let mut replay = self.begin_with(compiled, generation)?;
             replay.advance(&positions)?;
-            Ok::<_, Error>(replay.into_state())
+            Ok::<_, Error>(replay)
         };
-        let state = read(&version.noted)?;
-        let has_refused = self.cut.refusals(generation).next().transpose()?.is_some();
-        let whole = has_refused.then(|| read(&version.whole)).transpose()?;
-        let corrected = corrected(&version.noted.targets[&generation], &state)?;
-        Ok(Today { state, whole, corrected })
+        let taken = read(&version.noted)?;
+        let whole = self.has_refused(generation)?.then(|| read(&version.whole)).transpose()?;
+        let corrected = corrected(&version.noted.targets[&generation], &taken)?;
+        Ok(Today { taken, whole, corrected })
+    }
+
+    /// Whether a view has refused rows of those that are read again.
+    fn has_refused(&self, generation: Generation) -> Result<bool, Error> {
+        let Some(since) = self.inputs.since else { return Ok(self.cut.refusals(generation).next().transpose()?.is_some()) };
+        let refused = |cut: &dyn CutRead| Ok::<_, Error>(cut.counters(generation)?.values().map(|counters| counters.refused).sum::<u64>());
+        Ok(refused(self.cut)? > refused(since.cut)?)
+    }
+
+    /// A view of which nothing is read again yet.
+    fn begin_with(&self, compiled: &'a versions::Compiled, generation: Generation) -> Result<Replay<'a>, Error> {
+        let (catalog, target) = (&compiled.catalog, &compiled.targets[&generation]);
+        match self.inputs.since {
+            Some(since) => Replay::since(catalog, target, self.cut, self.inputs.files, (OTHER_SHAPE, since)),
+            None => Replay::new(catalog, target, self.cut, self.inputs.files, OTHER_SHAPE),
+        }
     }
 
     /// Computes every vector again at the positions it was served from, and compares it with hindsight.
@@ -169,9 +193,7 @@ impl<'a> Audit<'a> {
 
     fn begin(&self, generation: Generation) -> Result<Reading<'a>, Error> {
         let version = self.versions.with(generation).ok_or_else(|| Error::internal("a view without definitions"))?;
-        let applied = &version.applied;
-        let replay = Replay::new(&applied.catalog, &applied.targets[&generation], self.cut, self.files, OTHER_SHAPE)?;
-        Ok(Reading { replay, at: 0 })
+        Ok(Reading { replay: self.begin_with(&version.applied, generation)?, at: 0 })
     }
 
     fn compare(&mut self, version: &Version, kept: &Kept, readings: &BTreeMap<Generation, Result<Reading<'a>, String>>) -> Result<()> {
@@ -185,7 +207,12 @@ impl<'a> Audit<'a> {
         })?;
         self.report.replayed(kept, &replayed);
         if kept.predicted.is_some() {
-            self.predictions.replay(&version.applied.catalog, kept, &replayed, self.report.predictions.get_or_insert_default())?;
+            let report = self.report.predictions.get_or_insert_default();
+            let before = report.differ;
+            self.predictions.replay(&version.applied.catalog, kept, &replayed, report)?;
+            if report.differ > before {
+                self.report.differing.insert(kept.from.name.clone());
+            }
         }
         let of_today = match of_today(&self.today, kept) {
             Ok(of_today) => of_today,
@@ -239,7 +266,7 @@ impl<'a> Audit<'a> {
 }
 
 /// The views of an answer as they stand today, or why that cannot be known.
-fn of_today<'t>(today: &'t BTreeMap<Generation, Result<Today, String>>, kept: &Kept) -> Result<BTreeMap<Generation, &'t Today>, String> {
+fn of_today<'t>(today: &'t BTreeMap<Generation, Result<Today<'t>, String>>, kept: &Kept) -> Result<BTreeMap<Generation, &'t Today<'t>>, String> {
     let find = |view: &ViewAt| match today.get(&view.generation) {
         Some(Ok(today)) => Ok((view.generation, today)),
         Some(Err(why)) => Err(why.clone()),
@@ -249,7 +276,7 @@ fn of_today<'t>(today: &'t BTreeMap<Generation, Result<Today, String>>, kept: &K
 }
 
 /// An answer, from all that is known by now.
-fn hindsight(version: &Version, kept: &Kept, today: &BTreeMap<Generation, &Today>) -> Result<Again, Error> {
+fn hindsight(version: &Version, kept: &Kept, today: &BTreeMap<Generation, &Today<'_>>) -> Result<Again, Error> {
     again(&version.applied.catalog, kept, TimeMode::Event, &|view| {
         let generation = generation_of(kept, view)?;
         let today = today.get(&generation).ok_or_else(|| Error::internal("a view that was not read again"))?;
@@ -304,8 +331,8 @@ impl Explained {
 fn explain<'s>(
     version: &Version,
     kept: &Kept,
-    today: &BTreeMap<Generation, &'s Today>,
-    served: &dyn Fn(&str) -> Result<&'s MemoryState, Error>,
+    today: &BTreeMap<Generation, &'s Today<'s>>,
+    served: &dyn Fn(&str) -> Result<&'s dyn StateRead, Error>,
 ) -> Result<Explained, Error> {
     let entities: BTreeMap<Generation, Entities> = kept.from.views.iter().map(|view| (view.generation, Entities::default())).collect();
     let stage = |upto: Option<Cause>| -> Result<Again, Error> {

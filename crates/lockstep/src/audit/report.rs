@@ -1,6 +1,6 @@
 //! What an audit found, for people and programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::Array;
 use lockstep_model::{Error, EventTime};
@@ -42,6 +42,9 @@ pub struct Audited {
     /// What was predicted of them; absent where nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predictions: Option<PredictionsReplayed>,
+    /// The services and views of which something differs that was computed again.
+    #[serde(skip)]
+    pub differing: BTreeSet<String>,
     /// Whether all differences are told.
     #[serde(skip)]
     tell_all: bool,
@@ -190,6 +193,12 @@ impl Audited {
         }
     }
 
+    /// Counts vectors that nobody has tried to compute, with why.
+    pub fn cannot(&mut self, kept: &Kept, why: &str) {
+        self.vectors += kept.len() as u64;
+        self.not_auditable(kept, why);
+    }
+
     pub(super) fn not_auditable(&mut self, kept: &Kept, why: &str) {
         self.lost(kept.len() as u64, why);
     }
@@ -216,6 +225,7 @@ impl Audited {
                     continue;
                 }
                 self.replay.differ += 1;
+                self.differing.insert(kept.from.name.clone());
                 if self.tell_all || self.replay.first.len() < EXAMPLES_MAX {
                     let value = |column, status: &str| format!("{} {status}", shown(column, row));
                     self.replay.first.push(format!(
@@ -357,7 +367,7 @@ impl Difference {
 
 impl Report for Audited {
     fn text(&self, paint: Paint) -> String {
-        let Audited { vectors, from, to, replay, hindsight, fallbacks, not_auditable, predictions, tell_all: _ } = self;
+        let Audited { vectors, from, to, replay, hindsight, fallbacks, not_auditable, predictions, differing: _, tell_all: _ } = self;
         let range = from.as_ref().zip(to.as_ref()).map(|(from, to)| format!(", of moments from {from} to {to}")).unwrap_or_default();
         let mut text = format!("{} in the log{range}\n\n", counted(*vectors, "vector", "vectors"));
         text += &replay.text(paint);

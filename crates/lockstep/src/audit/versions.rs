@@ -33,7 +33,11 @@ pub struct Compiled {
 
 /// Sets of definitions, by number; those that were applied last have none.
 #[derive(Debug, Default)]
-pub struct Versions(BTreeMap<Option<u64>, Result<Version, String>>);
+pub struct Versions {
+    known: BTreeMap<Option<u64>, Result<Version, String>>,
+    /// Of what they are compiled: how many sets the store has, and its generations.
+    of: (usize, Vec<(Generation, bool)>),
+}
 
 impl Versions {
     /// Those that answers were given by.
@@ -41,17 +45,30 @@ impl Versions {
     /// # Errors
     /// Where the store cannot be read.
     pub fn of(cut: &dyn CutRead, kept: &[Kept]) -> Result<Versions> {
+        let mut versions = Versions::default();
+        versions.find_all(cut, kept)?;
+        Ok(versions)
+    }
+
+    /// Finds those that answers were given by, and keeps what it has found before for as long as the store has the same sets and generations: compiling hundreds of views takes a while.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn find_all<'k>(&mut self, cut: &dyn CutRead, kept: impl IntoIterator<Item = &'k Kept>) -> Result<()> {
         let (history, generations) = (cut.definitions_history()?, cut.generations()?);
-        let mut versions = BTreeMap::new();
-        for number in kept.iter().map(|kept| kept.from.definitions) {
-            versions.entry(number).or_insert_with(|| Version::find(number, &history, &generations));
+        let of = (history.len(), generations.iter().map(|info| (info.generation, info.published())).collect());
+        if self.of != of {
+            *self = Versions { known: BTreeMap::new(), of };
         }
-        Ok(Versions(versions))
+        for number in kept.into_iter().map(|kept| kept.from.definitions) {
+            self.known.entry(number).or_insert_with(|| Version::find(number, &history, &generations));
+        }
+        Ok(())
     }
 
     /// The definitions that an answer was given by, if they and the views that it read are still there; else why not.
     pub fn find(&self, kept: &Kept) -> Result<&Version, String> {
-        let version = match self.0.get(&kept.from.definitions) {
+        let version = match self.known.get(&kept.from.definitions) {
             Some(Ok(version)) => version,
             Some(Err(why)) => return Err(why.clone()),
             None => return Err("their definitions are not known".to_owned()),
@@ -74,7 +91,7 @@ impl Versions {
 
     /// Definitions that a generation is one of.
     pub fn with(&self, generation: Generation) -> Option<&Version> {
-        self.0.values().filter_map(|version| version.as_ref().ok()).find(|version| version.applied.targets.contains_key(&generation))
+        self.known.values().filter_map(|version| version.as_ref().ok()).find(|version| version.applied.targets.contains_key(&generation))
     }
 }
 

@@ -13,7 +13,7 @@ use anyhow::Result;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use lockstep_ingest::kafka::Kafka;
 use lockstep_ingest::out::{Carriers, Outlets, Together};
-use lockstep_ingest::pipeline::{Logs, Progress, StreamReport, Target, accept_gaps, follow};
+use lockstep_ingest::pipeline::{self, Logs, Progress, StreamReport, Target, accept_gaps, follow};
 use lockstep_ingest::push::{Push, PushLog};
 use lockstep_ingest::source::Format;
 use lockstep_model::{Clock, Error, EventTime, Generation, PartitionId, SystemClock};
@@ -330,7 +330,12 @@ struct Follower {
 
 impl Follower {
     fn run(self, work: Work, mut display: Display) -> Result<StreamReport, Error> {
-        let options = stream_options(&self.owned.project, (Format::Ndjson, self.outlets.clone()), &self.sources, Vec::new(), &self.stop);
+        let mut options = stream_options(&self.owned.project, (Format::Ndjson, self.outlets.clone()), &self.sources, Vec::new(), &self.stop);
+        options.seen = self.lags.clone().map(|lags| {
+            Arc::new(move |generation: Generation, entities: &mut dyn Iterator<Item = (&[u8], u64)>| {
+                lags.entities().came(generation, SystemClock.now(), entities);
+            }) as Arc<pipeline::Seen>
+        });
         let logs = Logs { kafka: self.kafka.as_ref(), push: self.push.as_ref() };
         let mut noting = Noting::new(&work.targets, self.notes);
         let report = follow(&*self.owned.store, &work.set.catalog, &work.targets, logs, &options, &mut |progress| {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, verify};
 use crate::ask;
-use crate::audit::{Audited, audit};
+use crate::audit::{Audited, Inputs, Versions, audit};
 use crate::failure::Outcome;
 use crate::feature_log::{Expired, LogDir};
 use crate::kept::{Kept, KeptFile};
@@ -117,7 +117,9 @@ impl ask::Question for Question {
             kept.extend(file.read()?.into_iter().filter(|kept| self.is_wanted(kept)));
         }
         let cut = OnlineStore::cut(&*owned.store);
-        let mut audited = audit(&*cut, (&verify::files(owned, &*cut)?, &owned.models()), &kept, false, progress)?;
+        let (files, models) = (verify::files(owned, &*cut)?, owned.models());
+        let inputs = Inputs { files: &files, models: &models, since: None };
+        let mut audited = audit(&*cut, &Versions::of(&*cut, &kept)?, inputs, &kept, false, progress)?;
         audited.past_retention(log.expired.vectors);
         Ok(audited)
     }

@@ -19,7 +19,7 @@ use super::get::{Feature, Got};
 use super::score::{DecidedRow, Predicted};
 use super::{Context, verify};
 use crate::ask;
-use crate::audit::{Audited, Difference, audit};
+use crate::audit::{Audited, Difference, Inputs, Versions, audit};
 use crate::failure::Outcome;
 use crate::kept::{Kept, KeptScores, ScoredBy};
 use crate::output::{Paint, Report};
@@ -147,7 +147,9 @@ impl ask::Question for Question {
         rows.sort_by_key(|kept| (kept.moments[0], kept.numbers[0]));
         let cut = OnlineStore::cut(&*owned.store);
         // Together, so that the inputs are read once.
-        let audited = audit(&*cut, (&verify::files(owned, &*cut)?, &owned.models()), &rows, true, progress)?;
+        let (files, models) = (verify::files(owned, &*cut)?, owned.models());
+        let inputs = Inputs { files: &files, models: &models, since: None };
+        let audited = audit(&*cut, &Versions::of(&*cut, &rows)?, inputs, &rows, true, progress)?;
         let vectors = rows.iter().map(|kept| Vector::of(kept, &audited)).collect::<Result<_>>()?;
         Ok(Requested { request_id: self.request_id.clone(), vectors })
     }

@@ -109,7 +109,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     look_after(&owned, &live, (&metrics, watch, &watching, &usage), (&context.out, &stop));
     context.out.say("ending: no more requests are taken");
     running.stop();
-    watching.finish();
+    watching.finish(&owned);
     live.finish();
     if let Some(log) = log {
         log.finish();

@@ -36,6 +36,11 @@ pub struct WatchConfig {
     pub fallen_max: Share,
     /// Greatest share of the rows of a service or view that ask for one entity.
     pub hot_key_max: Share,
+    /// Greatest share of the events of a view, of the last hour, that come to one entity.
+    pub hot_events_max: Share,
+    /// Greatest share of labels, of those of which it is known who decided, that a model may have decided by itself: beyond it, scores that creep are told of as a feedback loop. What was
+    /// decided and what came of it is what callers report.
+    pub model_decides_max: Share,
     /// How long a version of a view may wait for its backfill.
     #[schemars(with = "String")]
     pub backfill_max: Interval,
@@ -70,7 +75,8 @@ pub struct ReplayConfig {
     pub share: Share,
     /// Most vectors of a time.
     pub vectors: usize,
-    /// Most events that the views have: their inputs are read from the beginning, in memory. Where there are more, `lockstep audit` does it when it suits you.
+    /// Most rows that are read again for one look, and most events of entities that are put together anew: what came since the store was looked at before. Vectors that would need more are counted as
+    /// not auditable; `lockstep audit` computes them from the beginning of their inputs when it suits you.
     pub events_max: u64,
 }
 
@@ -90,6 +96,8 @@ impl Default for WatchConfig {
             errors_max: Share(limits.errors_max),
             fallen_max: Share(limits.fallen_max),
             hot_key_max: Share(limits.hot_key_max),
+            hot_events_max: Share(limits.hot_events_max),
+            model_decides_max: Share(limits.model_decides_max),
             backfill_max: interval(limits.backfill_max),
             catch_up_max: interval(limits.catch_up_max),
             drift_window: interval(limits.drift_window),
@@ -125,6 +133,8 @@ impl WatchConfig {
             errors_max: self.errors_max.0,
             fallen_max: self.fallen_max.0,
             hot_key_max: self.hot_key_max.0,
+            hot_events_max: self.hot_events_max.0,
+            model_decides_max: self.model_decides_max.0,
             backfill_max: self.backfill_max.micros(),
             catch_up_max: self.catch_up_max.micros(),
             drift_window: self.drift_window.micros(),

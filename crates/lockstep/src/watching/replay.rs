@@ -1,4 +1,10 @@
 //! What was served, computed again all the time: `lockstep audit`'s own replay, of the newest vectors of the feature log, at a share of one core.
+//!
+//! An audit reads inputs from their beginning, which takes the longer the older a store is. Here the store is held as it was a moment before the vectors were served ([`held`]), and what came
+//! since is read again, admitted and folded by the offline driver. So a round costs what came since, for ever; each event goes through one round or another; and of entities that are asked for, the
+//! trees are built anew of their events, so that no tile of the store is believed. What came before the server looked first is for `lockstep audit`.
+
+mod held;
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,17 +13,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use lockstep_ingest::offline::Since;
 use lockstep_model::{Clock, SystemClock};
 use lockstep_serve::watch::reading::ReplayReading;
 use lockstep_store::{CutRead, OnlineStore};
 
 use super::config::ReplayConfig;
-use crate::audit::{Audited, audit};
+use crate::audit::{Audited, Inputs, Versions, audit};
 use crate::bytes::Bytes;
-use crate::feature_log::LogDir;
+use crate::feature_log::{LogDir, LogFile};
 use crate::kept::{Kept, KeptFile};
 use crate::owned::Owned;
 use crate::verbs::verify;
+use held::{Group, Held};
 
 /// How often it looks whether to end.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -40,16 +48,15 @@ impl Replays {
     #[allow(clippy::disallowed_methods, reason = "how much of a core it takes; nothing is computed from it")]
     pub fn run(&self, owned: &Owned, config: &ReplayConfig, stop: &Arc<AtomicBool>) {
         let every = Duration::from_micros(u64::try_from(config.every.micros()).unwrap_or_default());
-        let (mut pause, mut through) = (every, 0);
-        while wait(pause, stop) {
+        let (mut pause, mut rounds) = (every, Rounds::new(owned, config));
+        while wait(pause, stop, || rounds.look()) {
             let begun = Instant::now();
-            let round = round(owned, config, &mut through, stop);
+            let round = rounds.next(stop);
             let rest = begun.elapsed().div_f64(config.share.0.max(1e-3)).saturating_sub(begun.elapsed());
             pause = every.max(rest);
             let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
             match round {
-                Ok(Some(audited)) => add(&mut reading, audited),
-                Ok(None) => {}
+                Ok(all) => all.into_iter().for_each(|audited| add(&mut reading, audited)),
                 Err(error) => reading.why_not = Some(format!("{error:#}")),
             }
         }
@@ -57,75 +64,97 @@ impl Replays {
 }
 
 /// Waits, but not for longer than until it is told to end; whether it is to go on.
-fn wait(pause: Duration, stop: &AtomicBool) -> bool {
+fn wait(pause: Duration, stop: &AtomicBool, mut meanwhile: impl FnMut()) -> bool {
     let mut waited = Duration::ZERO;
     while waited < pause && !stop.load(Ordering::Relaxed) {
+        meanwhile();
         thread::sleep(LOOK_EVERY);
         waited += LOOK_EVERY;
     }
     !stop.load(Ordering::Relaxed)
 }
 
-/// What an audit of some vectors found, and the services and views of which something differs.
-struct Round {
-    audited: Audited,
-    differing: Vec<String>,
+/// What is known from round to round.
+struct Rounds<'o> {
+    owned: &'o Owned,
+    config: &'o ReplayConfig,
+    /// The number of the last file of the log that was looked at.
+    through: u64,
+    held: Held<'o>,
+    versions: Versions,
 }
 
-/// Audits the newest vectors of the log that were not audited yet; `None` where there are none.
-fn round(owned: &Owned, config: &ReplayConfig, through: &mut u64, stop: &AtomicBool) -> Result<Option<Round>> {
-    let files = LogDir::new(owned.project.feature_log_dir()).files()?;
-    let Some(newest) = files.last().map(|file| file.named.number).filter(|newest| newest > through) else { return Ok(None) };
-    let mut kept: Vec<Kept> = Vec::new();
-    for file in files.iter().rev().filter(|file| file.named.number > *through) {
-        let bytes = Bytes(fs::read(&file.path).with_context(|| format!("read {}", file.path.display()))?);
-        let read = KeptFile { name: file.path.display().to_string(), bytes }.read()?;
-        for some in read.into_iter().rev() {
-            if kept.iter().map(Kept::len).sum::<usize>() < config.vectors {
-                kept.push(some);
-            }
+impl<'o> Rounds<'o> {
+    /// From now on: what is logged already was served before.
+    fn new(owned: &'o Owned, config: &'o ReplayConfig) -> Rounds<'o> {
+        let through = files(owned).ok().and_then(|files| files.last().map(|file| file.named.number)).unwrap_or_default();
+        let roll = owned.project.config.serve.feature_log.as_ref().map_or(0, |log| log.roll.micros());
+        let mut rounds = Rounds { owned, config, through, held: Held::new(roll), versions: Versions::default() };
+        rounds.look();
+        rounds
+    }
+
+    /// Holds the store as it is, now and then.
+    fn look(&mut self) {
+        if self.held.is_due(SystemClock.now()) {
+            let cut = OnlineStore::cut(&*self.owned.store);
+            self.held.hold(SystemClock.now(), cut);
         }
     }
-    *through = newest;
-    let cut = OnlineStore::cut(&*owned.store);
-    check_size(&*cut, &kept, config.events_max)?;
-    let go_on = |_: &str| if stop.load(Ordering::Relaxed) { bail!("the server ends") } else { Ok(()) };
-    let go_on = |text: &str| go_on(text).map_err(|error| crate::failure::as_told(&error));
-    let files = verify::files(owned, &*cut)?;
-    let models = owned.models();
-    let audited = audit(&*cut, (&files, &models), &kept, false, &go_on)?;
-    let mut differing = Vec::new();
-    if !audited.holds() {
-        let mut names: Vec<&str> = kept.iter().map(|kept| kept.from.name.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        for name in names {
-            let of: Vec<Kept> = kept.iter().filter(|kept| kept.from.name == name).cloned().collect();
-            if !audit(&*cut, (&files, &models), &of, false, &go_on)?.holds() {
-                differing.push(name.to_owned());
+
+    /// Audits the newest vectors of the log that were not audited yet.
+    fn next(&mut self, stop: &AtomicBool) -> Result<Vec<Audited>> {
+        // What comes to the log from here on was served since, or waited for its file meanwhile.
+        let (owned, begun) = (self.owned, SystemClock.now());
+        let kept = self.newest()?;
+        let now = OnlineStore::cut(&*owned.store);
+        let (groups, early) = self.held.groups(&*now, kept, self.config.events_max)?;
+        self.versions.find_all(&*now, groups.iter().flat_map(|group| group.kept.iter()))?;
+        let (files, models) = (verify::files(owned, &*now)?, owned.models());
+        let go_on = |_: &str| if stop.load(Ordering::Relaxed) { bail!("the server ends") } else { Ok(()) };
+        let go_on = |text: &str| go_on(text).map_err(|error| crate::failure::as_told(&error));
+        let mut all = vec![early];
+        for Group { base, today, kept } in &groups {
+            let since = Since { cut: self.held.cut(*base), events_max: self.config.events_max };
+            let inputs = Inputs { files: &files, models: &models, since: Some(since) };
+            let today: &dyn CutRead = today.map_or(&*now, |held| self.held.cut(held));
+            all.push(audit(today, &self.versions, inputs, kept, false, &go_on)?);
+        }
+        self.held.let_go(begun);
+        Ok(all)
+    }
+
+    /// Vectors that are in the log since it was looked at last: the newest, as many as are wanted.
+    fn newest(&mut self) -> Result<Vec<Kept>> {
+        let files = files(self.owned)?;
+        let mut kept: Vec<Kept> = Vec::new();
+        for file in files.iter().rev().take_while(|file| file.named.number > self.through) {
+            let enough = |kept: &Vec<Kept>| kept.iter().map(Kept::len).sum::<usize>() >= self.config.vectors;
+            if enough(&kept) {
+                break;
+            }
+            let bytes = Bytes(fs::read(&file.path).with_context(|| format!("read {}", file.path.display()))?);
+            let read = KeptFile { name: file.path.display().to_string(), bytes }.read()?;
+            for some in read.into_iter().rev() {
+                if !enough(&kept) {
+                    kept.push(some);
+                }
             }
         }
+        self.through = files.last().map_or(self.through, |file| self.through.max(file.named.number));
+        Ok(kept)
     }
-    Ok(Some(Round { audited, differing }))
 }
 
-/// Refuses to read inputs that are too much for memory.
-fn check_size(cut: &dyn CutRead, kept: &[Kept], events_max: u64) -> Result<()> {
-    let mut generations: Vec<_> = kept.iter().flat_map(|kept| kept.from.views.iter().map(|view| view.generation)).collect();
-    generations.sort_unstable();
-    generations.dedup();
-    let mut events = 0;
-    for generation in generations {
-        events += cut.counters(generation)?.values().map(|counters| counters.applied).sum::<u64>();
-    }
-    if events > events_max {
-        bail!("the views have {events} events, and [watch.replay] reads {events_max} at most · run `lockstep audit` when it suits you");
-    }
-    Ok(())
+fn files(owned: &Owned) -> Result<Vec<LogFile>> {
+    LogDir::new(owned.project.feature_log_dir()).files()
 }
 
-fn add(reading: &mut ReplayReading, Round { audited, differing }: Round) {
-    let Audited { replay, hindsight, not_auditable, predictions, .. } = audited;
+fn add(reading: &mut ReplayReading, audited: Audited) {
+    let Audited { vectors, replay, hindsight, not_auditable, predictions, differing, .. } = audited;
+    if vectors == 0 {
+        return;
+    }
     reading.vectors += replay.vectors;
     reading.values += replay.values;
     reading.differ += replay.differ;

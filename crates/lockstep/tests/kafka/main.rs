@@ -7,6 +7,8 @@ mod avro;
 #[cfg(unix)]
 mod crash;
 #[cfg(unix)]
+mod doctor;
+#[cfg(unix)]
 mod equal;
 #[cfg(unix)]
 mod follow;

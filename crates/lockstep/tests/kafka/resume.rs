@@ -35,7 +35,7 @@ fn read(broker: &Broker) -> (Project, String, String) {
 }
 
 /// Changes the position of the first partition of a topic, as if it had been taken in another log.
-fn tamper(project: &Project, topic: &str, change: impl Fn(KafkaPosition) -> KafkaPosition) {
+pub fn tamper(project: &Project, topic: &str, change: impl Fn(KafkaPosition) -> KafkaPosition) {
     let store = Store::open(project.store(), StoreOptions::new("test")).unwrap();
     let cut = OnlineStore::cut(&store);
     for info in cut.generations().unwrap() {

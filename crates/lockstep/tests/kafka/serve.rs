@@ -108,6 +108,44 @@ fn what_is_produced_is_answered_soon_and_nothing_is_lost_or_counted_twice() {
     assert_same_but_for_forgotten("served", outcome(&project.store()), &outcome(&undisturbed.store()));
 }
 
+#[test]
+fn what_is_served_of_a_topic_is_computed_again_though_its_beginning_is_gone() {
+    let Some((broker, _guard)) = Broker::shared() else { return };
+    let topic = topic_name("audited");
+    broker.create_topic(&topic, PARTITIONS, &[]);
+    broker.produce(&topic, &records(0, 600));
+    let project = Project::new(Some(broker), &sales(&topic));
+    let replay = "[watch.replay]\nevery = '1 second'\nshare = 1\nevents_max = 300\n[serve.feature_log]\nshare = 1\nroll = '50 milliseconds'\n";
+    project.write("lockstep.toml", std::fs::read_to_string(project.path("lockstep.toml")).unwrap() + replay);
+    let server = Server::start(&project);
+    let at_the_end = || wait_for("it is at the end", || (server.source()["behind"] == 0 && !server.source()["lag_seconds"].is_null()).then_some(()));
+    at_the_end();
+    // Nobody can read them from the beginning any more.
+    (0..PARTITIONS).for_each(|partition| broker.trim(&topic, partition, 100));
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let mut asked = 0;
+    for round in 0..4 {
+        broker.produce(&topic, &records(600 + round * 20, 20));
+        for shop in 0..7 {
+            for part in 0..3 {
+                let features = server.get(&format!("/v1/features/takings?shop=s{shop}&_request_id=r{round}-{shop}-{part}"));
+                assert!(features["features"].is_array(), "{features}");
+                asked += 1;
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+    }
+    at_the_end();
+    let replayed = wait_for("all of it is computed again", || {
+        let replay = server.get("/v1/watch")["reading"]["replay"].clone();
+        (replay["vectors"].as_u64() >= Some(asked)).then_some(replay)
+    });
+    let nothing = serde_json::json!({});
+    assert!(replayed["differ"] == 0 && replayed["not_auditable"] == nothing && replayed["why_not"].is_null(), "{replayed}");
+    assert!(replayed["hindsight_values"].as_u64() > Some(0), "{replayed}");
+    assert_eq!(server.terminate(), Some(0));
+}
+
 /// Rows applied, by the server's own metrics.
 fn applied_of(server: &Server) -> u64 {
     let metrics = ureq::get(format!("http://{}/metrics", server.address)).call().unwrap().body_mut().read_to_string().unwrap();

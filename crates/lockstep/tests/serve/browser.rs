@@ -113,6 +113,11 @@ impl Browser {
         entries.iter().filter(|entry| entry["level"] == "SEVERE").map(|entry| entry["message"].to_string()).collect()
     }
 
+    /// Elements with text of their own whose colour is too near to that of their ground.
+    pub fn faint(&self) -> Value {
+        self.value(FAINT)
+    }
+
     /// A picture of the page as PNG, in base 64.
     pub fn picture(&self) -> String {
         let mut answered = agent().get(format!("{}/screenshot", self.session)).call().expect("a driver");
@@ -128,3 +133,25 @@ impl Drop for Browser {
         let _ = self.driver.wait();
     }
 }
+
+/// See [`Browser::faint`].
+const FAINT: &str = "(() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (of) => {
+    const [r, g, b] = of.slice(0, 3).map((part) => (part /= 255) <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim() !== '');
+  return [...document.querySelectorAll('body *')].filter((element) => own(element) && element.getClientRects().length > 0).flatMap((element) => {
+    const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    return ratio < 4.5 ? [`${element.tagName} ${element.textContent.slice(0, 40)} ${ratio.toFixed(2)}`] : [];
+  });
+})()";

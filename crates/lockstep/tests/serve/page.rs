@@ -153,7 +153,7 @@ fn every_part_reads_in_light_and_dark(browser: &Browser, server: &Server) {
         for part in ["now", "features", "lineage", "releases", "lookup"] {
             browser.go(&format!("{}/#{part}", server.url()));
             browser.wait(&format!("document.title === 'Lockstep: {part}' && document.querySelector('h1')"));
-            let faint = browser.value(FAINT);
+            let faint = browser.faint();
             assert_eq!(faint, serde_json::json!([]), "{part}, dark: {is_dark}");
             assert_eq!(browser.value("document.documentElement.scrollWidth <= innerWidth"), true, "{part}");
             let unnamed = browser.value("[...document.querySelectorAll('svg[role=img]')].filter(of => !of.getAttribute('aria-label')).length");
@@ -164,25 +164,3 @@ fn every_part_reads_in_light_and_dark(browser: &Browser, server: &Server) {
     }
     assert_ne!(grounds[0], grounds[1]);
 }
-
-/// Elements with text of their own whose colour is too near to that of their ground.
-const FAINT: &str = "(() => {
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = (of) => {
-    const [r, g, b] = of.slice(0, 3).map((part) => (part /= 255) <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ground = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length === 3 || colour[3] > 0) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim() !== '');
-  return [...document.querySelectorAll('body *')].filter((element) => own(element) && element.getClientRects().length > 0).flatMap((element) => {
-    const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    return ratio < 4.5 ? [`${element.tagName} ${element.textContent.slice(0, 40)} ${ratio.toFixed(2)}`] : [];
-  });
-})()";

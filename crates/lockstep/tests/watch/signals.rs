@@ -26,6 +26,8 @@ fn a_source_that_falls_silent_is_told_until_it_speaks_again() {
     assert_eq!(status.status, Some(1), "{status:?}");
     assert!(status.out.contains("critical source_silent of source payments"), "{}", status.out);
     assert!(status.out.contains("look at its producer"), "{}", status.out);
+    // What is measured of a lag beside what is declared of it.
+    assert!(["p50", "p99", "declared"].iter().all(|column| status.out.contains(column)), "{}", status.out);
     let said: Value = serde_json::from_str(&project.run(&["status", "--json"]).out).unwrap();
     assert_eq!((&said["signals"][0]["kind"], &said["signals"][0]["limit"]), (&json!("source_silent"), &json!(3.0)));
     assert_eq!(said["watched"]["sources"]["payments"]["followed"], json!(true));
@@ -124,6 +126,31 @@ fn one_entity_that_everybody_asks_for_is_told_of() {
     told_of(&server, "hot_key", "fraud_v1");
     let told = get(&server, "/v1/signals");
     assert!(told["signals"][0]["what"].as_str().unwrap().ends_with("sampled rows of `fraud_v1` ask for one entity of `card_activity`: c1"), "{told}");
+}
+
+#[test]
+fn one_entity_that_most_events_come_to_is_told_of() {
+    let project = project("");
+    let server = serve(&project);
+    let send = |first: i64, card: &dyn Fn(i64) -> String| {
+        let row = |number: i64| {
+            let paid_at = lockstep_model::EventTime(now() + number).to_string();
+            json!({"payment_id": number, "card": card(number), "merchant": "shoes", "country": "DE", "amount": 2.5, "paid_at": paid_at})
+        };
+        let rows: Vec<Value> = (first..first + 500).map(row).collect();
+        assert_eq!(server.post("/v1/events/payments", &json!({"rows": rows}).to_string()).0, 200);
+    };
+    (0..3).for_each(|part| send(10_000 + part * 500, &|number| format!("c{number}")));
+    wait_for("they are applied", || {
+        get(&server, "/v1/watch")["reading"]["sources"]["payments"]["rows"]["applied"].as_u64().filter(|applied| *applied >= 1500)
+    });
+    stays_well(&server, Duration::from_secs(2));
+    (0..8).for_each(|part| send(20_000 + part * 500, &|number| if number % 10 < 9 { "nobody-at-all".to_owned() } else { format!("c{number}") }));
+    told_of(&server, "hot_key", "card_activity");
+    let told = get(&server, "/v1/signals");
+    assert!(told["signals"][0]["what"].as_str().unwrap().ends_with("events of `card_activity` came to one entity: nobody-at-all"), "{told}");
+    let (_, metrics) = server.get("/metrics");
+    assert!(metrics.contains(r#"lockstep_hot_events_share{view="card_activity"}"#) && !metrics.contains("nobody-at-all"), "{metrics}");
 }
 
 #[test]

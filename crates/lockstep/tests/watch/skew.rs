@@ -24,7 +24,7 @@ CREATE DEPLOYMENT fraud AS fraud_trees WITH (timeout = '5 s');
 ";
 
 /// Amounts that look random, between a few and a few hundred, and are the same in every run.
-fn amounts(seed: u64, count: usize) -> Vec<f64> {
+pub fn amounts(seed: u64, count: usize) -> Vec<f64> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -34,10 +34,16 @@ fn amounts(seed: u64, count: usize) -> Vec<f64> {
 }
 
 /// A project whose model was trained on so many amounts.
-fn trained() -> Project {
+pub fn trained() -> Project {
+    trained_of(|_| ())
+}
+
+/// As [`trained`], of definitions that are changed first.
+pub fn trained_of(change: impl FnOnce(&Project)) -> Project {
     let project = project("values_min = 500\n");
     edit(&project, "feature_defs/payments.sql", "event_time = 'paid_at',", "event_time = 'paid_at', expect_events_every = '1 hour',");
     edit(&project, "feature_defs/card_activity.sql", "max_staleness = '1 minute',", "max_staleness = '1 minute', min_coverage = 0,");
+    change(&project);
     let mut spine = "card,amount,country,request_time\n".to_owned();
     for (row, amount) in amounts(1, 4000).into_iter().enumerate() {
         spine += &format!("c{},{amount},DE,{AT}\n", row % 9);
@@ -49,10 +55,11 @@ fn trained() -> Project {
     fs::write(project.dir.join("models/fraud.onnx"), model).unwrap();
     fs::write(project.dir.join("feature_defs/models.sql"), MODELS).unwrap();
     project.run(&["apply"]).fine();
+    project.run(&["backfill"]).fine();
     project
 }
 
-fn score(server: &Server, amounts: &[f64]) {
+pub fn score(server: &Server, amounts: &[f64]) {
     for (at, some) in amounts.chunks(32).enumerate() {
         let row = |(row, amount): (usize, &f64)| json!({"card": format!("c{}", (at * 32 + row) % 9), "amount": amount, "country": "DE"});
         let rows: Vec<Value> = some.iter().enumerate().map(row).collect();
@@ -61,7 +68,7 @@ fn score(server: &Server, amounts: &[f64]) {
     }
 }
 
-fn amount_of(server: &Server) -> Option<Value> {
+pub fn amount_of(server: &Server) -> Option<Value> {
     let watched = get(server, "/v1/watch");
     watched["reading"]["targets"]["fraud_v1"]["features"].as_array()?.iter().find(|feature| feature["feature"] == json!("amount")).cloned()
 }
@@ -92,6 +99,38 @@ fn a_shift_of_what_is_served_is_told_of_and_what_is_like_in_training_is_not() {
     assert!(rules.len() >= 9 && missing.is_empty(), "{missing:?} of {rules:?}");
     let status = project.run(&["status"]);
     assert!(status.status == Some(1) && status.out.contains("feature_drift of service fraud_v1.amount"), "{}", status.out);
+}
+
+#[test]
+fn predictions_are_compared_with_those_of_the_run_that_is_published() {
+    let project = trained();
+    let text = format!("{MODELS}CREATE PREDICTIONS card_risk ENTITY card (risk REAL) FROM fraud;\n");
+    fs::write(project.dir.join("feature_defs/models.sql"), text).unwrap();
+    let mut spine = "card,amount,country,asked_at\n".to_owned();
+    for (row, amount) in amounts(5, 3000).into_iter().enumerate() {
+        spine += &format!("c{row},{amount},DE,{AT}\n");
+    }
+    fs::write(project.dir.join("scored.csv"), spine).unwrap();
+    for args in [&["apply"][..], &["backfill"], &["score", "fraud", "--spine", "scored.csv", "--timestamp", "asked_at", "--publish", "card_risk"]] {
+        project.run(args).fine();
+    }
+    let server = serve(&project);
+    push(&server, 1000, 30);
+    score(&server, &amounts(2, 1600));
+    let risk = || get(&server, "/v1/watch")["reading"]["deployments"]["fraud"]["scores"][0].clone();
+    let compared =
+        wait_for("predictions are compared", || Some(risk()).filter(|risk| risk["drift"].is_object() && risk["sampled"].as_u64() >= Some(1500)));
+    let drift = &compared["drift"];
+    assert_eq!((&drift["against"], &drift["reference_values"]), (&json!("published"), &json!(3000)));
+    assert!(drift["psi"].as_f64().unwrap() < 0.1, "{drift}");
+    stays_well(&server, Duration::from_secs(2));
+    score(&server, &amounts(3, 1600).into_iter().map(|amount| amount * 100.0).collect::<Vec<_>>());
+    told_of(&server, "feature_drift", "fraud_v1");
+    let told = wait_for("it is told of", || {
+        let told = get(&server, "/v1/signals")["signals"].as_array().cloned().unwrap_or_default();
+        told.into_iter().find(|signal| signal["kind"] == json!("score_drift"))
+    });
+    assert!(told["what"].as_str().unwrap().contains("3000 of the run that is published") && told["cause"].is_string(), "{told}");
 }
 
 /// Writes the file of a feature log with other values.

@@ -1,13 +1,15 @@
-//! What is watched, as metrics. Features are many: those that have moved most have series, and no more than a thousand of them.
+//! What is watched, as metrics. Features are many: those that have moved most have series, and no more than a thousand of them; and so have, by status, the thousand of which fewest values
+//! are real ones.
 
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Metrics;
+use super::{Metrics, STATUSES};
 use crate::watch::reading::{FeatureReading, ReplayReading, SourceReading, SourceRows};
 use crate::watch::{Looked, Severity, Signal};
 
@@ -51,6 +53,13 @@ struct FeatureLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabels {
+    target: String,
+    feature: String,
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {
     cause: String,
 }
@@ -78,9 +87,11 @@ pub struct Watching {
     view_lag: Family<ViewLabel, Float>,
     coverage: Family<TargetLabel, Float>,
     hot: Family<TargetLabel, Float>,
+    hot_events: Family<ViewLabel, Float>,
     fallen: Family<DeploymentLabel, Float>,
     /// Sampled values, coverage, PSI, Kolmogorov–Smirnov.
     features: [Family<FeatureLabels, Float>; 4],
+    statuses: Family<StatusLabels, Counter>,
     signal: Family<SignalLabels, Gauge>,
     signals: Family<SeverityLabel, Gauge>,
     replay: [Gauge; 4],
@@ -106,6 +117,9 @@ impl Watching {
         registry.register("coverage", "The share of real values of the last window, before anything is filled, by service or view", coverage.clone());
         let hot = Family::default();
         registry.register("hot_key_share", "The share of sampled rows that ask for one entity, where that is more than its part", hot.clone());
+        let hot_events = Family::default();
+        let help = "The share of the events of a view, of the last hour, that came to one entity, where that is more than its part";
+        registry.register("hot_events_share", help, hot_events.clone());
         let fallen = Family::default();
         registry.register("deployment_fallen_share", "The share of rows of the last window that did not go the way of the model", fallen.clone());
         let mut feature = |name: &str, help: &str| {
@@ -116,9 +130,15 @@ impl Watching {
         let features = [
             feature("sampled", "Values of a feature, or of a deployment's prediction, that were sampled in the window of drift"),
             feature("coverage", "The share of real ones among them"),
-            feature("psi", "Population stability index against training; of predictions, against what was predicted first"),
+            feature(
+                "psi",
+                "Population stability index against training; of predictions, against those of the run that is published, or what was predicted first",
+            ),
             feature("ks", "Kolmogorov–Smirnov distance from the same"),
         ];
+        let statuses = Family::default();
+        let help = "Sampled values of a feature by status, before anything is filled; of the thousand features of which fewest are real ones";
+        registry.register("feature_values_sampled", help, statuses.clone());
         let signal = Family::default();
         registry.register("signal", "1 for each signal that is raised, as a cause or as what follows from one", signal.clone());
         let signals = Family::default();
@@ -137,7 +157,23 @@ impl Watching {
         let hindsight = Family::default();
         let help = "Served values that come to something else with all that is known by now, by cause";
         registry.register("replay_hindsight", help, hindsight.clone());
-        Watching { rows, declared, lag_p50, lag_p99, view_lag, coverage, hot, fallen, features, signal, signals, replay, hindsight }
+        Watching {
+            rows,
+            declared,
+            lag_p50,
+            lag_p99,
+            view_lag,
+            coverage,
+            hot,
+            hot_events,
+            fallen,
+            features,
+            statuses,
+            signal,
+            signals,
+            replay,
+            hindsight,
+        }
     }
 
     fn source(&self, name: &str, source: &SourceReading) {
@@ -179,6 +215,20 @@ impl Watching {
                 if let Some(value) = value {
                     family.get_or_create(&labels).set(value);
                 }
+            }
+        }
+    }
+
+    /// The features of which fewest values are real ones, by status.
+    fn statuses<'l>(&self, all: impl Iterator<Item = (&'l str, &'l FeatureReading)>) {
+        self.statuses.clear();
+        let mut all: Vec<(&str, &FeatureReading)> = all.filter(|(_, feature)| feature.values.all() > 0).collect();
+        // By name where they are alike, so that the same ones have series from look to look.
+        all.sort_by(|(of, a), (other, b)| a.coverage.total_cmp(&b.coverage).then_with(|| (of, &a.feature).cmp(&(other, &b.feature))));
+        for (target, feature) in all.into_iter().take(FEATURES_MAX) {
+            for (status, values) in STATUSES.into_iter().zip(feature.values.counts()) {
+                let labels = StatusLabels { target: target.to_owned(), feature: feature.feature.clone(), status };
+                self.statuses.get_or_create(&labels).inc_by(values);
             }
         }
     }
@@ -241,11 +291,14 @@ impl Metrics {
         set_all(&watching.coverage, reading.targets.iter().map(|(name, target)| (name, target.coverage)), |target| TargetLabel { target });
         let hot = reading.targets.iter().map(|(name, target)| (name, target.hottest.as_ref().map(|hot| hot.share)));
         set_all(&watching.hot, hot, |target| TargetLabel { target });
+        let hot = reading.views.iter().map(|(name, view)| (name, view.hottest.as_ref().map(|hot| hot.share)));
+        set_all(&watching.hot_events, hot, |view| ViewLabel { view });
         let fallen = reading.deployments.iter().map(|(name, deployment)| (name, deployment.fallen));
         set_all(&watching.fallen, fallen, |deployment| DeploymentLabel { deployment });
-        let features = reading.targets.iter().flat_map(|(name, target)| target.features.iter().map(move |feature| (name.as_str(), feature)));
+        let features = || reading.targets.iter().flat_map(|(name, target)| target.features.iter().map(move |feature| (name.as_str(), feature)));
         let scores = reading.deployments.iter().flat_map(|(name, deployment)| deployment.scores.iter().map(move |score| (name.as_str(), score)));
-        watching.features(features.chain(scores));
+        watching.features(features().chain(scores));
+        watching.statuses(features());
         watching.signals(&looked.signals);
         if let Some(replay) = &reading.replay {
             watching.replay(replay);
@@ -256,7 +309,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::reading::{Drift, TargetReading};
+    use crate::watch::reading::{Drift, Statuses, TargetReading};
 
     /// Five thousand features in five hundred services: what is told of them has a bound, and is told in a moment, which is printed.
     #[test]
@@ -264,6 +317,8 @@ mod tests {
         let feature = |service: u32, number: u32| FeatureReading {
             feature: format!("feature_{number}"),
             sampled: 5000,
+            coverage: 1.0 - f64::from(number) / 10.0,
+            values: Statuses { present: 4000, null: u64::from(number), ..Statuses::default() },
             drift: Some(Drift { psi: f64::from(service * 10 + number) / 1e4, ..Drift::default() }),
             ..FeatureReading::default()
         };
@@ -283,8 +338,12 @@ mod tests {
         println!("metrics of 5,000 features: {:?}, {} bytes", begun.elapsed(), text.len());
         let lines = |name: &str| text.lines().filter(|line| line.starts_with(&format!("lockstep_feature_{name}{{"))).count();
         assert_eq!([lines("psi"), lines("ks"), lines("sampled"), lines("coverage")], [FEATURES_MAX; 4]);
+        // By status, those of which fewest are real ones; read off twice, and counted once.
+        assert_eq!(lines("values_sampled_total"), FEATURES_MAX * STATUSES.len());
+        assert!(text.contains(r#"lockstep_feature_values_sampled_total{target="service_0",feature="feature_9",status="null"} 9"#));
+        assert!(!text.contains(r#"feature="feature_7",status="null""#));
         // Those that have moved most.
         assert!(text.contains(r#"lockstep_feature_psi{target="service_499",feature="feature_9"} 0.4999"#));
-        assert!(!text.contains(r#"target="service_0""#));
+        assert!(!text.contains(r#"lockstep_feature_psi{target="service_0""#));
     }
 }

@@ -16,6 +16,39 @@ export function line(values, most, says) {
   return h("svg", { class: "line", viewBox: `0 -1 ${width} 22`, preserveAspectRatio: "none", role: "img", "aria-label": says }, h("title", null, says), ground, lines);
 }
 
+/** Kinds of values from the ground up, in the order of what matters less and less: what is real is at the bottom, and what failed on top. */
+export const STATUSES = ["present", "null", "expired", "not_found", "error"];
+
+/** Shares by kind over time, on top of each other; a gap where there was nothing. `counts` has a list for each kind, one number a moment. */
+export function bands(counts, says) {
+  const length = counts.present.length;
+  const width = Math.max(length - 1, 1);
+  const all = Array.from({ length }, (_, at) => STATUSES.reduce((sum, kind) => sum + counts[kind][at], 0));
+  const runs = [];
+  all.forEach((sum, at) => {
+    if (sum === 0) return;
+    if (at > 0 && all[at - 1] > 0) runs.at(-1).push(at);
+    else runs.push([at]);
+  });
+  let below = Array(length).fill(0);
+  const areas = STATUSES.flatMap((kind) => {
+    const top = below.map((sum, at) => sum + (all[at] > 0 ? counts[kind][at] / all[at] : 0));
+    const under = below;
+    below = top;
+    if (counts[kind].every((count) => count === 0)) return [];
+    // One moment alone is as wide as half of what lies between two.
+    const edges = (run) => (run.length > 1 ? run.map((at) => [at, at]) : [[run[0] - 0.25, run[0]], [run[0] + 0.25, run[0]]]);
+    const y = (share) => ((1 - share) * 20).toFixed(2);
+    return runs.map((run) => {
+      const there = edges(run).map(([x, at]) => `${x},${y(top[at])}`);
+      const back = edges(run).reverse().map(([x, at]) => `${x},${y(under[at])}`);
+      return h("polygon", { class: kind, points: [...there, ...back].join(" ") });
+    });
+  });
+  const ground = h("line", { x1: 0, x2: width, y1: 20.5, y2: 20.5 });
+  return h("svg", { class: "line bands", viewBox: `0 -1 ${width} 22`, preserveAspectRatio: "none", role: "img", "aria-label": says }, h("title", null, says), ground, areas);
+}
+
 /** Two shares per bar, side by side: of training and of serving. `bars` are {label, training, serving}. */
 export function pair(bars, says) {
   const top = Math.max(...bars.flatMap((bar) => [bar.training, bar.serving]), 1e-9);

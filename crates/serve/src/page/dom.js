@@ -1,7 +1,7 @@
 // Elements, and how times, sizes and numbers are written.
 
 const SVG = "http://www.w3.org/2000/svg";
-const SHAPES = new Set(["svg", "path", "line", "rect", "polyline", "title", "g"]);
+const SHAPES = new Set(["svg", "path", "line", "rect", "polyline", "polygon", "title", "g"]);
 
 /** An element with attributes and children; children that are null or false are left out. */
 export function h(tag, attributes, ...children) {

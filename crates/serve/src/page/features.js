@@ -1,11 +1,16 @@
-// Every feature: its type, who reads it, how complete it is; and what is served beside what models were trained on.
+// Every feature: its type, who reads it, how complete it is, now and over time; and what is served beside what models were trained on.
 
-import { pair } from "./charts.js";
+import { STATUSES, bands, pair } from "./charts.js";
 import { ago, count, h, mark, percent, table } from "./dom.js";
+import { ask } from "./page.js";
 
 const UNREAD_MS = 30 * 86400 * 1000;
 /** Distributions that are drawn, those that differ most. */
 const DRAWN_MAX = 60;
+const WORDS = { present: "real", null: "NULL", expired: "EXPIRED", not_found: "NOT_FOUND", error: "ERROR" };
+
+/** Statuses over time, by service or view: asked for what is open. */
+const histories = new Map();
 
 export function features(content, known) {
   const list = h("section", { "aria-live": "off" });
@@ -14,16 +19,25 @@ export function features(content, known) {
   const unread = h("input", { type: "checkbox", onchange: show });
   function show() {
     const { overview } = known;
-    const wanted = (view, feature) => `${view.name}.${feature.name}`.includes(text.value) && (!unread.checked || isUnread(feature, overview));
-    const views = overview.views.map((view) => [view, view.features.filter((feature) => wanted(view, feature))]).filter(([, features]) => features.length > 0);
+    const wanted = (of, feature) => `${of.name}.${feature.name}`.includes(text.value) && (!unread.checked || isUnread(feature, overview));
+    const some = (of, features) => [of, features.filter((feature) => wanted(of, feature))];
+    const views = overview.views.map((view) => some(view, view.features)).filter(([, features]) => features.length > 0);
+    const services = unread.checked ? [] : overview.services.map((service) => some(service, service.outputs)).filter(([, outputs]) => outputs.length > 0);
     const open = text.value !== "" || unread.checked;
-    const shown = new Set([...list.querySelectorAll("details[open]")].map((details) => details.dataset.view));
-    list.replaceChildren(...views.map(([view, features]) => of_view(view, features, known, open || shown.has(view.name))));
-    if (views.length === 0) list.replaceChildren(h("p", { class: "quiet" }, "No feature is so."));
+    const shown = new Set([...list.querySelectorAll("details[open]")].map((details) => details.dataset.name));
+    const entry = (of, features, summary, columns) => entries(of, features, summary, columns, known, open || shown.has(of.name));
+    list.replaceChildren(
+      legend(),
+      ...(services.length > 0 ? [h("h2", null, "Of services")] : []),
+      ...services.map(([service, outputs]) => entry(service, outputs, of_service(service), of_outputs())),
+      ...(views.length > 0 ? [h("h2", null, "Of views")] : []),
+      ...views.map(([view, features]) => entry(view, features, of_view(view), of_features(known.overview))),
+    );
+    if (views.length + services.length === 0) list.replaceChildren(h("p", { class: "quiet" }, "No feature is so."));
   }
   const refresh = () => {
-    show();
     drawn.replaceChildren(...distributions(known.watch));
+    list.querySelectorAll("details[open]").forEach((details) => over_time(details, known));
   };
   const since = known.overview.used_since;
   content.replaceChildren(
@@ -32,9 +46,15 @@ export function features(content, known) {
     list,
     drawn,
   );
+  show();
   refresh();
   // Only what changes by itself: what is typed and opened stays as it is.
-  return () => drawn.replaceChildren(...distributions(known.watch));
+  return refresh;
+}
+
+/** What the colours of statuses are. */
+function legend() {
+  return h("p", { class: "quiet" }, STATUSES.map((kind) => h("span", { class: `key ${kind}` }, WORDS[kind])));
 }
 
 /** Not read for thirty days, as far as that is known for so long. */
@@ -43,24 +63,68 @@ function isUnread(feature, overview) {
   return last !== undefined && Date.parse(overview.now) - Date.parse(last) >= UNREAD_MS;
 }
 
-function of_view(view, features, { overview, watch }, open) {
-  const read = (feature) => watch.reading.targets[view.name]?.features.find((of) => of.feature === feature.name);
-  const columns = [
+const of_service = (service) => `${service.outputs.length} outputs${service.models.length > 0 ? ` · for ${service.models.join(", ")}` : ""}`;
+const of_view = (view) => `by ${view.keys.map((key) => key.name).join(", ")} · ${view.features.length} features · from ${view.sources.join(", ")}`;
+const quiet = (text) => h("span", { class: "quiet" }, text);
+
+function of_outputs() {
+  return [
+    ["output", (output) => output.name],
+    ["type", (output) => output.type],
+    ["reads", (output) => output.reads.join(", ") || quiet("the request")],
+  ];
+}
+
+function of_features(overview) {
+  return [
     ["feature", (feature) => feature.name],
     ["type", (feature) => feature.type],
-    ["read by", (feature) => feature.outputs.join(", ") || h("span", { class: "quiet" }, "no service")],
-    ["read last", (feature) => (feature.asked_at ? ago(feature.asked_at, overview.now) : isUnread(feature, overview) ? mark("not for 30 days", "warn") : h("span", { class: "quiet" }, "not yet")), "number"],
-    ["coverage", (feature) => percent(read(feature)?.coverage), "number"],
+    ["read by", (feature) => feature.outputs.join(", ") || quiet("no service")],
+    ["read last", (feature) => (feature.asked_at ? ago(feature.asked_at, overview.now) : isUnread(feature, overview) ? mark("not for 30 days", "warn") : quiet("not yet")), "number"],
   ];
-  const keys = view.keys.map((key) => key.name).join(", ");
+}
+
+/** A service or view with its features; how complete they are is filled in once it is open. */
+function entries(of, features, summary, columns, known, open) {
+  const cell = (name) => (feature) => h("span", { "data-cell": name, "data-feature": feature.name });
+  const all = [...columns, ["coverage", cell("coverage"), "number"], ["by status over time", cell("over-time")], ["not real", cell("others")]];
   const details = h(
     "details",
-    { open, "data-view": view.name },
-    h("summary", null, h("b", null, view.name), h("span", { class: "quiet" }, `by ${keys} · ${features.length} features · from ${view.sources.join(", ")}`)),
-    table(`Features of ${view.name}`, columns, features, ""),
-    h("pre", { tabindex: "0" }, view.sql),
+    { open, "data-name": of.name, ontoggle: () => details.open && over_time(details, known) },
+    h("summary", null, h("b", null, of.name), quiet(summary)),
+    table(`Features of ${of.name}; coverage is of what is asked by this name`, all, features, ""),
+    h("pre", { tabindex: "0" }, of.sql),
   );
   return details;
+}
+
+/** Fills in how complete the features are of what is open, and asks how complete they were. */
+async function over_time(details, known) {
+  const { name } = details.dataset;
+  fill(details, known, histories.get(name));
+  if (Date.now() - (histories.get(name)?.asked ?? 0) < 30000) return;
+  histories.set(name, { ...histories.get(name), asked: Date.now() });
+  const history = await ask(`/v1/watch/${encodeURIComponent(name)}`).catch(() => null);
+  histories.set(name, { ...history, asked: Date.now() });
+  fill(details, known, histories.get(name));
+}
+
+function fill(details, { watch }, history) {
+  const read = watch.reading.targets[details.dataset.name]?.features ?? [];
+  for (const cell of details.querySelectorAll("[data-cell]")) {
+    const feature = read.find((of) => of.feature === cell.dataset.feature);
+    const counts = history?.features?.[cell.dataset.feature];
+    const name = `${details.dataset.name}.${cell.dataset.feature}`;
+    if (cell.dataset.cell === "coverage") cell.replaceChildren(percent(feature?.coverage));
+    if (cell.dataset.cell === "others") cell.replaceChildren(feature ? others(feature.by_status) : quiet("not asked lately"));
+    if (cell.dataset.cell === "over-time") cell.replaceChildren(...(counts ? [bands(counts, `${name} by status over the last hours: ${percent(feature?.coverage) || "none"} real in the window`)] : []));
+  }
+}
+
+/** What is not real, in words: the colours say it to those who see them. */
+function others(by_status) {
+  const all = STATUSES.reduce((sum, kind) => sum + by_status[kind], 0);
+  return STATUSES.slice(1).filter((kind) => by_status[kind] > 0).map((kind) => `${WORDS[kind]} ${percent(by_status[kind] / all)}`).join(", ");
 }
 
 /** Histograms of training and of serving, side by side; those that differ most come first. */
@@ -73,7 +137,7 @@ function distributions(watch) {
     return [heading, h("p", { class: "quiet" }, "Nothing to compare yet: a model that is deployed with a training set says what its features were like, and what is served is compared once there is enough of it.")];
   }
   const figure = ({ name, feature, sampled, drift }) => {
-    const against = drift.against === "training" ? "training" : "what was served first";
+    const against = { training: "training", published: "the run that is published", first: "what was served first" }[drift.against];
     const beyond = drift.psi > drift.psi_by_chance;
     const says = `${name}.${feature}: population stability index ${drift.psi.toFixed(3)} against ${against}, Kolmogorov–Smirnov ${drift.ks.toFixed(3)}`;
     const bars = drift.bins.map((bin) => ({ label: bin.label, training: bin.reference, serving: bin.served }));
@@ -85,7 +149,7 @@ function distributions(watch) {
       h("div", { class: "quiet" }, `KS ${drift.ks.toFixed(3)} · ${count(sampled)} values served, ${count(drift.reference_values)} of ${against} · NULL ${percent(drift.reference_nulls)}, served ${percent(drift.nulls)}`),
     );
   };
-  const legend = h("p", { class: "legend" }, h("span", null, "training"), h("span", null, "serving"));
+  const sides = h("p", { class: "legend" }, h("span", null, "training"), h("span", null, "serving"));
   const more = known.length > DRAWN_MAX && h("p", { class: "quiet" }, `and ${known.length - DRAWN_MAX} more that differ less`);
-  return [heading, legend, h("div", { class: "pairs" }, known.slice(0, DRAWN_MAX).map(figure)), more].filter(Boolean);
+  return [heading, sides, h("div", { class: "pairs" }, known.slice(0, DRAWN_MAX).map(figure)), more].filter(Boolean);
 }

@@ -46,6 +46,12 @@ function limited(seconds, limit) {
   return h("span", { class: seconds > limit ? "bad" : null }, `${text} `, h("span", { class: "quiet" }, `of ${age(limit)}`));
 }
 
+/** The lag that 99 looks of 100 were beneath, beside what training counts with. */
+function measured({ lag_p99_seconds: p99, serving_lag_seconds: declared }) {
+  if (p99 === undefined || !(declared > 0) || p99 <= declared) return age(p99);
+  return h("span", { class: "warn" }, `${age(p99)} `, mark("more than declared", "warn"));
+}
+
 function sources(status, watch, overview) {
   const { sources } = watch.reading;
   const entries = overview.sources.map((source) => ({ source, read: sources[source.name] ?? {}, told: status.sources.find((of) => of.source === source.name) ?? {} }));
@@ -65,7 +71,9 @@ function sources(status, watch, overview) {
     ["", state],
     ["lag", ({ read }) => age(read.lag_seconds), "number"],
     ["", ({ source }) => line(watch.history.lag_seconds[source.name] ?? [], null, says(source.name, "lag"))],
-    ["usual, p99", ({ read }) => (read.lag_p50_seconds === undefined ? "" : `${age(read.lag_p50_seconds)}, ${age(read.lag_p99_seconds)}`), "number"],
+    ["p50", ({ read }) => age(read.lag_p50_seconds), "number"],
+    ["p99", ({ read }) => measured(read), "number"],
+    ["declared", ({ read }) => (read.serving_lag_seconds > 0 ? age(read.serving_lag_seconds) : h("span", { class: "quiet" }, "none")), "number"],
     ["silence", ({ read }) => limited(read.silence_seconds, read.expect_events_every_seconds), "number"],
     ["behind", ({ read }) => (read.behind_rows === undefined ? "" : count(read.behind_rows)), "number"],
     ["events/s", ({ source }) => rate(watch.history.applied_per_second[source.name]?.at(-1)), "number"],
@@ -73,7 +81,7 @@ function sources(status, watch, overview) {
     ["applied", ({ read }) => count(read.rows?.applied ?? 0), "number"],
     ["put aside", rows],
   ];
-  return table("How far each source is, and what became of its rows", columns, entries, "No sources are defined.");
+  return table("How far each source is, and what became of its rows; p50 and p99 are of its lag, and declared is its serving_lag, which training counts with", columns, entries, "No sources are defined.");
 }
 
 function targets(status, watch, overview) {
@@ -89,6 +97,7 @@ function targets(status, watch, overview) {
     ["", (of) => (watch.history.coverage[of.name] ? line(watch.history.coverage[of.name], 1, `coverage of ${of.name} over the last hours`) : "")],
     ["lookups/s", (of) => rate(perSecond(`${of.kind}s`, of.name, "asked")), "number"],
     ["events/s", (of) => (of.kind === "view" ? rate(perSecond("views", of.name, "applied")) : ""), "number"],
+    ["", (of) => (reading(of).hottest ? h("span", { class: "quiet" }, `${percent(reading(of).hottest.share)} of events are of ${reading(of).hottest.key}`) : "")],
     ["state", (of) => (of.kind === "view" ? bytes(of.bytes) : ""), "number"],
     ["asked last", (of) => (of.asked_at ? ago(of.asked_at, status.now) : h("span", { class: "quiet" }, "never")), "number"],
   ];
@@ -123,6 +132,8 @@ function server(status, watch) {
   if (replay) {
     const differ = replay.differ === 0 ? mark("0 differ", "good") : mark(`${count(replay.differ)} differ`, "bad");
     facts.push(h("li", null, `computed again of what was served: ${count(replay.values)} values, `, differ, replay.why_not ? ` · ${replay.why_not}` : ""));
+    const lost = Object.entries(replay.not_auditable);
+    if (lost.length > 0) facts.push(h("li", null, `not computed again: ${lost.map(([why, vectors]) => `${count(vectors)} vectors, since ${why}`).join("; ")}`));
   }
   return h("ul", null, facts);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::limits::Limits;
-use super::reading::{Against, DeploymentReading, FeatureReading, Reading, SourceReading, TargetReading, VersionReading, ViewReading};
+use super::reading::{Against, DecidedLabels, DeploymentReading, FeatureReading, Reading, SourceReading, TargetReading, VersionReading, ViewReading};
 use super::signal::{Kind, Of, Subject, Unit};
 
 /// Rows of a sample of which it can be said that one entity is in too many.
@@ -168,6 +168,11 @@ impl Judge<'_> {
             let what = format!("`{name}` lags by {}, and its values are stale beyond {}", span(lag), span(most));
             self.beyond(Kind::ViewStale, subject(), [lag, most], what, "see what its sources do".to_owned());
         }
+        if let Some(hot) = view.hottest.as_ref().filter(|hot| hot.rows >= HOT_ROWS_MIN && hot.share > self.limits.hot_events_max) {
+            let what = format!("{} of {} events of `{name}` came to one entity: {}", percent(hot.share), hot.rows, hot.key);
+            let todo = "see what sends them: a key that stands for none, a robot, a test; what is right is declared by [watch] hot_events_max";
+            self.beyond(Kind::HotKey, subject(), [hot.share, self.limits.hot_events_max], what, todo.to_owned());
+        }
         let Some(least) = view.min_coverage else { return };
         if let Some((feature, coverage)) = self.least_covered(name)
             && coverage < least
@@ -225,6 +230,7 @@ impl Judge<'_> {
         };
         let against = match drift.against {
             Against::Training => format!("{} in training", drift.reference_values),
+            Against::Published => format!("{} of the run that is published", drift.reference_values),
             Against::First => format!("{} that were served first", drift.reference_values),
         };
         let nulls = if (drift.nulls - drift.reference_nulls).abs() > 0.05 {
@@ -246,21 +252,43 @@ impl Judge<'_> {
             let todo = "`lockstep_score_rows_fallen` says why: missing or stale features, a model that fails or is too slow".to_owned();
             self.beyond(Kind::Fallen, subject(), [fallen, limit], what, todo);
         }
+        let decided = deployment.decided.filter(|decided| decided.known() >= self.limits.rows_min);
+        let by_itself = decided.and_then(|decided| Some((decided, decided.model_share().filter(|share| *share > self.limits.model_decides_max)?)));
         for score in &deployment.scores {
-            let has_moved = self.drift(Kind::ScoreDrift, subject().feature(&score.feature), score, "see which of its features have moved");
-            if let (Some(drift), Some(creeping), true) = (&score.drift, score.creeping_seconds, has_moved) {
-                let what = format!(
-                    "`{}` of `{name}` has moved in one direction for {}, by an index of {:.2} from what it was first",
-                    score.feature,
-                    span(creeping),
-                    drift.psi
-                );
-                let todo = "see whether what is decided by it becomes what its features count; explore a share of decisions, and train on that";
-                let began = self.reading.at_micros.saturating_sub(micros(creeping));
-                let (value, limit) = (Some(drift.psi), Some(self.limits.psi_max));
-                self.found.push(Finding { kind: Kind::FeedbackLoop, subject: subject(), began, value, limit, what, todo: todo.to_owned() });
-            }
+            self.score((name, subject().feature(&score.feature)), score, by_itself);
         }
+    }
+
+    /// A prediction that is not like it was; and where it has crept away, and labels are of what the model decided by itself, the loop that this is.
+    fn score(&mut self, (name, subject): (&str, Subject), score: &FeatureReading, by_itself: Option<(DecidedLabels, f64)>) {
+        let Some(creeping) = score.creeping_seconds else {
+            self.drift(Kind::ScoreDrift, subject, score, "see which of its features have moved");
+            return;
+        };
+        let todo = "it has crept there: see which of its features have moved, and whether what is decided by it becomes what they count; decisions and outcomes that are reported say so";
+        let (Some(drift), true, Some((decided, share))) = (&score.drift, self.drift(Kind::ScoreDrift, subject, score, todo), by_itself) else {
+            return;
+        };
+        let what = format!(
+            "`{}` of `{name}` has moved in one direction for {}, by an index of {:.2}, and the model itself decided {} of {} rows of which it is known what came of them",
+            score.feature,
+            span(creeping),
+            drift.psi,
+            percent(share),
+            decided.known()
+        );
+        let todo = "see whether what is decided by it becomes what its features count; explore a share of decisions (explore = 0.05 in CREATE DEPLOYMENT), and train on that";
+        let began = self.reading.at_micros.saturating_sub(micros(creeping));
+        let (value, limit) = (Some(share), Some(self.limits.model_decides_max));
+        self.found.push(Finding {
+            kind: Kind::FeedbackLoop,
+            subject: Subject::new(Of::Deployment, name),
+            began,
+            value,
+            limit,
+            what,
+            todo: todo.to_owned(),
+        });
     }
 }
 
@@ -270,6 +298,8 @@ pub fn reaches(reading: &Reading, (kind, a): (Kind, &Subject), b: &Subject) -> b
         (Of::Server, _) => true,
         (Of::Source, Of::Source) => a.name == b.name,
         (Of::Source, _) => views_behind(reading, b).iter().any(|view| reading.views.get(*view).is_some_and(|view| view.sources.contains(&a.name))),
+        // An entity that most events come to changes nothing about the others.
+        (Of::View, _) if kind == Kind::HotKey => false,
         (Of::View, Of::View) => a.name == b.name && (a.feature.is_none() || a.feature == b.feature),
         (Of::View, Of::Service | Of::Deployment) => views_behind(reading, b).contains(&a.name.as_str()),
         (Of::Service, Of::Service) => a.name == b.name && (a.feature.is_none() || a.feature == b.feature),

@@ -27,6 +27,10 @@ pub struct Limits {
     pub fallen_max: f64,
     /// Greatest share of the rows of a service or view that ask for one entity.
     pub hot_key_max: f64,
+    /// Greatest share of the events of a view that come to one entity.
+    pub hot_events_max: f64,
+    /// Greatest share of labels, of those of which it is known who decided, that the model may have decided by itself where its scores creep.
+    pub model_decides_max: f64,
     /// How long a version of a view may wait for its backfill, µs.
     pub backfill_max: i64,
     /// How long a version may catch up, once it was filled, µs.
@@ -59,6 +63,8 @@ impl Default for Limits {
             errors_max: 0.01,
             fallen_max: 0.05,
             hot_key_max: 0.25,
+            hot_events_max: 0.5,
+            model_decides_max: 0.95,
             backfill_max: HOUR,
             catch_up_max: HOUR,
             drift_window: 6 * HOUR,

@@ -79,6 +79,7 @@ impl Stored {
                 lag_seconds: None,
                 max_staleness_seconds: options.max_staleness.map(|most| seconds(most.micros())),
                 min_coverage: options.min_coverage,
+                hottest: None,
             };
             Some((name.clone(), reading))
         };
@@ -126,9 +127,8 @@ fn targets(catalog: &Catalog, metrics: &Metrics) -> BTreeMap<String, TargetReadi
     let mut targets: BTreeMap<String, TargetReading> = catalog.services.iter().map(service).chain(catalog.views.keys().map(view)).collect();
     for (name, totals) in metrics.totals() {
         let Some(target) = targets.get_mut(&name) else { continue };
-        let [not_found, expired, error, null, present] = totals.by_status;
         target.rows = totals.rows;
-        target.values = Statuses { not_found, expired, error, null, present };
+        target.values = Statuses::of(totals.by_status);
         (target.stale, target.defaults) = (totals.stale, totals.defaults);
     }
     targets

@@ -14,6 +14,7 @@
 mod history;
 mod hot;
 mod judge;
+pub mod kept;
 mod limits;
 mod measure;
 pub mod page;
@@ -28,10 +29,11 @@ mod watcher;
 mod tests;
 
 pub use history::Past;
+pub use hot::Came;
 pub use judge::{Finding, judge};
 pub use limits::Limits;
 pub use measure::{Stored, of_server};
-pub use page::{History, Page, Signals};
+pub use page::{FeatureHistory, History, Page, Signals};
 pub use reading::Reading;
 pub use signal::{Kind, Of, Severity, Signal, Subject, Unit};
 pub use skew::Skew;

@@ -57,3 +57,29 @@ pub struct History {
     /// Signals that were raised.
     pub signals: Vec<Option<f64>>,
 }
+
+/// Sampled values of the features of a service or view by status, over time, oldest first: as many counts as there are moments.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct FeatureHistory {
+    /// How far moments are apart.
+    pub every_seconds: f64,
+    /// The moments.
+    pub at: Vec<String>,
+    /// Values since the moment before, by feature.
+    pub features: BTreeMap<String, ByStatus>,
+}
+
+/// Counts by status, one for each moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ByStatus {
+    /// Real values.
+    pub present: Vec<u32>,
+    /// What SQL gives as NULL.
+    pub null: Vec<u32>,
+    /// Of entities whose events are too old.
+    pub expired: Vec<u32>,
+    /// Of entities without events.
+    pub not_found: Vec<u32>,
+    /// What could not be computed.
+    pub error: Vec<u32>,
+}

@@ -126,6 +126,9 @@ pub struct ViewReading {
     /// The least share of its values that must be real ones, as declared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_coverage: Option<f64>,
+    /// The entity that most of the events of the last hour came to, where it is far more than its part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hottest: Option<HotKey>,
 }
 
 /// A version of a view that is to serve.
@@ -196,22 +199,33 @@ pub struct Statuses {
 }
 
 impl Statuses {
+    /// Counts in the order of [`lockstep_model::Status`].
+    pub fn of([not_found, expired, error, null, present]: [u64; 5]) -> Statuses {
+        Statuses { not_found, expired, error, null, present }
+    }
+
+    /// The same, in that order.
+    pub fn counts(&self) -> [u64; 5] {
+        let Statuses { not_found, expired, error, null, present } = *self;
+        [not_found, expired, error, null, present]
+    }
+
     /// All of them.
     pub fn all(&self) -> u64 {
         self.not_found + self.expired + self.error + self.null + self.present
     }
 }
 
-/// An entity that is asked for more than others.
+/// An entity that is asked for more than others, or that more events come to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HotKey {
     /// The view.
     pub view: String,
     /// Its key, as text.
     pub key: String,
-    /// The share of sampled rows that ask for it, at the least.
+    /// The share of sampled rows that ask for it, or of events that came to it, at the least.
     pub share: f64,
-    /// Rows that were sampled.
+    /// Rows that were sampled, or events that came.
     pub rows: u64,
 }
 
@@ -222,8 +236,14 @@ pub struct FeatureReading {
     pub feature: String,
     /// The views behind it.
     pub views: Vec<String>,
-    /// Values of the sample.
+    /// Values of the sample, in the window of drift.
     pub sampled: u64,
+    /// The same by status, before anything was filled.
+    #[serde(default)]
+    pub by_status: Statuses,
+    /// Values that were ever sampled, since its definitions serve: what coverage over time is made of.
+    #[serde(default)]
+    pub values: Statuses,
     /// Of these, the share of real ones.
     pub coverage: f64,
     /// The share of values that could not be computed.
@@ -239,7 +259,7 @@ pub struct FeatureReading {
 /// How far values are from those that they are compared with.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Drift {
-    /// With what: `training`, or `first` for what was served first.
+    /// With what: `training`, `published` for a published run's predictions, or `first` for what was served first.
     pub against: Against,
     /// Population stability index.
     pub psi: f64,
@@ -266,7 +286,9 @@ pub enum Against {
     /// The training set of a model that is deployed.
     #[default]
     Training,
-    /// What was served first, since the server began or the definitions serve.
+    /// What the run of the deployment that is published predicted.
+    Published,
+    /// What was served first, since the definitions serve.
     First,
 }
 
@@ -295,6 +317,35 @@ pub struct DeploymentReading {
     pub fallen: Option<f64>,
     /// Its predictions.
     pub scores: Vec<FeatureReading>,
+    /// Who decided about the rows of which it is known what came of them. It is looked for where scores creep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<DecidedLabels>,
+}
+
+/// Who decided what was done with rows that have an outcome, as the log of what was served and what callers reported say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct DecidedLabels {
+    /// The model by itself, by what it predicted.
+    pub model: u64,
+    /// Chance: rows that explore.
+    pub explored: u64,
+    /// Callers, who did something else than was answered.
+    pub caller: u64,
+    /// Nobody knows.
+    pub unknown: u64,
+}
+
+impl DecidedLabels {
+    /// Those of which it is known who decided.
+    pub fn known(&self) -> u64 {
+        self.model + self.explored + self.caller
+    }
+
+    /// The share of these that the model decided by itself; absent where there are none.
+    #[allow(clippy::cast_precision_loss, reason = "a share for limits and people")]
+    pub fn model_share(&self) -> Option<f64> {
+        (self.known() > 0).then(|| self.model as f64 / self.known() as f64)
+    }
 }
 
 /// What came of computing again what was served.

@@ -33,9 +33,9 @@ pub enum Kind {
     OldVersion,
     /// A view lags more than it allows.
     ViewStale,
-    /// One entity is in too many requests.
+    /// One entity is in too many requests of a service or view, or too many events of a view come to it.
     HotKey,
-    /// Scores creep away from what they were, step by step in one direction, as they do where a model's decisions become its inputs.
+    /// Scores creep away from what they were, step by step in one direction, and nearly all that is known to have come of rows is of what the model decided by itself: it counts and learns what it did.
     FeedbackLoop,
     /// Too many values cannot be computed.
     Errors,
@@ -136,7 +136,7 @@ impl Kind {
     pub fn unit(self) -> Unit {
         match self {
             Kind::SourceLagging | Kind::SourceSilent | Kind::BackfillUnfinished | Kind::OldVersion | Kind::ViewStale => Unit::Seconds,
-            Kind::FeatureDrift | Kind::ScoreDrift | Kind::FeedbackLoop => Unit::Index,
+            Kind::FeatureDrift | Kind::ScoreDrift => Unit::Index,
             Kind::ReplayDiffers => Unit::Count,
             Kind::StoreSilent | Kind::SourceStopped | Kind::LogFailing => Unit::None,
             _ => Unit::Share,

@@ -1,9 +1,11 @@
 //! What a sample of the served values is like, window by window, beside what models were trained on.
 //!
 //! A window is twelve slots; what is older goes slot by slot. Each slot of a feature has its statuses, and its values by the bins of what they are compared with
-//! ([`lockstep_transform::distribution`]): the training set of a model that is deployed. Predictions were in no training set. They are compared with what was predicted first, for as long as a window.
+//! ([`lockstep_transform::distribution`]): the training set of a model that is deployed. Predictions were in no training set. They are compared with those of the run of their deployment that
+//! is published, and where there is none with what was predicted first, for as long as a window.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::compute::take;
@@ -14,7 +16,7 @@ use lockstep_transform::catalog::Catalog;
 use lockstep_transform::distribution::{Counts, Reference, concat};
 
 use super::hot::HotKeys;
-use super::reading::{Against, Bin, Drift, FeatureReading, HotKey};
+use super::reading::{Against, Bin, Drift, FeatureReading, HotKey, Statuses};
 use crate::feature_log::{Pick, Predicted, Vectors};
 use crate::scoring::Training;
 
@@ -35,12 +37,16 @@ const HELD_MAX: usize = 1 << 15;
 /// What is served, in windows.
 #[derive(Debug)]
 pub struct Skew {
-    slot: i64,
+    pub(super) slot: i64,
     /// The number of the definitions that all of it is of.
-    definitions: u64,
+    pub(super) definitions: u64,
+    /// Whether it was told what their models were trained on: that is not written down.
+    is_told: bool,
     trained: BTreeMap<(String, String), Trained>,
-    features: BTreeMap<(String, String), Tracked>,
-    scores: BTreeMap<(String, String), Tracked>,
+    /// By deployment and prediction: those of the run that is published.
+    published: BTreeMap<(String, String), Arc<Reference>>,
+    pub(super) features: BTreeMap<(String, String), Tracked>,
+    pub(super) scores: BTreeMap<(String, String), Tracked>,
     hot: HotKeys,
 }
 
@@ -55,22 +61,24 @@ struct Trained {
 /// A feature or a prediction, of the last window.
 #[derive(Debug)]
 pub(super) struct Tracked {
-    views: Vec<String>,
-    compared: Compared,
-    slots: VecDeque<(i64, Slot)>,
+    pub(super) views: Vec<String>,
+    pub(super) compared: Compared,
+    pub(super) slots: VecDeque<(i64, Slot)>,
+    /// All that were ever taken in, by status.
+    pub(super) values: [u64; 5],
 }
 
 #[derive(Debug, Default)]
-struct Slot {
-    statuses: [u64; 5],
-    counts: Counts,
+pub(super) struct Slot {
+    pub(super) statuses: [u64; 5],
+    pub(super) counts: Counts,
 }
 
 /// With what values are compared.
 #[derive(Debug)]
 pub(super) enum Compared {
     Nothing,
-    With(Against, Reference),
+    With(Against, Arc<Reference>),
     /// With those that came first, which are gathered.
     Gathering(Gathered),
 }
@@ -78,26 +86,43 @@ pub(super) enum Compared {
 /// Values that came first: every so many of them, so that they fit.
 #[derive(Debug)]
 pub(super) struct Gathered {
-    since: i64,
-    held: Vec<ArrayRef>,
-    rows: usize,
-    seen: u64,
-    every: u64,
+    pub(super) since: i64,
+    pub(super) held: Vec<ArrayRef>,
+    pub(super) rows: usize,
+    pub(super) seen: u64,
+    pub(super) every: u64,
 }
 
 impl Skew {
     /// Of windows of so much time, µs.
     pub fn new(window: i64) -> Skew {
         let slot = (window / SLOTS).max(1);
-        Skew { slot, definitions: 0, trained: BTreeMap::new(), features: BTreeMap::new(), scores: BTreeMap::new(), hot: HotKeys::new(slot) }
+        Skew {
+            slot,
+            definitions: 0,
+            is_told: false,
+            trained: BTreeMap::new(),
+            published: BTreeMap::new(),
+            features: BTreeMap::new(),
+            scores: BTreeMap::new(),
+            hot: HotKeys::new(slot),
+        }
+    }
+
+    /// The length of its windows, µs.
+    pub fn window(&self) -> i64 {
+        self.slot * SLOTS
     }
 
     /// Tells which definitions serve, and what their models were trained on: by service. Where others serve than before, what was seen of those is forgotten.
     pub fn serves<'t>(&mut self, definitions: u64, trained: impl IntoIterator<Item = (&'t str, &'t Training)>) {
-        if self.definitions == definitions {
+        if self.definitions == definitions && self.is_told {
             return;
         }
-        *self = Skew { definitions, ..Skew::new(self.slot * SLOTS) };
+        if self.definitions != definitions {
+            *self = Skew { definitions, ..Skew::new(self.window()) };
+        }
+        self.is_told = true;
         for (service, training) in trained {
             for feature in &training.features {
                 let decode = |state: &String| STANDARD.decode(state).unwrap_or_default();
@@ -107,6 +132,19 @@ impl Skew {
                 self.trained.entry((service.to_owned(), feature.name.clone())).or_insert(trained);
             }
         }
+    }
+
+    /// Tells what the published run of a deployment predicted: what it predicts from here on is compared with that. Of another run than before, what was compared with that one is
+    /// forgotten.
+    pub fn published(&mut self, deployment: &str, prediction: &str, reference: &Arc<Reference>) {
+        let key = (deployment.to_owned(), prediction.to_owned());
+        if self.published.get(&key).is_some_and(|known| Arc::ptr_eq(known, reference)) {
+            return;
+        }
+        if let Some(tracked) = self.scores.get_mut(&key) {
+            tracked.compare_with(Against::Published, reference);
+        }
+        self.published.insert(key, Arc::clone(reference));
     }
 
     /// Takes in vectors that were served at a moment.
@@ -147,7 +185,7 @@ impl Skew {
                 None => Ok(None),
             };
             let compared = match reference {
-                Ok(Some(reference)) => Compared::With(Against::Training, reference),
+                Ok(Some(reference)) => Compared::With(Against::Training, Arc::new(reference)),
                 Ok(None) => Compared::Nothing,
                 Err(error) => {
                     tracing::warn!(%error, target, feature = name, "read what a feature was like in training");
@@ -169,7 +207,8 @@ impl Skew {
             if !self.scores.contains_key(&key) && self.scores.len() >= TRACKED_MAX {
                 continue;
             }
-            let new = || Tracked::new(Vec::new(), Compared::Gathering(Gathered::since(at)));
+            let published = self.published.get(&key).map(|reference| Compared::With(Against::Published, Arc::clone(reference)));
+            let new = || Tracked::new(Vec::new(), published.unwrap_or_else(|| Compared::Gathering(Gathered::since(at))));
             self.scores.entry(key).or_insert_with(new).add(&values, &statuses, at, self.slot)?;
         }
         Ok(())
@@ -222,7 +261,15 @@ fn some(values: &ArrayRef, rows: Option<&UInt32Array>) -> Result<ArrayRef, Error
 
 impl Tracked {
     pub(super) fn new(views: Vec<String>, compared: Compared) -> Tracked {
-        Tracked { views, compared, slots: VecDeque::new() }
+        Tracked { views, compared, slots: VecDeque::new(), values: [0; 5] }
+    }
+
+    /// Compares with something else from here on. What was counted by the bins of what it was compared with says nothing of that.
+    fn compare_with(&mut self, against: Against, reference: &Arc<Reference>) {
+        if !matches!(&self.compared, Compared::With(known, same) if *known == against && same == reference) {
+            self.slots.iter_mut().for_each(|(_, slot)| slot.counts = Counts::default());
+        }
+        self.compared = Compared::With(against, Arc::clone(reference));
     }
 
     /// Takes in values that were served at a moment.
@@ -233,14 +280,17 @@ impl Tracked {
             self.slots.push_back((number, Slot::default()));
         }
         let Some((_, open)) = self.slots.back_mut() else { return Ok(()) };
-        statuses.iter().for_each(|status| open.statuses[*status as usize] += 1);
+        for status in statuses {
+            open.statuses[*status as usize] += 1;
+            self.values[*status as usize] += 1;
+        }
         match &mut self.compared {
             Compared::Nothing => {}
             Compared::With(_, reference) => open.counts.add(&reference.count(values)?),
             Compared::Gathering(gathered) if gathered.is_over(at, slot * SLOTS) => {
                 let reference = Reference::of_values(&concat(&gathered.held)?)?;
                 // Of lists there is nothing to compare.
-                self.compared = reference.map_or(Compared::Nothing, |reference| Compared::With(Against::First, reference));
+                self.compared = reference.map_or(Compared::Nothing, |reference| Compared::With(Against::First, Arc::new(reference)));
             }
             Compared::Gathering(gathered) => gathered.add(values)?,
         }
@@ -268,6 +318,8 @@ impl Tracked {
             feature: name.to_owned(),
             views: self.views.clone(),
             sampled,
+            by_status: Statuses::of(statuses),
+            values: Statuses::of(self.values),
             coverage: share(Status::Present),
             errors: share(Status::Error),
             drift: self.drift(&counts),

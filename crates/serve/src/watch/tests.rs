@@ -9,7 +9,9 @@ use arrow::array::{Array, ArrayRef, Float64Array};
 use lockstep_model::{EventTime, Status};
 use lockstep_transform::distribution::Reference;
 
-use super::reading::{Against, DeploymentReading, HotKey, Reading, SourceReading, SourceRows, TargetReading, VersionReading, ViewReading};
+use super::reading::{
+    Against, DecidedLabels, DeploymentReading, HotKey, Reading, SourceReading, SourceRows, TargetReading, VersionReading, ViewReading,
+};
 use super::signal::{Kind, Severity, Signal};
 use super::skew::{Compared, Gathered, SLOTS, Tracked};
 use super::{Limits, Watch};
@@ -41,6 +43,8 @@ struct Faults {
     score_by: f64,
     /// Rows of one entity.
     hot: f64,
+    /// Who decided about rows of which it is known what came of them.
+    decided: Option<DecidedLabels>,
     versions: Vec<VersionReading>,
 }
 
@@ -74,7 +78,7 @@ impl Shop {
         };
         let trained: ArrayRef = Arc::new((0..20_000).map(|_| shop.spent(12.0)).collect::<Float64Array>());
         let reference = Reference::of_values(&trained).unwrap().unwrap();
-        shop.feature = Tracked::new(vec!["cards".to_owned()], Compared::With(Against::Training, reference));
+        shop.feature = Tracked::new(vec!["cards".to_owned()], Compared::With(Against::Training, Arc::new(reference)));
         let view = ViewReading {
             sources: vec!["payments".to_owned()],
             max_staleness_seconds: Some(120.0),
@@ -128,7 +132,10 @@ impl Shop {
         self.score.forget(now, self.slot);
         let (feature, score) = (self.feature.reading("spent", now, self.slot), self.score.reading("risk", now, self.slot));
         self.reading.targets.get_mut("fraud").unwrap().features = vec![feature];
-        self.reading.deployments.get_mut("block").unwrap().scores = vec![score];
+        let deployment = self.reading.deployments.get_mut("block").unwrap();
+        // It is looked for where scores creep.
+        deployment.decided = self.faults.decided.filter(|_| score.creeping_seconds.is_some());
+        deployment.scores = vec![score];
         self.watch.look(&mut self.reading)
     }
 
@@ -338,6 +345,18 @@ fn a_hot_key() {
 }
 
 #[test]
+fn a_key_that_most_events_come_to() {
+    let mut shop = at_noon();
+    let hottest = HotKey { view: "cards".to_owned(), key: "unknown".to_owned(), share: 0.7, rows: 5000 };
+    shop.reading.views.get_mut("cards").unwrap().hottest = Some(HotKey { share: 0.4, ..hottest.clone() });
+    shop.is_well_for(HOUR);
+    shop.reading.views.get_mut("cards").unwrap().hottest = Some(hottest);
+    let followed = shop.is_told_of(Kind::HotKey, [MINUTE, 2 * HOUR], |_, _| {});
+    assert!(followed.is_empty(), "{followed:?}");
+    assert!(shop.step()[0].what.ends_with("events of `cards` came to one entity: unknown"), "{}", shop.step()[0].what);
+}
+
+#[test]
 fn a_shift_in_what_is_served() {
     let mut shop = at_noon();
     // A unit was changed upstream: cents, where there were euros.
@@ -351,10 +370,27 @@ fn a_loop_of_decisions_into_features() {
     // What the score decides comes back to it: scores creep, and what cards have spent follows at a distance.
     let followed = shop.is_told_of(Kind::FeedbackLoop, [8 * HOUR, 2 * HOUR], |faults, since| {
         let hours = since as f64 / HOUR as f64;
+        faults.decided = Some(DecidedLabels { model: 3000, explored: 20, ..DecidedLabels::default() });
         faults.score_by = -0.15 * hours;
         faults.factor = (-0.05 * (hours - 2.0).max(0.0)).exp();
     });
     assert!(followed.contains(&Kind::ScoreDrift), "{followed:?}");
+}
+
+#[test]
+fn scores_that_creep_are_no_loop_where_others_decide_or_nobody_says_who() {
+    let chance = DecidedLabels { model: 2000, explored: 900, caller: 100, unknown: 0 };
+    // Too few to say anything.
+    let few = DecidedLabels { model: 50, unknown: 5000, ..DecidedLabels::default() };
+    for decided in [None, Some(chance), Some(few)] {
+        let mut shop = at_noon();
+        let followed = shop.is_told_of(Kind::ScoreDrift, [8 * HOUR, HOUR], |faults, since| {
+            faults.decided = decided;
+            faults.score_by = -0.15 * since as f64 / HOUR as f64;
+        });
+        assert!(followed.is_empty(), "{followed:?}");
+        assert!(shop.step()[0].todo.starts_with("it has crept there"), "{}", shop.step()[0].todo);
+    }
 }
 
 #[test]

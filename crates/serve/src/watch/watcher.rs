@@ -3,13 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use lockstep_model::EventTime;
+use lockstep_model::{Error, EventTime};
 
 use super::history::Past;
+use super::kept;
 use super::limits::Limits;
-use super::page::{Page, Signals};
+use super::page::{FeatureHistory, Page, Signals};
 use super::reading::Reading;
 use super::signal::{Kind, Signal};
+use super::skew::Skew;
 use super::tracker::Watch;
 
 /// Features of a service or view that a page shows: those that have moved most.
@@ -53,6 +55,27 @@ impl Watcher {
         let new = signals.iter().filter(|signal| before.signals.iter().all(|known| known.id != signal.id)).cloned().collect();
         self.latest.store(Arc::new(Looked { reading, signals, definitions, release }));
         new
+    }
+
+    /// Goes on with what was measured before.
+    pub fn goes_on_with(&self, past: Past) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).1 = past;
+    }
+
+    /// What is to be on the disk so that windows, those of `skew` and of what was measured over time, go on after a restart.
+    ///
+    /// # Errors
+    /// As [`kept::encode`].
+    pub fn to_keep(&self, skew: &Skew) -> Result<Vec<u8>, Error> {
+        kept::encode(skew, &self.inner.lock().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    /// The features of a service or view by status over time; `None` where nothing of that name is watched.
+    pub fn features_of(&self, target: &str) -> Option<FeatureHistory> {
+        self.latest.load().reading.targets.contains_key(target).then(|| {
+            let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            inner.1.features_of(target)
+        })
     }
 
     /// What was seen last.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_model::{ErrorKind, EventTime, Generation, StateKey, StateWrite};
+use lockstep_model::{ErrorKind, EventTime, Generation, PartitionId, StateKey, StateWrite};
 use lockstep_store::{Commit, Counters, CutRead, DeadLetter, Epoch, Horizon, KeyWrite, OnlineStore, Refusal, Store, StoreOptions, SyncPolicy};
 
 use crate::support::{self, TestClock, assert_says, get, new_generation, node, numbered, numbered_up_to, partition, put, rows_done};
@@ -38,6 +38,10 @@ fn everything_a_commit_carries_is_read_back_after_reopening() {
     assert_eq!(refusals, [refusal("a", 3), refusal("b", 4), refusal("b", 256)]);
     let letters: Vec<_> = cut.dead_letters(generation).collect::<Result<_, _>>().unwrap();
     assert_eq!(letters, [dead_letter(1, b""), dead_letter(2, b"\xff\0not text")]);
+    let from = |row| cut.dead_letters_from(generation, &letters[0].partition, row).map(|letter| letter.unwrap().row).collect::<Vec<_>>();
+    assert_eq!([from(0), from(1), from(2), from(3)], [vec![1, 2], vec![1, 2], vec![2], vec![]]);
+    let other = PartitionId { partition: "another".to_owned(), ..letters[0].partition.clone() };
+    assert_eq!(cut.dead_letters_from(generation, &other, 0).count(), 0);
 }
 
 #[test]

@@ -34,3 +34,33 @@ impl StateRead for MemoryState {
         Ok(())
     }
 }
+
+/// Changes that lie over another state: what they have written, and what they have taken away.
+#[derive(Debug, Default)]
+pub struct Written(HashMap<StateKey, Option<Vec<u8>>, FxBuildHasher>);
+
+/// A state with changes over it.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations, reason = "the state below has none")]
+pub struct Over<'a> {
+    written: &'a Written,
+    base: &'a dyn StateRead,
+}
+
+impl Written {
+    /// Takes changes in.
+    pub fn write(&mut self, writes: Vec<StateWrite>) {
+        self.0.extend(writes.into_iter().map(|StateWrite { key, value }| (key, value)));
+    }
+
+    /// They, over a state.
+    pub fn over<'a>(&'a self, base: &'a dyn StateRead) -> Over<'a> {
+        Over { written: self, base }
+    }
+}
+
+impl StateRead for Over<'_> {
+    fn get_many(&self, keys: &[StateKey], found: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<(), Error> {
+        self.base.get_many(keys, &mut |i, stored| found(i, self.written.0.get(&keys[i]).map_or(stored, Option::as_deref)))
+    }
+}

@@ -26,9 +26,9 @@ mod tests;
 pub use fold::{EntityChanges, apply, build};
 pub use frame::{Frame, LastRows};
 pub use measure::{Measure, Measures};
-pub use memory::MemoryState;
+pub use memory::{MemoryState, Over, Written};
 pub use read::{ReadPlan, ReadStats, Request, Touch, TouchKind, Values, read_at};
-pub use survey::{Extent, Level, Survey, survey};
+pub use survey::{Extent, Level, Survey, events, survey};
 pub use sweep::{Series, sweep};
 
 /// When events move from the head into the tree, and when a leaf becomes a page. No choice of these changes an answer.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_model::codec::CodecError;
+use lockstep_model::codec::{CodecError, Reader};
 use lockstep_model::{Error, StateKey, StateRead};
 
-use super::node::{self, Node};
+use super::node::{self, Node, TileMeta};
 use super::order::Path;
 
 /// Keys and what is in them.
@@ -84,6 +84,30 @@ pub fn survey(state: &dyn StateRead, entity: &[u8]) -> Result<Survey, Error> {
     }
     survey.levels = levels.into_values().collect();
     Ok(survey)
+}
+
+/// How many events an entity has, those that it has forgotten included, as its head and its root say: without reading its tree.
+///
+/// # Errors
+/// Where state cannot be read or does not decode.
+pub fn events(state: &dyn StateRead, entity: &[u8]) -> Result<u64, Error> {
+    let root = Path::root();
+    let mut all = 0u64;
+    read(state, &[StateKey::head(entity), StateKey::node(entity, Some((root.nibbles(), root.prefix())))], |key, bytes| {
+        let rows = match key {
+            0 => node::rows_in(bytes)?,
+            _ => match node::decode_node(&root, bytes)? {
+                Node::Leaf(leaf) => leaf.count as u64,
+                Node::Page(page) => {
+                    let rows = |tile: &[u8]| TileMeta::decode(&mut Reader::new(tile)).map(|meta| meta.rows);
+                    page.tiles.iter().flatten().map(|tile| rows(tile)).sum::<Result<u64, CodecError>>()?
+                }
+            },
+        };
+        all = all.saturating_add(rows);
+        Ok(())
+    })?;
+    Ok(all)
 }
 
 fn read(state: &dyn StateRead, keys: &[StateKey], mut found: impl FnMut(usize, &[u8]) -> Result<(), CodecError>) -> Result<(), Error> {

@@ -385,22 +385,29 @@ fn what_was_read_is_known_again_and_anything_else_is_told() {
     }
     let batches = read(&log, &source).unwrap();
     let Position::Push(position) = batches[0].position.clone() else { panic!("{:?}", batches[0].position) };
-    let mut again = Again::open(dir.path(), &source, &position).unwrap();
+    let mut again = Again::open(dir.path(), &source, &position, None).unwrap();
     assert_eq!(again.chunk(3, 100).unwrap().unwrap().rows_read, 3);
     again.compare(&position).unwrap();
+    // From later on, where a push ends; what came before may be gone.
+    let mut later = Again::open(dir.path(), &source, &position, Some(2)).unwrap();
+    assert_eq!(later.chunk(3, 100).unwrap().unwrap().rows_read, 1);
+    later.compare(&position).unwrap();
+    let gone = lockstep_model::PushPosition { gap: Some(2), ..position.clone() };
+    assert!(Again::open(dir.path(), &source, &gone, Some(2)).is_ok());
+    assert!(Again::open(dir.path(), &source, &gone, Some(1)).unwrap_err().to_string().contains("was gone on with at row 2"));
     let other = tempfile::tempdir().unwrap();
     let log = open(other.path());
     for id in 5..8 {
         log.append(&source, rows([id])).unwrap();
     }
-    let mut again = Again::open(other.path(), &source, &position).unwrap();
+    let mut again = Again::open(other.path(), &source, &position, None).unwrap();
     again.chunk(3, 100).unwrap();
     let error = again.compare(&position).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data);
     let said = "the push log of source `sales` has another push before row 3 than was read there · restore it, or go on with what there is: `lockstep ingest --source sales --accept-gap`";
     assert_eq!(error.to_string(), said);
     fs::remove_dir_all(other.path()).unwrap();
-    let error = Again::open(other.path(), &source, &position).unwrap_err();
+    let error = Again::open(other.path(), &source, &position, None).unwrap_err();
     assert!(error.to_string().starts_with("the push log of source `sales` is gone · "), "{error}");
 }
 

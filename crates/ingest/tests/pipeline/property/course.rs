@@ -10,7 +10,7 @@ use lockstep_ingest::pipeline::{BackfillOptions, Logs, Progress, StreamOptions, 
 use lockstep_ingest::push::{Push, PushLog, PushOptions};
 use lockstep_ingest::source::{Format, Stores, locate};
 use lockstep_model::{Clock, Error, EventTime};
-use lockstep_store::{NewGeneration, OnlineStore, Store, StoreOptions, SyncPolicy};
+use lockstep_store::{CutRead, Described, NewGeneration, NewSnapshot, OnlineStore, Snapshot, Store, StoreOptions, SyncPolicy};
 use lockstep_testkit::definitions::pick;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::tiles::Shape;
@@ -39,6 +39,8 @@ pub struct Course {
     pub format: Format,
     /// What is in a log is pushed instead.
     pub pushes: bool,
+    /// The store is held, as a snapshot, whenever a run has ended.
+    pub holds: bool,
 }
 
 impl Course {
@@ -57,6 +59,7 @@ impl Course {
             moves_rows: false,
             format: Format::Ndjson,
             pushes: false,
+            holds: false,
         }
     }
 
@@ -85,6 +88,7 @@ impl Course {
             // In another format, what it cannot hold lies in another file.
             format: if case.history_has_no_order() { pick(rng, &[Format::Ndjson, Format::Csv, Format::Parquet]) } else { Format::Ndjson },
             pushes: false,
+            holds: false,
         }
     }
 
@@ -138,6 +142,8 @@ pub struct Project<'c> {
     course: Course,
     store: Option<Store>,
     pub target: Target,
+    /// The names of snapshots, in the order in which they were made.
+    pub held: Vec<String>,
 }
 
 struct FixedClock;
@@ -148,15 +154,18 @@ impl Clock for FixedClock {
     }
 }
 
-fn open(dir: &Path) -> Result<Store, Error> {
-    let options = StoreOptions {
+fn options() -> StoreOptions {
+    StoreOptions {
         sync: SyncPolicy::OnClose,
         block_cache_bytes: 8 << 20,
         write_buffer_bytes: 1 << 20,
         clock: Arc::new(FixedClock),
         ..StoreOptions::new("test")
-    };
-    Store::open(dir.join("store"), options)
+    }
+}
+
+fn open(dir: &Path) -> Result<Store, Error> {
+    Store::open(dir.join("store"), options())
 }
 
 impl<'c> Project<'c> {
@@ -176,7 +185,7 @@ impl<'c> Project<'c> {
         let view = &catalog.views["v"];
         let new = NewGeneration { view: view.view.clone(), version: 1, meaning: view.meaning, state: view.state };
         let target = Target::new(catalog, view, store.create_generation(new)?)?;
-        let mut project = Project { dir, catalog, course: course.clone(), store: Some(store), target };
+        let mut project = Project { dir, catalog, course: course.clone(), store: Some(store), target, held: Vec::new() };
         project.backfill()?;
         if course.pushes {
             project.pushes(&pushed)?
@@ -192,6 +201,11 @@ impl<'c> Project<'c> {
 
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The store as it was when a snapshot was made.
+    pub fn snapshot(&self, name: &str) -> Snapshot {
+        Snapshot::open(self.store().snapshots().dir_of(name), &options()).unwrap()
     }
 
     /// How the course reads the history.
@@ -227,6 +241,14 @@ impl<'c> Project<'c> {
     fn pause(&mut self) -> Result<(), Error> {
         if self.course.compacts {
             self.store().compact()?;
+        }
+        if self.course.holds {
+            let described = |cut: &dyn CutRead| {
+                let generations = cut.generations()?.into_iter().map(|info| (info.generation, None)).collect();
+                Ok::<_, Error>(Described { moment: EventTime(0), definitions: 0, generations })
+            };
+            let manifest = self.store().snapshot(NewSnapshot::default(), described)?;
+            self.held.push(manifest.name);
         }
         if self.course.stops_after.is_some() {
             self.store = None;

@@ -10,6 +10,7 @@ mod files;
 mod outcome;
 mod requests;
 mod rows;
+mod since;
 mod training;
 
 use std::collections::BTreeMap;

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::output::InputFile;
 
-pub use decisions::{Decisions, DecisionsReport};
+pub use decisions::{DecidedRows, Decisions, DecisionsReport};
 pub use join::{Joined, join};
 pub use log::{Group, Scan, ServedLog, Wants, check_asked_with};
 pub use outcomes::{By, OUTCOMES, Outcomes, columns_reported};

@@ -21,7 +21,7 @@ use crate::text::counted;
 /// Check everything that Lockstep needs, and say what to do
 ///
 /// Settings, definitions and the models that they name; Kafka's brokers, their topics and the schema registry; the machine: its clock, memory, open files, the library of ONNX Runtime where a
-/// model needs it; the store: its versions, room on its disk, snapshots. Works without a server and beside one, which answers for the store; changes nothing. Exits with 1 where a check fails.
+/// model needs it; the store: its versions, room on its disk, whether topics are still the logs that it has read, snapshots. Works without a server and beside one, which answers for the store; changes nothing. Exits with 1 where a check fails.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Read every byte of the snapshots, and not only their sizes

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
+use lockstep_ingest::kafka::probe_positions;
 use lockstep_model::{Clock, Position, SystemClock};
 use lockstep_serve::admin::Progress;
 use lockstep_store::{CutRead, FORMAT_VERSION, OnlineStore, Snapshot, format_of, read_owner};
@@ -29,6 +30,8 @@ pub fn look(owned: &Owned, deep: bool, checks: &mut Vec<Check>, progress: &Progr
     checks.push(room(dir));
     let cut = OnlineStore::cut(&*owned.store);
     checks.extend(versions(owned, &*cut).unwrap_or_else(|error| vec![Check::fail("views", format!("{error:#}"))]));
+    progress("asking the brokers for what was read")?;
+    checks.extend(logs(owned, &*cut).unwrap_or_else(|error| vec![Check::fail("logs", format!("{error:#}"))]));
     checks.extend(brokers_clock(&*cut).unwrap_or_else(|error| Some(Check::fail("positions", error))));
     let snapshots = owned.store.snapshots().list();
     for listed in snapshots.into_iter().flatten() {
@@ -101,6 +104,27 @@ fn versions(owned: &Owned, cut: &dyn CutRead) -> Result<Vec<Check>> {
         checks.push(Check::warn("views", "none was applied yet · run `lockstep apply`"));
     }
     Ok(checks)
+}
+
+/// Whether topics are still the logs that the versions that are fed were read from.
+fn logs(owned: &Owned, cut: &dyn CutRead) -> Result<Vec<Check>> {
+    let sets = wanted::wanted(owned)?;
+    let mut positions = Vec::new();
+    for info in cut.generations()?.into_iter().filter(|info| wanted::why(&sets, info).is_some()) {
+        positions.extend(cut.positions(info.generation)?.into_iter().filter_map(|(id, position)| match position {
+            Position::Kafka(position) => Some((id, position)),
+            Position::File(_) | Position::Push(_) => None,
+        }));
+    }
+    if positions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let settings = owned.project.kafka()?;
+    let check = |(topic, found)| match found {
+        Ok(_) => Check::ok(format!("log {topic}"), "is what was read, and goes on where it was left"),
+        Err(error) => Check::fail(format!("log {topic}"), error),
+    };
+    Ok(probe_positions(&settings, &positions).into_iter().map(check).collect())
 }
 
 /// Whether records of topics were appended in what is the future here.

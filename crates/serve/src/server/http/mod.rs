@@ -70,6 +70,7 @@ pub fn router(http: Arc<Http>) -> Router {
         .route("/v1/overview", get(overview))
         .route("/v1/signals", get(signals))
         .route("/v1/watch", get(all_watched))
+        .route("/v1/watch/{name}", get(features_watched))
         .route("/metrics", get(metrics))
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
@@ -323,6 +324,11 @@ async fn signals(State(http): Shared) -> Result<Json<watch::Signals>, Failure> {
 
 async fn all_watched(State(http): Shared) -> Result<Json<watch::Page>, Failure> {
     Ok(Json(watched(&http)?.page()))
+}
+
+async fn features_watched(State(http): Shared, Path(name): Path<String>) -> Result<Json<watch::FeatureHistory>, Failure> {
+    let unknown = || Failure::new(Code::NotFound, format!("nothing named `{name}` is watched · /v1/watch has the services and views that are"));
+    watched(&http)?.features_of(&name).map(Json).ok_or_else(unknown)
 }
 
 fn watched(http: &Http) -> Result<&watch::Watcher, Failure> {

@@ -88,7 +88,7 @@ fn describe() -> Value {
     paths.insert("/v1/views".to_owned(), one("The names of views and services", names.clone(), none.clone()));
     paths.insert("/v1/services".to_owned(), one("The names of views and services", names, none.clone()));
     paths.insert("/v1/views/{name}".to_owned(), one("A feature view", responses::<answer::View>(&mut schemas), name.clone()));
-    paths.insert("/v1/services/{name}".to_owned(), one("A feature service", responses::<answer::Service>(&mut schemas), name));
+    paths.insert("/v1/services/{name}".to_owned(), one("A feature service", responses::<answer::Service>(&mut schemas), name.clone()));
     paths.insert("/v1/status".to_owned(), one("How far the server is", responses::<answer::Status>(&mut schemas), none.clone()));
     paths.insert("/v1/overview".to_owned(), one("What there is, and how it hangs together", responses::<Overview>(&mut schemas), none.clone()));
     paths.insert(
@@ -97,6 +97,9 @@ fn describe() -> Value {
     );
     let page = responses::<watch::Page>(&mut schemas);
     paths.insert("/v1/watch".to_owned(), one("All that is watched: signals, what is measured, and the same over time", page, none.clone()));
+    let features = responses::<watch::FeatureHistory>(&mut schemas);
+    let summary = "The features of a service or view by status, over time, of a sample of what is served";
+    paths.insert("/v1/watch/{name}".to_owned(), one(summary, features, name));
     let text = json!({"200": {"description": "as text", "content": {"text/plain": {"schema": {"type": "string"}}}}});
     for (path, summary) in [
         ("/metrics", "Metrics in the OpenMetrics format"),

@@ -1,6 +1,6 @@
 //! Counting a tree counts all of it.
 
-use super::super::{MemoryState, Shape, survey};
+use super::super::{MemoryState, Shape, events as counted_by_root, survey};
 use super::audit::{ENTITY, state};
 
 #[test]
@@ -16,6 +16,7 @@ fn every_key_byte_and_event_is_counted_once() {
         let all = state.sorted();
         let bytes: usize = all.iter().map(|(_, value)| value.len()).sum();
         assert_eq!(counted.head.rows + counted.leaves.rows, events as u64, "{shape:?}");
+        assert_eq!(counted_by_root(&state, ENTITY).unwrap(), events as u64, "{shape:?}");
         assert_eq!(counted.head.keys + counted.leaves.keys + counted.pages.keys, all.len() as u64, "{shape:?}");
         assert_eq!(counted.head.bytes + counted.leaves.bytes + counted.pages.bytes, bytes as u64, "{shape:?}");
         assert_eq!(counted.levels.iter().map(|level| level.pages).sum::<u64>(), counted.pages.keys, "{shape:?}");
@@ -26,4 +27,5 @@ fn every_key_byte_and_event_is_counted_once() {
         assert!(counted.levels.is_sorted_by_key(|level| level.nibbles));
     }
     assert_eq!(survey(&MemoryState::default(), ENTITY).unwrap(), Default::default());
+    assert_eq!(counted_by_root(&MemoryState::default(), ENTITY).unwrap(), 0);
 }
