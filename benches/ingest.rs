@@ -1,4 +1,5 @@
-//! A log applied: 12 features over three windows, against the same rows parsed to Arrow and put into RocksDB as they are, twice an event, in the same batches.
+//! A log applied: 12 features over three windows, against the same rows parsed to Arrow and put into RocksDB as they are, twice an event, in the same batches. Then the records of a topic, parsed
+//! from JSON and from Avro, against the bare decoder of each.
 
 mod support;
 
@@ -6,13 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lockstep_ingest::pipeline::{StreamOptions, ingest, schema_of};
-use lockstep_ingest::source::{Format, ReadRequest, SourceFile, SourceReader};
+use lockstep_ingest::source::{Encoding, Format, Mapping, ReadRequest, Record, Records, Schemas, SourceFile, SourceReader, Wire};
+use lockstep_model::{KafkaPosition, PartitionId, Position};
 use lockstep_store::Store;
 use lockstep_transform::catalog::Catalog;
 use support::{
     BATCH, Payments, SPAN, compile, fill, heading, long, open, outlets, process_seconds, put_twice, raw_database, row, schema, source,
     stream_options, targets, view, with_log,
 };
+
+/// Payments whose records are parsed.
+const RECORDS: usize = 400_000;
 
 fn main() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -36,6 +41,60 @@ fn main() {
         let arrow = per_event(best(|| parse_by_arrow(&log)));
         row("  of it, parsing; floor: arrow-json", parsed, arrow, "");
     }
+    of_a_topic(&catalog);
+}
+
+/// What it takes to make rows of the records of a topic: checked one by one, told by their offsets, of the source's types.
+fn of_a_topic(catalog: &Catalog) {
+    let payments = Payments { count: RECORDS, accounts: 100_000, hot: false, span: SPAN };
+    let per_record = |seconds: f64| seconds * 1e6 / RECORDS as f64;
+    let schemas = Arc::new(Schemas::new(Wire::Confluent, &[]).expect("no file"));
+    schemas.put(support::avro::SCHEMA_ID, support::avro::SCHEMA, &[]);
+    let as_avro: Vec<Vec<u8>> = payments.batches().flat_map(|batch| support::avro::records(&batch)).collect();
+    let as_json: Vec<Vec<u8>> = payments.batches().flat_map(|batch| support::json_records(&batch)).collect();
+    heading("records of a topic parsed: processor time", "µs/record");
+    let json = per_record(best(|| parse_records(catalog, &Encoding::Json, &as_json)));
+    let bare_json = per_record(best(|| parse_bare(&as_json, "\n", json_rows)));
+    row("JSON; floor: arrow-json", json, bare_json, "");
+    let avro = per_record(best(|| parse_records(catalog, &Encoding::Avro(Arc::clone(&schemas)), &as_avro)));
+    let mut decoder = support::avro::decoder(BATCH);
+    let bare_avro = per_record(best(|| parse_bare(&as_avro, "", |bytes| support::avro::decode(&mut decoder, bytes).num_rows())));
+    row("Avro; floor: arrow-avro", avro, bare_avro, "");
+}
+
+fn parse_records(catalog: &Catalog, encoding: &Encoding, values: &[Vec<u8>]) -> f64 {
+    let source = schema_of(catalog.sources.values().next().expect("a source"));
+    let partition = PartitionId { source: source.name.clone(), partition: "kafka://payments/0".to_owned() };
+    let declared = vec![source.name.clone()];
+    let mut records = Records::new(&partition, source, declared, encoding, Mapping::default()).expect("columns that can be read");
+    let (start, mut rows) = (process_seconds(), 0);
+    for (number, values) in values.chunks(BATCH).enumerate() {
+        let first = (number * BATCH) as u64;
+        let record = |(offset, value)| Record { offset, time: None, key: None, value: Some(value), mapped: &[] };
+        (first..).zip(values.iter().map(Vec::as_slice)).map(record).for_each(|record| records.push(record));
+        rows += records.finish(position(first + values.len() as u64)).expect("rows").batch.num_rows();
+    }
+    assert_eq!(rows, values.len());
+    process_seconds() - start
+}
+
+fn position(offset: u64) -> Position {
+    let (cluster, topic_id) = ("bench".to_owned(), "payments".to_owned());
+    Position::Kafka(KafkaPosition { cluster, topic_id, first: 0, offset, last: None, gap: None, event_time_max: None, begun_at: None, order: 0 })
+}
+
+/// The same bytes by a decoder that takes many records at once.
+fn parse_bare(values: &[Vec<u8>], between: &str, mut rows_of: impl FnMut(&[u8]) -> usize) -> f64 {
+    let texts: Vec<Vec<u8>> = values.chunks(BATCH).map(|values| values.join(between.as_bytes())).collect();
+    let start = process_seconds();
+    let rows: usize = texts.iter().map(|text| rows_of(text)).sum();
+    assert_eq!(rows, values.len());
+    process_seconds() - start
+}
+
+fn json_rows(text: &[u8]) -> usize {
+    let reader = arrow::json::ReaderBuilder::new(schema()).with_batch_size(BATCH).build(text).expect("a reader");
+    reader.map(|batch| batch.expect("rows").num_rows()).sum()
 }
 
 /// Processor seconds, the better of two runs; `work` takes them itself, so that it may prepare.

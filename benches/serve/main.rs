@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod beside;
 mod candidates;
 mod floor;
 mod load;
@@ -49,6 +50,7 @@ fn main() {
         Some("again") => again(),
         Some("candidates") => candidates::compare(),
         Some("watched") => watched::compare(),
+        Some("beside") => beside::compare(),
         _ => compare(),
     }
 }
@@ -109,6 +111,7 @@ fn compare() {
     restarted::compare(false);
     candidates::compare();
     watched::compare();
+    beside::compare();
     if long() {
         again();
         start::by_views();
@@ -174,8 +177,7 @@ impl Project {
         fs::write(project.0.join("lockstep.toml"), settings).expect("settings");
         fs::write(project.0.join("feature_defs/all.sql"), source(&history).replace(HISTORY, kept) + &views.join("\n")).expect("definitions");
         for verb in ["apply", "backfill"] {
-            let ran = project.command(&[verb]).output().expect("a verb");
-            assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+            project.run(&[verb]);
         }
         project
     }
@@ -184,6 +186,13 @@ impl Project {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep"));
         command.current_dir(&self.0).args(arguments);
         command
+    }
+
+    /// Runs a verb that is to come to something; what it says as JSON, where it says that.
+    fn run(&self, arguments: &[&str]) -> serde_json::Value {
+        let ran = self.command(arguments).output().expect("a verb");
+        assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        serde_json::from_slice(&ran.stdout).unwrap_or_default()
     }
 
     fn serve(&self) -> Running {

@@ -1,16 +1,15 @@
 //! How soon callers see a release that was promoted, or gone back to.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lockstep_client::{Client, Request};
-use serde_json::Value;
 
+use crate::beside::promote_another;
 use crate::support::{SPAN, START, heading, row};
 use crate::{Project, Running};
 
@@ -23,20 +22,7 @@ const RECORD: usize = 200;
 /// Moves the pointer between two releases beside a caller that asks all the time, and prints how long after each move its first answer of the other release came. The floor is a bare forced write of
 /// as many bytes as a move has, in the same directory and beside the same load, and an answer: no caller can see a move sooner that is to outlive a power cut.
 pub fn seen(project: &Project, server: &Running) {
-    let run = |mut command: Command| {
-        let ran = command.output().expect("a verb");
-        assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-        serde_json::from_slice::<Value>(&ran.stdout).unwrap_or_default()
-    };
-    run(project.command(&["release", "promote", "--json"]));
-    let definitions = project.0.join("feature_defs/all.sql");
-    let text = fs::read_to_string(&definitions).expect("definitions");
-    let other = text.replacen("count(*) OVER w0 AS f0", "count(*) OVER w0 + 1 AS f0", 1);
-    assert_ne!(text, other, "another view");
-    fs::write(&definitions, other).expect("definitions");
-    for verb in [&["apply"][..], &["backfill"], &["release", "promote", "--force", "--json"]] {
-        run(project.command(verb));
-    }
+    promote_another(project);
     let (end, seen) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let mut forced = Vec::with_capacity(MOVES);
     let moved: Vec<(u64, i64)> = std::thread::scope(|scope| {
@@ -45,7 +31,7 @@ pub fn seen(project: &Project, server: &Running) {
             std::thread::sleep(std::time::Duration::from_millis(100));
             forced.push(force(&project.0));
             let to = if number % 2 == 0 { "1" } else { "2" };
-            let said = run(project.command(&["release", "rollback", to, "--force", "--json"]));
+            let said = project.run(&["release", "rollback", to, "--force", "--json"]);
             let at = said["at"].as_str().and_then(|at| lockstep_model::EventTime::parse(at).ok()).expect("when");
             (said["epoch"].as_u64().expect("an epoch"), at.0)
         });

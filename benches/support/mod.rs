@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each benchmark uses some of it")]
 
+pub mod avro;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +43,13 @@ pub fn process_seconds() -> f64 {
     let fields: Vec<&str> = stat[stat.rfind(')').expect("a name") + 1..].split_whitespace().collect();
     let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
     (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Bytes that this process has had written to the disk, or that are on their way there.
+pub fn written_bytes() -> f64 {
+    let counts = std::fs::read_to_string("/proc/self/io").expect("Linux");
+    let line = counts.lines().find_map(|line| line.strip_prefix("write_bytes: ")).expect("what was written");
+    line.parse().expect("a number")
 }
 
 /// Seconds that this thread was running.
@@ -134,6 +143,13 @@ impl Payments {
         self.batches().for_each(|batch| writer.write(&batch).expect("written"));
         writer.finish().expect("finished");
     }
+}
+
+/// The rows of a batch as JSON, an object each.
+pub fn json_records(batch: &RecordBatch) -> Vec<Vec<u8>> {
+    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+    writer.write(batch).and_then(|()| writer.finish()).expect("written");
+    writer.into_inner().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
 /// The entity and the source, with its history in `batch`.
@@ -230,8 +246,13 @@ pub fn open(dir: &Path) -> Store {
 
 /// A generation for each view.
 pub fn targets(store: &Store, catalog: &Catalog) -> Vec<Target> {
+    targets_of(store, catalog, 1)
+}
+
+/// A generation for each view, as its version of this number.
+pub fn targets_of(store: &Store, catalog: &Catalog, version: u32) -> Vec<Target> {
     let target = |view: &Arc<lockstep_transform::transformation::Transformation>| {
-        let new = NewGeneration { view: view.view.clone(), version: 1, meaning: view.meaning, state: view.state };
+        let new = NewGeneration { view: view.view.clone(), version, meaning: view.meaning, state: view.state };
         Target::new(catalog, view, store.create_generation(new).expect("a generation")).expect("a target")
     };
     catalog.views.values().map(target).collect()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compares a topic applied by Lockstep with the same topic read by Flink SQL: see README.md beside this.
+# Compares a topic applied by Lockstep with the same topic read by Flink SQL: see README.md beside this. CHECKPOINTS says how far apart Flink's checkpoints are, such as 10s; a second by default.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 for tool in java javac mvn; do
@@ -12,6 +12,10 @@ mvn -B -q -f "$here/pom.xml" dependency:build-classpath -Dmdep.outputFile="$buil
 javac --release 17 -cp "$(cat "$build/class-path")" -d "$build" "$here/src/Payments.java"
 # Flink reaches into the JDK, which has to be allowed.
 opens=(java.base/java.lang java.base/java.net java.base/java.io java.base/java.util java.base/java.util.concurrent java.base/java.time java.base/sun.net.util)
-printf '%s\n' -Xmx4g "${opens[@]/#/--add-opens=}" -cp "$build:$(cat "$build/class-path")" Payments | sed 's/^--add-opens=\(.*\)/--add-opens=\1=ALL-UNNAMED/' >"$build/arguments"
+# And leaves files behind, its state among them, which go with the rest.
+mkdir "$build/tmp"
+printf '%s\n' -Xmx4g "-Djava.io.tmpdir=$build/tmp" "-Dcheckpoints=${CHECKPOINTS:-1s}" "${opens[@]/#/--add-opens=}" -cp "$build:$(cat "$build/class-path")" Payments | sed 's/^--add-opens=\(.*\)/--add-opens=\1=ALL-UNNAMED/' >"$build/arguments"
 cd "$here/../../.."
+# shellcheck source=../../../scripts/env.sh
+. scripts/env.sh
 LOCKSTEP_REQUIRE_KAFKA=1 LOCKSTEP_BENCH_PEER="java @$build/arguments" cargo bench --workspace --bench kafka "$@"

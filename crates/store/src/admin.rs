@@ -65,6 +65,7 @@ impl OnlineStore for Store {
     }
 
     fn drop_generation(&self, generation: Generation) -> Result<(), Error> {
+        self.crash().hit(CrashPoint::DropBefore);
         let now = self.options.clock.now();
         self.update(Durability::Forced, |book, batch| {
             release::refuse_serving(book, generation)?;
@@ -77,7 +78,10 @@ impl OnlineStore for Store {
             Ok(())
         })?;
         self.crash().hit(CrashPoint::DropInside);
-        self.delete_files(generation)
+        self.unswept().insert(generation);
+        self.sweep()?;
+        self.crash().hit(CrashPoint::DropAfter);
+        Ok(())
     }
 
     fn take_out(&self, queue: &str, to: u64, bytes: u64) -> Result<(), Error> {
@@ -220,18 +224,28 @@ impl Store {
         self.database.families().of_generations().into_iter().map(size).sum()
     }
 
-    /// Removes files that hold nothing but a dropped generation. This looks at no snapshot: while a cut from before the drop is
-    /// alive, the space is left to compaction.
-    fn delete_files(&self, generation: Generation) -> Result<(), Error> {
-        if self.database.expiry.has_older_pins() {
-            return Ok(());
+    /// Removes files that hold nothing but a dropped generation, of all that have some left. RocksDB looks at no snapshot when it does: while a cut from before a drop is alive, this is left for
+    /// the next time, when commits are forced to the disk or the store is opened.
+    pub(crate) fn sweep(&self) -> Result<(), Error> {
+        // Taken out, so that whoever commits meanwhile does not wait for files.
+        let pending = std::mem::take(&mut *self.unswept());
+        let mut failed = None;
+        for generation in pending {
+            let left = if self.database.expiry.is_pinned(generation) { Ok(false) } else { self.delete_files(generation).map(|()| true) };
+            if !matches!(left, Ok(true)) {
+                self.unswept().insert(generation);
+            }
+            failed = failed.or(left.err());
         }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn delete_files(&self, generation: Generation) -> Result<(), Error> {
         let (from, to) = generation_range(generation);
         self.database.families().of_generations().into_iter().try_for_each(|family| {
-            self.database
-                .db
-                .delete_file_in_range_cf(family, &from, &to)
-                .map_err(|error| self.database.explain("remove the files of a dropped generation", error))
+            let deleted = self.database.db.delete_file_in_range_cf(family, &from, &to);
+            self.crash().hit(CrashPoint::DropDeleting);
+            deleted.map_err(|error| self.database.explain("remove the files of a dropped generation", error))
         })
     }
 }

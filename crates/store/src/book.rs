@@ -84,6 +84,11 @@ impl Book {
         entry.ok_or_else(|| Error::internal(format!("generation {} has left the book", generation.0)))
     }
 
+    /// Generations that were dropped.
+    pub(crate) fn dropped(&self) -> impl Iterator<Item = Generation> {
+        self.generations.iter().filter(|(_, entry)| entry.info.dropped_at.is_some()).map(|(generation, _)| *generation)
+    }
+
     /// The number of the next generation.
     pub(crate) fn next_generation(&self) -> Result<Generation, Error> {
         let last = self.generations.keys().next_back().map_or(0, |generation| generation.0);

@@ -30,7 +30,7 @@ pub enum CrashPoint {
     PublishBefore,
     /// A generation is published, and nobody has been told.
     PublishAfter,
-    /// A candidate's snapshot is made, and nothing of it was read.
+    /// The snapshot of a candidate is there, and nothing of it was read.
     ValidateBefore,
     /// Some of a candidate was read.
     ValidateInside,
@@ -56,8 +56,14 @@ pub enum CrashPoint {
     CheckpointInside,
     /// A checkpoint has its name.
     CheckpointAfter,
+    /// A generation is about to be dropped.
+    DropBefore,
     /// A generation is dropped, its files are still there.
     DropInside,
+    /// Some families of a dropped generation have lost their files, others have not.
+    DropDeleting,
+    /// A generation is dropped with its files, and nobody has been told.
+    DropAfter,
     /// A snapshot is about to be made.
     SnapshotBefore,
     /// A snapshot has its files, and says nothing of them yet.
@@ -100,7 +106,7 @@ pub enum CrashPoint {
 
 impl CrashPoint {
     /// Every point with the name a plan calls it by.
-    pub const NAMES: [(&'static str, CrashPoint); 44] = [
+    pub const NAMES: [(&'static str, CrashPoint); 47] = [
         ("commit.before", CrashPoint::CommitBefore),
         ("commit.inside", CrashPoint::CommitInside),
         ("commit.after", CrashPoint::CommitAfter),
@@ -125,7 +131,10 @@ impl CrashPoint {
         ("checkpoint.before", CrashPoint::CheckpointBefore),
         ("checkpoint.inside", CrashPoint::CheckpointInside),
         ("checkpoint.after", CrashPoint::CheckpointAfter),
+        ("drop.before", CrashPoint::DropBefore),
         ("drop.inside", CrashPoint::DropInside),
+        ("drop.deleting", CrashPoint::DropDeleting),
+        ("drop.after", CrashPoint::DropAfter),
         ("snapshot.before", CrashPoint::SnapshotBefore),
         ("snapshot.linked", CrashPoint::SnapshotLinked),
         ("snapshot.written", CrashPoint::SnapshotWritten),

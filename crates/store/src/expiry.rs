@@ -49,6 +49,10 @@ impl Rules {
 }
 
 impl Rule {
+    fn is_dropped(&self) -> bool {
+        matches!(self, Rule::Dropped)
+    }
+
     fn lets_state_go(&self, key: &[u8]) -> bool {
         match self {
             Rule::Dropped => true,
@@ -94,10 +98,10 @@ impl Expiry {
         Pin { expiry: self.clone(), revision }
     }
 
-    /// Whether a cut is alive that was taken under earlier rules than those in force.
-    pub(crate) fn has_older_pins(&self) -> bool {
-        let shared = self.lock();
-        shared.pinned.keys().next().is_some_and(|&oldest| oldest < shared.in_force.revision)
+    /// Whether a cut is alive that was taken before a generation was dropped.
+    pub(crate) fn is_pinned(&self, dropped: Generation) -> bool {
+        let keeps = |rules: &Rules| !rules.by_generation.get(&dropped).is_some_and(Rule::is_dropped);
+        self.lock().pinned.values().any(|(rules, _)| keeps(rules))
     }
 
     /// The rules a compaction starting now may go by.
@@ -186,7 +190,7 @@ impl ExpiryFilter {
         match filtered {
             Filtered::State => rule.lets_state_go(key),
             Filtered::Keys => rule.lets_entry_go(key, value),
-            Filtered::Ledger => matches!(rule, Rule::Dropped),
+            Filtered::Ledger => rule.is_dropped(),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The store on RocksDB: opening, writing, forcing to the disk, checkpoints.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lockstep_model::{Error, EventTime};
+use lockstep_model::{Error, EventTime, Generation};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{Options, WriteBatch, WriteOptions};
 
@@ -37,6 +38,8 @@ pub struct Store {
     /// Snapshots that are open.
     pub(crate) opened: Opened,
     book: Mutex<Book>,
+    /// Dropped generations whose files may be there still.
+    unswept: Mutex<BTreeSet<Generation>>,
     /// Last, so that nobody else can open the store before RocksDB is closed.
     _owner: OwnerLock,
 }
@@ -82,6 +85,7 @@ impl Store {
             snapshotting: Mutex::default(),
             opened: Opened::default(),
             book: Mutex::default(),
+            unswept: Mutex::default(),
             _owner: owner,
         };
         store.start()?;
@@ -89,6 +93,7 @@ impl Store {
         if let Err(error) = store.drop_unused_trials() {
             tracing::warn!(%error, "drop snapshots of candidates that were never promoted");
         }
+        store.sweep_or_warn();
         Ok(Claim::Owned(Box::new(store)))
     }
 
@@ -96,6 +101,7 @@ impl Store {
     fn start(&self) -> Result<(), Error> {
         let book = self.cut().book()?;
         self.database.expiry.enforce(book.rules.clone());
+        self.unswept().extend(book.dropped());
         *self.book() = book;
         self.fence().map(|_| ())
     }
@@ -205,6 +211,10 @@ impl Store {
             self.database.expiry.enforce(next.rules.clone());
         }
         *book = next;
+        drop(book);
+        if sync {
+            self.sweep_or_warn();
+        }
         Ok(outcome)
     }
 
@@ -236,7 +246,20 @@ impl Store {
         self.crash().hit(CrashPoint::SyncAfter);
         self.database.expiry.enforce(rules);
         self.book().synced_at = Some(self.options.clock.now());
+        self.sweep_or_warn();
         Ok(())
+    }
+
+    /// Where the disk does not let files go, they stay for the next time, and nothing else waits for it.
+    fn sweep_or_warn(&self) {
+        if let Err(error) = self.sweep() {
+            tracing::warn!(%error, "files of dropped generations stay for now");
+        }
+    }
+
+    /// Each change is a single step, so that what a panicking thread left is sound.
+    pub(crate) fn unswept(&self) -> MutexGuard<'_, BTreeSet<Generation>> {
+        self.unswept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the process is to crash, in tests.

@@ -1,9 +1,12 @@
-//! A real broker for tests: one per test binary, started and ended by `scripts/kafka.sh`.
+//! A broker for tests: one per test binary. It is Apache Kafka, started and ended by `scripts/kafka.sh`; where that cannot be had, librdkafka's mock cluster stands in, and tests that need what
+//! it has not are left out, each with a line that says so.
+
+mod mock;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures::executor::block_on;
@@ -13,8 +16,12 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-/// Set where a test that cannot have a broker must fail instead of being skipped.
+use self::mock::Mock;
+
+/// Set where tests must fail instead of running on the mock cluster.
 pub const REQUIRED: &str = "LOCKSTEP_REQUIRE_KAFKA";
+/// Set to `mock` where tests are to run on the mock cluster though a broker could be had.
+pub const CHOSEN: &str = "LOCKSTEP_KAFKA";
 /// How the script says that there is no Java, no Maven or no download.
 const UNAVAILABLE: i32 = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,11 +29,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A broker, and who may take it away from others for a while.
 #[derive(Debug)]
 pub struct Broker {
-    dir: PathBuf,
+    kind: Kind,
     address: String,
     restarts: RwLock<()>,
     /// On how many brokers each partition is kept.
     replicas: i32,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Apache Kafka, which keeps everything in a directory.
+    Real(PathBuf),
+    /// librdkafka's mock cluster, in this process.
+    Mock(Mock),
 }
 
 /// Brokers that keep every partition on each of them, of which one may be taken away.
@@ -60,42 +75,79 @@ pub struct Sent {
 }
 
 impl Broker {
-    /// The broker of this process, and a guard against its restarts; `None` where there can be none, which is said once.
+    /// The broker of this process, and a guard against its restarts.
     ///
     /// # Panics
-    /// Where there can be none and one is required, or it does not start.
-    pub fn shared() -> Option<(&'static Broker, RwLockReadGuard<'static, ()>)> {
-        let broker = Broker::of_process()?;
-        Some((broker, broker.restarts.read().unwrap_or_else(std::sync::PoisonError::into_inner)))
+    /// Where the real one is required and there can be none, or it does not start.
+    pub fn shared() -> (&'static Broker, RwLockReadGuard<'static, ()>) {
+        let broker = Broker::of_process();
+        (broker, broker.restarts.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// As [`Self::shared`], for a test that takes the broker away: no other test uses it meanwhile.
-    pub fn alone() -> Option<(&'static Broker, RwLockWriteGuard<'static, ()>)> {
-        let broker = Broker::of_process()?;
-        Some((broker, broker.restarts.write().unwrap_or_else(std::sync::PoisonError::into_inner)))
+    ///
+    /// # Panics
+    /// As [`Self::shared`].
+    pub fn alone() -> (&'static Broker, RwLockWriteGuard<'static, ()>) {
+        let broker = Broker::of_process();
+        (broker, broker.restarts.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn of_process() -> Option<&'static Broker> {
-        static BROKER: OnceLock<Option<Broker>> = OnceLock::new();
-        BROKER.get_or_init(Broker::start).as_ref()
+    /// As [`Self::shared`], for what the mock cluster has not: `None`, and a line that says what was left out and why, where that stands in.
+    ///
+    /// # Panics
+    /// As [`Self::shared`].
+    pub fn real(what_it_needs: &str) -> Option<(&'static Broker, RwLockReadGuard<'static, ()>)> {
+        let (broker, guard) = Broker::shared();
+        if matches!(broker.kind, Kind::Real(_)) {
+            return Some((broker, guard));
+        }
+        tell(&format!("left out: {} · it needs a real broker: {what_it_needs}", std::thread::current().name().unwrap_or("main")));
+        None
     }
 
-    fn start() -> Option<Broker> {
+    fn of_process() -> &'static Broker {
+        static BROKER: OnceLock<Broker> = OnceLock::new();
         // Its data go with the build: it is ended by the script's watch once this process is gone.
-        let dir = tempfile::tempdir().expect("a temporary directory").keep();
-        Broker::started(&dir, 1, &["start", &dir.display().to_string(), &std::process::id().to_string()])
+        BROKER.get_or_init(|| Broker::start(None))
     }
 
-    fn started(dir: &Path, replicas: i32, arguments: &[&str]) -> Option<Broker> {
-        match script(arguments) {
-            Ok(address) => Some(Broker { dir: dir.to_owned(), address, restarts: RwLock::new(()), replicas }),
-            Err((Some(UNAVAILABLE), said)) if std::env::var_os(REQUIRED).is_none() => {
-                // Past the capture of tests, so that it is seen that they were skipped.
-                let _ = writeln!(std::io::stderr(), "skipped: no broker · {}", said.trim());
-                None
-            }
+    /// Starts a broker by the script, or a cluster of so many; or the mock of them.
+    fn start(cluster_of: Option<u8>) -> Broker {
+        match std::env::var(CHOSEN).as_deref() {
+            Ok("mock") => return Broker::mock(cluster_of, &format!("{CHOSEN} is set to it")),
+            Ok(other) => panic!("{CHOSEN} is `{other}` · known: mock"),
+            Err(_) => {}
+        }
+        let dir = tempfile::tempdir().expect("a temporary directory").keep();
+        let (path, process) = (dir.display().to_string(), std::process::id().to_string());
+        let started = match cluster_of {
+            None => script(&["start", &path, &process]),
+            Some(nodes) => script(&["cluster", &path, &nodes.to_string(), &process]),
+        };
+        match started {
+            Ok(address) => Broker::of(Kind::Real(dir), address, cluster_of),
+            Err((Some(UNAVAILABLE), said)) => Broker::mock(cluster_of, said.trim()),
             Err((_, said)) => panic!("the broker does not start: {said}"),
         }
+    }
+
+    fn mock(cluster_of: Option<u8>, why: &str) -> Broker {
+        assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED} is set, and there is no real broker: {why}");
+        tell(&format!("tests run on librdkafka's mock cluster instead of a broker: {why}"));
+        let mock = Mock::start(cluster_of.unwrap_or(1));
+        let address = mock.address();
+        Broker::of(Kind::Mock(mock), address, cluster_of)
+    }
+
+    fn of(kind: Kind, address: String, cluster_of: Option<u8>) -> Broker {
+        Broker { kind, address, restarts: RwLock::new(()), replicas: i32::from(cluster_of.unwrap_or(1)) }
+    }
+
+    /// What the mock cluster does not do, or says wrong, no test may ask of it.
+    #[track_caller]
+    fn assert_real(&self) {
+        assert!(matches!(self.kind, Kind::Real(_)), "the mock cluster cannot do this · ask for `Broker::real`");
     }
 
     /// Where it listens.
@@ -105,13 +157,21 @@ impl Broker {
 
     /// Ends it as a power cut would.
     pub fn kill(&self) {
-        script(&["kill", &self.dir.display().to_string()]).expect("it ends");
+        match &self.kind {
+            Kind::Real(dir) => drop(script(&["kill", &dir.display().to_string()]).expect("it ends")),
+            Kind::Mock(mock) => mock.stop(),
+        }
     }
 
     /// Starts it again, at the same address and with the same data.
     pub fn restart(&self) {
-        let address = script(&["start", &self.dir.display().to_string(), &std::process::id().to_string()]).expect("it starts again");
-        assert_eq!(address, self.address);
+        match &self.kind {
+            Kind::Real(dir) => {
+                let address = script(&["start", &dir.display().to_string(), &std::process::id().to_string()]).expect("it starts again");
+                assert_eq!(address, self.address);
+            }
+            Kind::Mock(mock) => mock.start_again(),
+        }
     }
 
     fn config(&self) -> ClientConfig {
@@ -121,11 +181,15 @@ impl Broker {
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.assert_real();
         self.config().create().expect("an admin client")
     }
 
     /// Makes a topic.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
+        if let Kind::Mock(mock) = &self.kind {
+            return mock.create_topic(name, partitions, self.replicas, config);
+        }
         let topic =
             config.iter().fold(NewTopic::new(name, partitions, TopicReplication::Fixed(self.replicas)), |topic, (key, value)| topic.set(key, value));
         let made = block_on(self.admin().create_topics(&[topic], &options())).expect("an answer");
@@ -164,6 +228,7 @@ impl Broker {
 
     /// Produces records in transactions of so many, each of which `commits` or not by its number.
     pub fn produce_in_transactions(&self, topic: &str, records: &[Sent], of: usize, commits: impl Fn(usize) -> bool) {
+        self.assert_real();
         let producer: BaseProducer = self.config().set("transactional.id", topic).create().expect("a producer");
         producer.init_transactions(PATIENCE).expect("transactions");
         for (number, records) in records.chunks(of).enumerate() {
@@ -220,18 +285,22 @@ impl Got {
 }
 
 impl Cluster {
-    /// Starts so many brokers, for this process alone; `None` where there can be none, which is said.
+    /// Starts so many brokers, for this process alone, or the mock of them.
     ///
     /// # Panics
-    /// Where there can be none and one is required, or they do not start.
-    pub fn start(nodes: u8) -> Option<Cluster> {
-        let dir = tempfile::tempdir().expect("a temporary directory").keep();
-        let arguments = ["cluster", &dir.display().to_string(), &nodes.to_string(), &std::process::id().to_string()];
-        Broker::started(&dir, i32::from(nodes), &arguments).map(Cluster)
+    /// Where the real ones are required and there can be none, or they do not start.
+    pub fn start(nodes: u8) -> Cluster {
+        Cluster(Broker::start(Some(nodes)))
     }
 
     fn node(&self, node: i32, verb: &str) {
-        script(&[verb, &self.0.dir.join(node.to_string()).display().to_string(), &std::process::id().to_string()]).expect("a broker obeys");
+        match (&self.0.kind, verb) {
+            (Kind::Real(dir), _) => {
+                script(&[verb, &dir.join(node.to_string()).display().to_string(), &std::process::id().to_string()]).expect("a broker obeys");
+            }
+            (Kind::Mock(mock), "start") => mock.start_node(node),
+            (Kind::Mock(mock), _) => mock.stop_node(node),
+        }
     }
 
     /// Ends a broker as a power cut would.
@@ -239,7 +308,7 @@ impl Cluster {
         self.node(node, "kill");
     }
 
-    /// Ends a broker in order: it hands over what it leads.
+    /// Ends a broker in order: it hands over what it leads. With the mock, being killed is the same.
     pub fn stop_node(&self, node: i32) {
         self.node(node, "stop");
     }
@@ -275,6 +344,11 @@ impl Producer {
     pub fn send(&self, topic: &str, records: &[Sent]) {
         send(&self.0, topic, records);
     }
+}
+
+/// Says a line past the capture of tests, so that it is seen.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn options() -> AdminOptions {

@@ -31,22 +31,22 @@ HOUR = "date_part('hour', s.scheduled_at AT TIME ZONE 'UTC' AT TIME ZONE 'Americ
 FEATURES = [name for _, _, features in GROUPS for name, _, _ in features] + ["scheduled_hour"]
 
 
-def features(spine, as_known, late="0 minutes"):
-    """A query for the features of each row of the table `spine`, in the order of its `row`, as of its request_time less `late`. Rows of a window are those that happened in it; with `as_known`
-    only those that were known at that moment, which is what anything that serves can see."""
+def features(spine, known, late="0 minutes"):
+    """A query for the features of each row of the table `spine`, in the order of its `row`, as of its request_time less `late`. Rows of a window are those that happened in it; with `known`, a column
+    that says when a row was, only those that were known at that moment, which is what anything that serves can see."""
     joins, columns = [], []
     for number, (table, key, of) in enumerate(GROUPS):
         columns += [f"g{number}.{name}" for name, _, _ in of]
-        joins.append(f"JOIN ({group(spine, table, key, of, as_known, late)}) g{number} USING (row)")
+        joins.append(f"JOIN ({group(spine, table, key, of, known, late)}) g{number} USING (row)")
     return f"SELECT s.row, {', '.join(columns)}, {HOUR} AS scheduled_hour FROM {spine} s\n" + "\n".join(joins) + "\nORDER BY s.row"
 
 
-def group(spine, table, key, of, as_known, late):
+def group(spine, table, key, of, known, late):
     """Each row with the events of the longest window, which are then aggregated window by window."""
     at = f"(s.request_time - INTERVAL '{late}')"
     longest = of[-1][2]
     keys = " AND ".join(f"e.{part} = s.{part}" for part in key.split(", "))
-    known = f" AND e.known_at <= {at}" if as_known else ""
+    known = f" AND e.{known} <= {at}" if known else ""
     calls = []
     for name, call, window in of:
         inside = f"e.departed_at >= {at} - INTERVAL '{window}'"

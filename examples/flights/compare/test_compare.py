@@ -27,13 +27,13 @@ class Features(unittest.TestCase):
         return dict(zip(baseline.FEATURES, compare.matrix(self.connection, baseline.features(*asked))[0]))
 
     def test_event_time_counts_what_nobody_knew(self):
-        known, event = self.values("at_ten", True), self.values("at_ten", False)
+        known, event = self.values("at_ten", "known_at"), self.values("at_ten", None)
         self.assertEqual((known["origin_arr_delay_6h"], event["origin_arr_delay_6h"]), (30.0, 60.0))
         self.assertEqual((known["origin_departures_1h"], known["origin_dep_delay_1d"], known["origin_late_departures_1h"]), (1.0, 12.0, 0.0))
         self.assertEqual((known["route_late_share_30d"], known["plane_departures_1d"], known["scheduled_hour"]), (1.0, 2.0, 8.0))
 
     def test_a_late_cache_misses_what_just_happened(self):
-        now, late = self.values("at_once", True), self.values("at_once", True, "2 minutes")
+        now, late = self.values("at_once", "known_at"), self.values("at_once", "known_at", "2 minutes")
         self.assertEqual((now["origin_departures_1h"], late["origin_departures_1h"]), (1.0, 0.0))
         self.assertTrue(np.isnan(late["origin_dep_delay_1h"]))
 

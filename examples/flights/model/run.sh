@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Trains the models of the demo, late_v1 and its fallback, and writes them to feature_defs/models: see README.md beside this. LOCKSTEP names the binary.
+# Trains the models of the demo, late_v1 and its fallback, and writes them to feature_defs/models, or to the directory $1: see README.md beside this. LOCKSTEP names the binary.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "${1:-$here/../../../feature_defs/models}"
+models=$(cd "${1:-$here/../../../feature_defs/models}" && pwd)
 cd "$here/../../.."
 : "${LOCKSTEP:?the path of a built binary, such as LOCKSTEP=\$HOME/.cache/lockstep/target/release/lockstep}"
 out=target/flights-model
@@ -23,4 +25,4 @@ rm -rf "$out"
 mkdir -p "$out"
 "$LOCKSTEP" train delay_v1 --spine-sql "$(spine 2013-02-01 2013-07-01)" --time known --out "$out/learn" >"$out/learn.txt"
 "$LOCKSTEP" train delay_v1 --spine-sql "$(spine 2013-07-01 2013-08-01)" --time known --out "$out/ask" >"$out/ask.txt"
-PYTHONDONTWRITEBYTECODE=1 "$cache/bin/python" "$here/train.py" --learn "$out/learn" --ask "$out/ask" --out feature_defs/models
+PYTHONDONTWRITEBYTECODE=1 "$cache/bin/python" "$here/train.py" --learn "$out/learn" --ask "$out/ask" --out "$models"

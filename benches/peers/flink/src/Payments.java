@@ -2,16 +2,19 @@ import com.sun.management.OperatingSystemMXBean;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.flink.table.api.StatementSet;
 import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
 
 /**
- * Reads a topic of payments to its end and computes twelve features over three windows for every payment, in Flink SQL. Prints the processor seconds of this
+ * Reads a topic of payments to its end and computes twelve features over three windows for every payment, in Flink SQL. Prints what it runs on, and in its last line the processor seconds of this
  * process and the seconds on the wall from when the job is handed over until it has ended.
  *
- * Arguments: the brokers, the topic, the number of partitions, which is the parallelism.
+ * Arguments: the brokers, the topic, the number of partitions, which is the parallelism. The property {@code checkpoints} is how far apart those are, a second by default.
  */
 public final class Payments {
     private static final String[] WINDOWS = {"1' HOUR", "1' DAY", "30' DAY(2)"};
@@ -21,12 +24,13 @@ public final class Payments {
     public static void main(String[] arguments) throws Exception {
         String brokers = arguments[0];
         String topic = arguments[1];
+        System.out.println(versions());
         Path state = Files.createTempDirectory("flink-state");
         Configuration settings = new Configuration();
         settings.setString("state.backend.type", "rocksdb");
         settings.setString("state.backend.rocksdb.localdir", state.toString());
         settings.setString("execution.checkpointing.dir", state.resolve("checkpoints").toUri().toString());
-        settings.setString("execution.checkpointing.interval", "1s");
+        settings.setString("execution.checkpointing.interval", System.getProperty("checkpoints", "1s"));
         settings.setString("execution.checkpointing.incremental", "true");
         settings.setString("taskmanager.memory.managed.size", "512m");
         settings.setString("taskmanager.memory.network.max", "256m");
@@ -47,6 +51,15 @@ public final class Payments {
         all.execute().await();
         System.out.printf("%.3f %.3f%n", (system.getProcessCpuTime() - processor) / 1e9, (System.nanoTime() - wall) / 1e9);
         System.exit(0);
+    }
+
+    /** The virtual machine, and the artefacts of Flink by their names, which have their versions. */
+    private static String versions() {
+        String[] path = System.getProperty("java.class.path").split(java.io.File.pathSeparator);
+        Stream<String> names = Arrays.stream(path).map(entry -> Path.of(entry).getFileName().toString());
+        String wanted = "flink-(clients|table-planner-loader|table-runtime|json|sql-connector-kafka|statebackend-rocksdb)-.*\\.jar";
+        String artefacts = names.filter(name -> name.matches(wanted)).map(name -> name.replace(".jar", "")).sorted().collect(Collectors.joining(", "));
+        return "Java " + Runtime.version() + ", " + artefacts;
     }
 
     private static String source(String brokers, String topic) {

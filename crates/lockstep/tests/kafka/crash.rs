@@ -65,7 +65,7 @@ fn effort_kills(kills: usize) -> usize {
 
 #[test]
 fn an_ingester_that_is_killed_again_and_again_comes_to_the_same() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let (broker, _guard) = Broker::shared();
     let kills = effort_kills(KILLS);
     let (topic, letters) = (topic_name("killed"), topic_name("killed-dlq"));
     broker.create_topic(&topic, PARTITIONS, &[]);
@@ -92,7 +92,7 @@ fn an_ingester_that_is_killed_again_and_again_comes_to_the_same() {
 
 #[test]
 fn a_transactional_topic_comes_to_the_same_through_kills() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("transactions") else { return };
     let topic = topic_name("killed-transactional");
     broker.create_topic(&topic, PARTITIONS, &[]);
     let project = Project::new(Some(broker), &sales(&topic));
@@ -111,7 +111,7 @@ fn a_transactional_topic_comes_to_the_same_through_kills() {
 
 #[test]
 fn a_compacted_topic_comes_to_the_same_through_kills() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("compaction") else { return };
     let topic = topic_name("killed-prices");
     broker.create_topic(&topic, 1, &crate::equal::COMPACTED);
     let project = Project::new(Some(broker), &crate::equal::prices(&topic));
@@ -130,7 +130,7 @@ fn a_compacted_topic_comes_to_the_same_through_kills() {
 
 #[test]
 fn partitions_that_are_added_come_to_the_same_through_kills() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("added partitions") else { return };
     let topic = topic_name("killed-grown");
     broker.create_topic(&topic, 1, &[]);
     // A partition that is added is late from where the others have come to, which depends on when it is found: here nothing is too late.
@@ -153,9 +153,43 @@ fn partitions_that_are_added_come_to_the_same_through_kills() {
     project.run(&["verify"]).fine();
 }
 
+/// The broker goes and comes back while records are applied, and is away while the ingester begins and ends.
+#[test]
+fn a_broker_that_goes_and_comes_back_changes_nothing_through_kills() {
+    let (broker, _guard) = Broker::alone();
+    let topic = topic_name("killed-away");
+    broker.create_topic(&topic, PARTITIONS, &[]);
+    let project = Project::new(Some(broker), &sales(&topic));
+    let rows = records(0, 1600);
+    let mut killed = Killed::new(&project);
+    let kills = effort_kills(KILLS_OF_OTHERS);
+    for (number, part) in rows.chunks(rows.len().div_ceil(kills)).enumerate() {
+        match number % 4 {
+            0 | 2 => killed.once(|| broker.produce(&topic, part)),
+            1 => killed.once(|| {
+                broker.produce(&topic, &part[..part.len() / 2]);
+                broker.kill();
+                broker.restart();
+                broker.produce(&topic, &part[part.len() / 2..]);
+            }),
+            _ => {
+                broker.kill();
+                killed.once(|| {});
+                broker.restart();
+                broker.produce(&topic, part);
+            }
+        }
+    }
+    project.to_the_end().fine();
+    let undisturbed = Project::new(Some(broker), &sales(&topic));
+    undisturbed.to_the_end().fine();
+    assert_same("the broker away, killed", &outcome(&project.store()), &outcome(&undisturbed.store()));
+    project.run(&["verify"]).fine();
+}
+
 #[test]
 fn a_topic_of_avro_comes_to_the_same_through_kills() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let (broker, _guard) = Broker::shared();
     let registry = Registry::start();
     registry.put(1, OLD);
     registry.put(2, NEW);

@@ -8,7 +8,7 @@ use crate::support::{Project, topic_name};
 
 #[test]
 fn a_topic_comes_to_what_files_of_its_rows_come_to() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let (broker, _guard) = Broker::shared();
     let topic = topic_name("sales");
     let rows = records(0, 6000);
     broker.create_topic(&topic, PARTITIONS, &[]);
@@ -35,7 +35,7 @@ fn a_topic_comes_to_what_files_of_its_rows_come_to() {
 
 #[test]
 fn records_of_transactions_that_were_aborted_never_count() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("transactions") else { return };
     let (plain, transactional) = (topic_name("plain"), topic_name("transactional"));
     for topic in [&plain, &transactional] {
         broker.create_topic(topic, PARTITIONS, &[]);
@@ -69,7 +69,7 @@ fn records_of_transactions_that_were_aborted_never_count() {
 
 #[test]
 fn what_is_no_row_is_put_aside_with_its_bytes() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("a record of 10 MB") else { return };
     let topic = topic_name("poison");
     broker.create_topic(&topic, 1, &[("max.message.bytes", "33554432")]);
     let large = vec![b'x'; 10 << 20];
@@ -98,7 +98,7 @@ fn what_is_no_row_is_put_aside_with_its_bytes() {
 
 #[test]
 fn topics_are_read_however_they_are_compressed() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("codecs of topics") else { return };
     let rows = records(0, 200);
     let expected = ["uncompressed", "gzip", "snappy", "lz4", "zstd"].map(|codec| {
         let topic = topic_name(codec);
@@ -149,7 +149,7 @@ pub fn price(round: i64, item: i64) -> Sent {
 
 #[test]
 fn a_compacted_topic_keeps_its_last_values_and_its_deletions() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("compaction") else { return };
     let topic = topic_name("prices");
     broker.create_topic(&topic, 1, &COMPACTED);
     let whole = Project::new(Some(broker), &prices(&topic));

@@ -1,9 +1,11 @@
-//! Kafka as the binary reads it, on a real broker: what comes of a topic is what comes of the same rows in files, through any crash.
+//! Kafka as the binary reads it: what comes of a topic is what comes of the same rows in files, through any crash.
 //!
-//! Skipped where no broker can be had, unless `LOCKSTEP_REQUIRE_KAFKA` is set.
+//! Where no broker can be had, librdkafka's mock cluster stands in, and what it has not is left out, unless `LOCKSTEP_REQUIRE_KAFKA` is set.
 
 #[cfg(unix)]
 mod avro;
+#[cfg(target_os = "linux")]
+mod backlog;
 #[cfg(unix)]
 mod crash;
 #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Leaders that move, in order and by force, while a topic is followed.
+//! Leaders that move, in order and by force, while a topic is followed, and the ingester is killed each time.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const MOVES: usize = 4;
 
 #[test]
 fn leaders_that_move_while_a_topic_is_followed_change_nothing() {
-    let Some(cluster) = Cluster::start(3) else { return };
+    let cluster = Cluster::start(3);
     let (topic, letters) = (topic_name("moved"), topic_name("moved-dlq"));
     let safe = [("min.insync.replicas", "2")];
     cluster.create_topic(&topic, PARTITIONS, &safe);
@@ -38,11 +38,9 @@ fn leaders_that_move_while_a_topic_is_followed_change_nothing() {
         println!("partition 0 went from broker {leader} to {next}");
         cluster.produce(&topic, parts.next().unwrap_or_default());
         applied = wait_for("rows are applied by another leader", || project.applied("sales").filter(|now| *now > applied));
-        if number == 1 {
-            // The ingester is killed while a broker is away.
-            following.kill();
-            following = project.follow(&["--batch-rows", "50"]);
-        }
+        // The ingester is killed while a broker is away.
+        following.kill();
+        following = project.follow(&["--batch-rows", "50"]);
         cluster.start_node(leader);
     }
     // Leaders go back to where they were, which moves them once more.

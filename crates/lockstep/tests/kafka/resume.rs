@@ -50,7 +50,7 @@ pub fn tamper(project: &Project, topic: &str, change: impl Fn(KafkaPosition) -> 
 
 #[test]
 fn a_topic_that_goes_while_it_is_followed_stops_its_source_alone() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("deleted topics") else { return };
     let (project, one, other) = read(broker);
     let mut following = project.follow(&[]);
     broker.delete_topic(&one);
@@ -83,7 +83,7 @@ fn stops_and_is_gone_on_with(broker: &Broker, project: &Project, (one, other): (
 
 #[test]
 fn a_topic_that_was_made_anew_stops_its_source_alone() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("deleted topics") else { return };
     let (project, one, other) = read(broker);
     broker.delete_topic(&one);
     let said = project.run(&["ingest", "--until-end", "--source", "sales"]).error();
@@ -96,7 +96,7 @@ fn a_topic_that_was_made_anew_stops_its_source_alone() {
 
 #[test]
 fn a_log_that_was_trimmed_past_a_position_stops_its_source_alone() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("trimmed logs") else { return };
     let (project, one, other) = read(broker);
     // What is trimmed has been read: nothing is missing.
     broker.trim(&one, 1, 10);
@@ -114,7 +114,7 @@ fn a_log_that_was_trimmed_past_a_position_stops_its_source_alone() {
 
 #[test]
 fn a_position_of_another_log_stops_its_source_alone() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let (broker, _guard) = Broker::shared();
     let (project, one, other) = read(broker);
     let cases: [(&str, fn(KafkaPosition) -> KafkaPosition); 3] = [
         ("was read in cluster elsewhere", |position| KafkaPosition { cluster: "elsewhere".to_owned(), ..position }),

@@ -1,9 +1,13 @@
 //! A process that ends the hard way while it makes, validates, promotes, goes back or drops: what it leaves is before or after, and nothing beside it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
+use lockstep_store::{Store, StoreOptions};
+
+use crate::inventory::Inventory;
 use crate::same::AT;
 use crate::support::Project;
 
@@ -11,15 +15,20 @@ use crate::support::Project;
 type Case<'a> = (&'a [&'a str], &'a str, u64, &'a [&'a str], i32);
 
 const CREATE: &[&str] = &["snapshot", "create", "mine"];
+const VALIDATE: &[&str] = &["snapshot", "validate", "s0001"];
 const DROP_SNAPSHOT: &[&str] = &["snapshot", "drop", "s0001", "--force"];
 const PROMOTE: &[&str] = &["release", "promote"];
 const ROLL_BACK: &[&str] = &["release", "rollback"];
+const DROP: &[&str] = &["drop", "card_activity@1", "--now"];
 
 const OF_A_CANDIDATE: &[Case<'_>] = &[
     (CREATE, "snapshot.before", 1, &["s0001"], 0),
     (CREATE, "snapshot.linked", 1, &["s0001"], 0),
     (CREATE, "snapshot.written", 1, &["s0001"], 0),
     (CREATE, "snapshot.after", 1, &["mine", "s0001"], 2),
+    (VALIDATE, "validate.before", 1, &["s0001"], 0),
+    (VALIDATE, "validate.inside", 1, &["s0001"], 0),
+    (VALIDATE, "validate.after", 1, &["s0001"], 0),
     (DROP_SNAPSHOT, "unsnapshot.before", 1, &["s0001"], 0),
     (DROP_SNAPSHOT, "unsnapshot.renamed", 1, &[], 2),
     (DROP_SNAPSHOT, "unsnapshot.inside", 1, &[], 2),
@@ -34,8 +43,15 @@ const OF_A_CANDIDATE: &[Case<'_>] = &[
     (PROMOTE, "promote.after", 2, &["s0001", "s0002"], 2),
 ];
 
-const OF_A_RELEASE: &[Case<'_>] =
-    &[(ROLL_BACK, "rollback.before", 2, &["s0001", "s0002"], 0), (ROLL_BACK, "rollback.after", 1, &["s0001", "s0002"], 2)];
+const OF_A_RELEASE: &[Case<'_>] = &[
+    (ROLL_BACK, "rollback.before", 2, &["s0001", "s0002"], 0),
+    (ROLL_BACK, "rollback.after", 1, &["s0001", "s0002"], 2),
+    (DROP, "drop.before", 2, &["s0001", "s0002"], 0),
+    (DROP, "drop.inside", 2, &["s0001", "s0002"], 2),
+    (DROP, "drop.deleting", 2, &["s0001", "s0002"], 2),
+    (DROP, "drop.deleting:3", 2, &["s0001", "s0002"], 2),
+    (DROP, "drop.after", 2, &["s0001", "s0002"], 2),
+];
 
 /// Runs a verb that is to crash.
 fn crash(project: &Project, args: &[&str], plan: &str) {
@@ -71,7 +87,16 @@ fn with_candidate() -> Project {
     project
 }
 
+/// What there is in the end, once the store has been opened and compacted: keys and files, counted.
+fn inventory(project: &Project) -> Inventory {
+    let store = Store::open(project.store(), StoreOptions::new("test")).unwrap();
+    store.compact().unwrap();
+    drop(store);
+    Inventory::of(&project.store()).counted()
+}
+
 fn check(of: &Project, cases: &[Case<'_>], answers: &[String; 2]) {
+    let mut undisturbed = BTreeMap::new();
     for (args, plan, release, snapshots, status) in cases {
         let project = of.copy();
         crash(&project, args, plan);
@@ -83,6 +108,12 @@ fn check(of: &Project, cases: &[Case<'_>], answers: &[String; 2]) {
         // What was not done is done when it is asked for again; what was, is told.
         let again = project.run(args);
         assert_eq!(again.status, Some(*status), "{args:?} at {plan}: {again:?}");
+        let undisturbed = undisturbed.entry(args).or_insert_with(|| {
+            let project = of.copy();
+            project.run(args).fine();
+            inventory(&project)
+        });
+        assert_eq!(inventory(&project), *undisturbed, "{args:?} at {plan}: keys and files are those of who was not disturbed");
     }
 }
 
@@ -116,6 +147,9 @@ fn a_version_is_there_or_dropped() {
 fn a_store_is_migrated_or_it_is_not() {
     let of = Project::new();
     let before = answer(&of);
+    let migrated = of.copy();
+    migrated.run(&["migrate"]).fine();
+    let expected = inventory(&migrated);
     for (plan, format) in [("format.before", 2), ("format.written", 2), ("format.after", 3)] {
         let project = of.copy();
         crash(&project, &["migrate"], plan);
@@ -126,6 +160,7 @@ fn a_store_is_migrated_or_it_is_not() {
         assert_eq!(project.run(&["migrate", "--check"]).status, Some(i32::from(format == 2)), "{plan}");
         project.run(&["migrate"]).fine();
         assert_eq!((fs::read_to_string(&path).unwrap(), answer(&project)), ("lockstep-store 3\n".to_owned(), before.clone()), "{plan}");
+        assert_eq!(inventory(&project), expected, "{plan}");
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod applies;
 mod crash;
+#[path = "../../../store/tests/store/inventory.rs"]
+mod inventory;
 mod same;
 mod scored;
 mod snapshots;

@@ -88,11 +88,24 @@ fn a_live_cut_holds_the_rules_it_was_taken_under() {
     let key = state_key(GENERATION, 150);
     assert!(!filter(&expiry, Filtered::State).lets_go(&key, b""));
     drop(pin);
-    assert!(expiry.has_older_pins());
     assert!(!filter(&expiry, Filtered::State).lets_go(&key, b""));
     drop(later);
-    assert!(!expiry.has_older_pins());
     assert!(filter(&expiry, Filtered::State).lets_go(&key, b""));
+}
+
+#[test]
+fn a_dropped_generation_is_pinned_by_cuts_from_before_alone() {
+    let expiry = expiring(100, 0);
+    let before = expiry.pin();
+    let mut rules = (*expiry.for_compaction()).clone();
+    rules.drop_generation(GENERATION);
+    rules.expire_before(Generation(4), horizon(100, 0));
+    expiry.enforce(Arc::new(rules));
+    let after = expiry.pin();
+    assert!(expiry.is_pinned(GENERATION));
+    drop(before);
+    assert!(!expiry.is_pinned(GENERATION) && expiry.is_pinned(Generation(4)));
+    drop(after);
 }
 
 #[test]

@@ -41,10 +41,14 @@ pub fn load_missing(store: &Store, generation: Generation) -> Vec<u32> {
 
 #[track_caller]
 pub fn assert_loaded(store: &Store, generation: Generation) {
-    let cut = store.cut();
+    assert_loaded_in(&store.cut(), generation);
+}
+
+#[track_caller]
+pub fn assert_loaded_in(cut: &dyn CutRead, generation: Generation) {
     let expected: Vec<_> = state().into_iter().map(|(key, value)| (key.as_bytes().to_vec(), value)).collect();
-    assert!(all_state(&cut, generation) == expected, "the state of generation {} is the whole job's", generation.0);
-    assert!(all_keys(&cut, generation) == keys().collect::<Vec<_>>(), "so are its dedup entries");
+    assert!(all_state(cut, generation) == expected, "the state of generation {} is the whole job's", generation.0);
+    assert!(all_keys(cut, generation) == keys().collect::<Vec<_>>(), "so are its dedup entries");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::Command;
 use lockstep_model::{ErrorKind, Generation};
 use lockstep_store::{Commit, CrashPlan, CutRead, FORMAT_VERSION, OnlineStore, Store, StoreOptions, SwitchKind, format_of};
 
+use crate::inventory::Inventory;
 use crate::support::{self, all_state, numbered, numbered_up_to};
 use crate::{bulk, releases, snapshots};
 
@@ -62,12 +63,20 @@ fn child() {
             commits(&store);
             store.checkpoint(&Path::new(&dir).with_extension("copy")).unwrap();
         }
-        "drop" => {
-            commits(&store);
-            store.drop_generation(GENERATION).unwrap();
-        }
+        "drop" => drop_one_of_two(&store),
         other => panic!("no scenario `{other}`"),
     }
+}
+
+/// Fills two generations, whose files lie below level 0 then, and drops the first, to which something was written since.
+fn drop_one_of_two(store: &Store) {
+    let kept = store.create_generation(support::view("carrier_load", 1)).unwrap().generation;
+    for generation in [GENERATION, kept] {
+        bulk::load_missing(store, generation);
+        store.publish(vec![Commit::new(generation, store.epoch())]).unwrap();
+    }
+    (1..=10).for_each(|n| store.commit(numbered(GENERATION, store.epoch(), n)).unwrap());
+    store.drop_generation(GENERATION).unwrap();
 }
 
 /// Ten commits more than there are, forced to the disk after every fifth.
@@ -238,11 +247,37 @@ fn a_snapshot_is_whole_or_not_there() {
 }
 
 #[test]
-fn a_drop_that_was_cut_short_is_a_drop() {
-    let dir = tempfile::tempdir().unwrap();
-    crash(dir.path(), "drop", "drop.inside");
-    let store = support::open(dir.path());
-    store.compact().unwrap();
-    assert_eq!(store.cut().generation(GENERATION).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(all_state(&store.cut(), GENERATION), []);
+fn a_generation_is_there_or_dropped_and_nothing_of_it_is_left() {
+    let undisturbed = tempfile::tempdir().unwrap();
+    let store = support::open(undisturbed.path());
+    assert_eq!(support::new_generation(&store), GENERATION);
+    drop_one_of_two(&store);
+    drop(store);
+    drop(support::open(undisturbed.path()));
+    let expected = Inventory::of(undisturbed.path());
+    for (plan, dropped) in [
+        ("drop.before", false),
+        ("drop.inside", true),
+        ("drop.deleting:1", true),
+        ("drop.deleting:2", true),
+        ("drop.deleting:4", true),
+        ("drop.after", true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        crash(dir.path(), "drop", plan);
+        let before = Inventory::of(dir.path());
+        assert_eq!(before.keys["state"] == expected.keys["state"], dropped, "{plan}");
+        let store = support::open(dir.path());
+        // Of a drop that was killed early, files are left that go when the store is opened.
+        let left = ["drop.before", "drop.inside"].contains(&plan);
+        assert_eq!(before.files["state"].len() > expected.files["state"].len(), left, "{plan}");
+        if !dropped {
+            assert!(all_state(&store.cut(), GENERATION).len() > 1000, "{plan}");
+            store.drop_generation(GENERATION).unwrap();
+        }
+        assert_eq!(store.cut().generation(GENERATION).unwrap_err().kind(), ErrorKind::NotFound, "{plan}");
+        assert_eq!(all_state(&store.cut(), GENERATION), [], "{plan}");
+        drop(store);
+        assert_eq!(Inventory::of(dir.path()), expected, "{plan}");
+    }
 }

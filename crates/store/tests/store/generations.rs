@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lockstep_model::{ErrorKind, Fingerprint, StateKey};
 use lockstep_store::{Commit, CutRead, DefinitionText, NewDefinitions, OnlineStore};
 
+use crate::bulk;
 use crate::support::{self, all_state, assert_says, new_generation, numbered, numbered_up_to, view};
 
 #[test]
@@ -122,6 +123,26 @@ fn a_dropped_generation_is_gone_and_leaves_the_others() {
     check(&store);
     drop(store);
     check(&support::open(dir.path()));
+}
+
+#[test]
+fn files_of_a_dropped_generation_go_when_the_last_that_reads_them_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = support::open(dir.path());
+    let doomed = new_generation(&store);
+    bulk::load_missing(&store, doomed);
+    store.publish(vec![Commit::new(doomed, store.epoch())]).unwrap();
+    let (before, filled) = (store.cut(), store.approximate_bytes(doomed));
+    assert!(filled > 0);
+    store.drop_generation(doomed).unwrap();
+    let after = store.cut();
+    store.sync().unwrap();
+    assert_eq!(store.approximate_bytes(doomed), filled);
+    bulk::assert_loaded_in(&before, doomed);
+    drop(before);
+    store.sync().unwrap();
+    assert_eq!(store.approximate_bytes(doomed), 0, "a cut from after the drop holds nothing");
+    assert_eq!(all_state(&after, doomed), []);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod commits;
 mod crash;
 mod expiry;
 mod generations;
+mod inventory;
 mod memory;
 mod model;
 mod opening;

@@ -5,7 +5,7 @@ use clap::Args;
 use lockstep_model::{Error, EventTime};
 use lockstep_serve::Served;
 use lockstep_serve::admin::Progress;
-use lockstep_store::{CutRead, GenerationInfo};
+use lockstep_store::{CrashPoint, CutRead, GenerationInfo};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +120,13 @@ impl Question {
         let others = beside.as_ref().map(|beside| readable(beside.cut, beside.served, moment)).transpose()?.unwrap_or_default();
         let other = beside.as_ref().map(|beside| Side { cut: beside.cut, catalog: beside.served.catalog(), generations: &others });
         let limits = &owned.project.config.releases.validate;
-        let validation = validate(candidate, other, (moment, limits), &|text| Ok(progress(text)?))?;
+        let crash = owned.store.crash();
+        crash.hit(CrashPoint::ValidateBefore);
+        let validation = validate(candidate, other, (moment, limits), &|text| {
+            crash.hit(CrashPoint::ValidateInside);
+            Ok(progress(text)?)
+        })?;
+        crash.hit(CrashPoint::ValidateAfter);
         Ok(SnapshotValidation { snapshot: self.name.clone(), against: beside.map(|beside| beside.words), validation })
     }
 }
