@@ -104,7 +104,7 @@ fn a_shift_of_what_is_served_is_told_of_and_what_is_like_in_training_is_not() {
 #[test]
 fn predictions_are_compared_with_those_of_the_run_that_is_published() {
     let project = trained();
-    let text = format!("{MODELS}CREATE PREDICTIONS card_risk ENTITY card (risk REAL) FROM fraud;\n");
+    let text = format!("{MODELS}CREATE PREDICTIONS card_risk ENTITY card (risk REAL) FROM fraud WITH (ttl = '30 days');\n");
     fs::write(project.dir.join("feature_defs/models.sql"), text).unwrap();
     let mut spine = "card,amount,country,asked_at\n".to_owned();
     for (row, amount) in amounts(5, 3000).into_iter().enumerate() {

@@ -11,6 +11,8 @@ use super::reading::{FeatureReading, Reading};
 /// How far points are apart, µs, and how many are held: six hours of one a minute.
 const EVERY: i64 = 60_000_000;
 const POINTS_MAX: usize = 360;
+/// How often what comes until the next is added to the last one.
+const ADDED_A_POINT: i64 = 6;
 /// Most series of each measure: those of names that come first.
 const SERIES_MAX: usize = 200;
 /// Most features whose statuses are held over time: those that came first. A thousand take seven megabytes.
@@ -25,6 +27,8 @@ pub struct Past {
     /// What had been counted at the last point, of measures that are rates.
     counted: BTreeMap<(Measure, String), u64>,
     features: BTreeMap<(String, String), Feature>,
+    /// When statuses were added last.
+    added_at: i64,
 }
 
 /// What there is a series of. The numbers are those of what is written down.
@@ -44,7 +48,7 @@ const MEASURES: [Measure; 6] =
 /// A feature's sampled values by status, in the order of [`lockstep_model::Status`].
 #[derive(Debug, Default)]
 struct Feature {
-    /// All there were at the last point.
+    /// All there were when it was looked last.
     counted: [u64; 5],
     points: VecDeque<[u32; 5]>,
 }
@@ -58,13 +62,16 @@ impl Default for Past {
 impl Past {
     /// A past whose points are so far apart, µs.
     pub fn new(every: i64) -> Past {
-        Past { every, at: VecDeque::new(), series: BTreeMap::new(), counted: BTreeMap::new(), features: BTreeMap::new() }
+        Past { every, at: VecDeque::new(), series: BTreeMap::new(), counted: BTreeMap::new(), features: BTreeMap::new(), added_at: i64::MIN }
     }
 
     /// Takes in a reading, where the last one is old enough.
     pub fn look(&mut self, reading: &Reading, signals: usize) {
         let since = self.at.back().map(|last| reading.at_micros - last);
         if since.is_some_and(|since| since < self.every) {
+            if reading.at_micros.saturating_sub(self.added_at) >= self.every / ADDED_A_POINT {
+                self.add(reading);
+            }
             return;
         }
         // Where nobody looked for a while there is a gap, and no line across it.
@@ -84,10 +91,16 @@ impl Past {
         }
         #[allow(clippy::cast_precision_loss, reason = "for people and graphs")]
         self.set(Measure::Signals, "", Some(signals as f64));
+        self.add(reading);
+        self.let_go(reading);
+    }
+
+    /// Adds the statuses that came since to the last point.
+    fn add(&mut self, reading: &Reading) {
+        self.added_at = reading.at_micros;
         for (target, of) in &reading.targets {
             of.features.iter().for_each(|feature| self.feature(target, feature));
         }
-        self.let_go(reading);
     }
 
     /// One moment more, at which nothing is known yet.
@@ -126,7 +139,9 @@ impl Past {
         // Where other definitions serve, or another process, it is counted from the beginning.
         let before = if now.iter().zip(feature.counted).any(|(now, before)| *now < before) { [0; 5] } else { feature.counted };
         if let Some(last) = feature.points.back_mut() {
-            *last = std::array::from_fn(|status| u32::try_from(now[status].saturating_sub(before[status])).unwrap_or(u32::MAX));
+            for ((count, now), before) in last.iter_mut().zip(now).zip(before) {
+                *count = count.saturating_add(u32::try_from(now.saturating_sub(before)).unwrap_or(u32::MAX));
+            }
         }
         feature.counted = now;
     }
@@ -292,16 +307,16 @@ mod tests {
     }
 
     #[test]
-    fn statuses_of_features_are_of_the_time_between_two_points() {
+    fn statuses_of_features_are_of_the_time_from_one_point_to_the_next() {
         let mut past = Past::default();
         [answered(0, 10, 0), answered(30, 50, 0), answered(60, 100, 7), answered(120, 100, 7)].iter().for_each(|reading| past.look(reading, 0));
         let fraud = past.features_of("fraud");
-        assert_eq!((&fraud.features["a"].present, &fraud.features["a"].null), (&vec![10, 90, 0], &vec![0, 7, 0]));
-        assert_eq!(fraud.features["b"].present, [20, 180, 0]);
+        assert_eq!((&fraud.features["a"].present, &fraud.features["a"].null), (&vec![50, 50, 0], &vec![0, 7, 0]));
+        assert_eq!(fraud.features["b"].present, [100, 100, 0]);
         assert!(past.features_of("other").features.is_empty());
         // Other definitions count from the beginning.
         past.look(&answered(180, 3, 0), 0);
-        assert_eq!(past.features_of("fraud").features["a"].present, [10, 90, 0, 3]);
+        assert_eq!(past.features_of("fraud").features["a"].present, [50, 50, 0, 3]);
     }
 
     #[test]

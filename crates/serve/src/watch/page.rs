@@ -65,7 +65,7 @@ pub struct FeatureHistory {
     pub every_seconds: f64,
     /// The moments.
     pub at: Vec<String>,
-    /// Values since the moment before, by feature.
+    /// Values from a moment to the next, by feature.
     pub features: BTreeMap<String, ByStatus>,
 }
 

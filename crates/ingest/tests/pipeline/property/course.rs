@@ -40,7 +40,7 @@ pub struct Course {
     /// What is in a log is pushed instead.
     pub pushes: bool,
     /// The store is held, as a snapshot, whenever a run has ended.
-    pub holds: bool,
+    holds: bool,
 }
 
 impl Course {
@@ -90,6 +90,11 @@ impl Course {
             pushes: false,
             holds: false,
         }
+    }
+
+    /// The same, with the store held whenever a run has ended.
+    pub fn holding(self) -> Course {
+        Course { holds: true, ..self }
     }
 
     /// Whether every row is in the place and has the bytes that it has in the plain course.

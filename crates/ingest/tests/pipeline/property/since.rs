@@ -36,7 +36,7 @@ fn what_is_computed_on_from_any_moment_is_what_the_store_answers_later() {
         let is_pushed = seed % 3 == 2;
         let case = if is_pushed { case.pushed(&catalog) } else { case };
         let course = if is_pushed { Course::pushing(&case, &mut rng) } else { Course::any(&case, &mut rng) };
-        let course = Course { holds: true, ..course };
+        let course = course.holding();
         let project = Project::run(&case, &catalog, &course).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         let told = |difference: String| format!("seed {seed}: {difference}\n{course:?}\n{}", case.sql());
         let held: Vec<Snapshot> =
