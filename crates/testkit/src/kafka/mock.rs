@@ -13,6 +13,8 @@ use rdkafka::producer::{BaseProducer, DefaultProducerContext, Producer as _};
 
 /// Settings of a topic that change nothing here: every record is taken, and none is lost.
 const IMMATERIAL: [(&str, &str); 2] = [("min.insync.replicas", "2"), ("max.message.bytes", "33554432")];
+/// The broker that leads nothing, and that administrators ask.
+const CONTROLLER: i32 = 0;
 /// How all brokers are called at once.
 const ALL: i32 = -1;
 
@@ -34,7 +36,9 @@ struct Known {
 impl Mock {
     /// Starts a cluster of so many brokers, numbered from 1 on.
     pub(super) fn start(nodes: u8) -> Mock {
-        let client = ClientConfig::new().set("test.mock.num.brokers", nodes.to_string()).create().expect("a client with a mock cluster");
+        let client: BaseProducer =
+            ClientConfig::new().set("test.mock.num.brokers", nodes.to_string()).create().expect("a client with a mock cluster");
+        add_controller(&client);
         Mock { client, nodes: i32::from(nodes), known: Mutex::default() }
     }
 
@@ -55,8 +59,7 @@ impl Mock {
     pub(super) fn create_topic(&self, name: &str, partitions: i32, replicas: i32, config: &[(&str, &str)]) {
         let unknown = config.iter().find(|setting| !IMMATERIAL.contains(setting));
         assert_eq!(unknown, None, "topic {name}: the mock cluster has no such setting, so that the test needs a real broker");
-        let cluster = self.cluster();
-        cluster.create_topic(name, partitions, replicas).expect("a topic is made");
+        self.cluster().create_topic(name, partitions, replicas).expect("a topic is made");
         for partition in 0..partitions {
             self.lead(name, partition, partition % self.nodes + 1);
         }
@@ -96,6 +99,18 @@ impl Mock {
         self.known().away.remove(&node);
         self.cluster().broker_up(node).expect("a broker comes back");
     }
+}
+
+/// The cluster says that its controller is broker 0, and has none of that number: whoever asks the controller, as for the description of a topic, would wait for ever.
+#[allow(unsafe_code, reason = "librdkafka is a C library, and the crate over it lacks this call")]
+fn add_controller(client: &BaseProducer) {
+    // SAFETY: the client is alive, was made with a cluster that lives as long as it does, and the call may come from any thread.
+    let error = unsafe {
+        let cluster = rdkafka::bindings::rd_kafka_handle_mock_cluster(client.client().native_ptr());
+        assert!(!cluster.is_null(), "the client was made with a cluster");
+        rdkafka::bindings::rd_kafka_mock_broker_add(cluster, CONTROLLER)
+    };
+    assert_eq!(error, rdkafka::bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, "a controller is added");
 }
 
 impl fmt::Debug for Mock {
