@@ -267,8 +267,8 @@ fn a_share_of_requests_is_answered_in_an_order_of_chance_and_says_so() {
     let audited: Value = serde_json::from_str(&project.run(&["audit", "--json"]).fine()).unwrap();
     assert_eq!(
         (&audited["predictions"]["rows"], &audited["predictions"]["values"], &audited["predictions"]["differ"]),
-        (&json!(120), &json!(120), &json!(0)),
+        (&json!(121), &json!(121), &json!(0)),
         "{audited}"
     );
-    assert_eq!(audited["predictions"]["orders"], json!(120));
+    assert_eq!(audited["predictions"]["orders"], json!(121));
 }
