@@ -24,3 +24,7 @@ CREATE DEPLOYMENT acting AS late WITH (actions = ['show', 'hide'], thresholds = 
 CREATE DEPLOYMENT ranked AS late WITH (rank_by = 'delay');
 CREATE PREDICTIONS of_ranked ENTITY plane (delay DOUBLE) FROM ranked;
 CREATE DEPLOYMENT tempered AS late WITH (rank_by = 'delay ASC', explore = 0.1, explore_by = 'softmax 1');
+CREATE PREDICTIONS other_item ENTITY plane (tailnum2 VARCHAR, delay DOUBLE) FROM ranked WITH (item = 'tailnum2');
+CREATE PREDICTIONS both_ways ENTITY plane (item VARCHAR, delay DOUBLE) FROM ranked WITH (item = 'item', best = 'least');
+CREATE DEPLOYMENT trying AS late WITH (rank_by = 'delay', explore = 0.1);
+CREATE PREDICTIONS tried ENTITY plane (item VARCHAR, delay DOUBLE) FROM trying WITH (item = 'item');

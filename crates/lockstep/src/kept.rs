@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Bytes;
 pub use scores::{KeptScores, ScoredBy};
 
+mod candidates;
 mod scores;
 
 /// Name of the metadata of earlier files, and of the column of later ones.

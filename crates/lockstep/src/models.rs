@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
-use lockstep_model::Error;
+use lockstep_model::{Error, Fingerprint};
 use lockstep_score::{ModelFile, Runtime, chosen};
 use lockstep_serve::scoring::{Bound, bind};
 use lockstep_store::{AppliedModel, AppliedTrainingSet, Definitions, ModelPart, Models};
@@ -169,9 +169,13 @@ pub fn meeting_other_features(owned: &Owned, history: &[Definitions], catalog: &
         if applied().any(|(_, known)| known.service_meaning == pin.service_meaning) {
             continue;
         }
-        if let Some((set, _)) = applied().next() {
-            let changed = changed_views(&*owned.compiled(set)?, catalog, &model.service);
-            found.push(OtherFeatures { model: pin.model.clone(), service: model.service.clone(), since: set.version, changed });
+        if let Some((set, known)) = applied().next() {
+            let before = owned.compiled(set)?;
+            let changed = changed_views(&before, catalog, &model.service);
+            // The same definitions, read by this release, mean what they mean now: so it is the release that says it otherwise.
+            let is_same = before.services.get(&model.service).is_some_and(|service| service.meaning == pin.service_meaning);
+            let said = is_same.then_some(known.service_meaning);
+            found.push(OtherFeatures { model: pin.model.clone(), service: model.service.clone(), since: set.version, changed, said });
         }
     }
     Ok(found)
@@ -192,6 +196,8 @@ pub struct OtherFeatures {
     pub since: u64,
     /// The views of the service that mean something else; none where it is the service itself.
     pub changed: Vec<String>,
+    /// What an earlier release of Lockstep has said that the service means, where its definition is the same and only that is written otherwise.
+    pub said: Option<Fingerprint>,
 }
 
 /// The views of a service that mean something else in another set of definitions.
@@ -210,6 +216,12 @@ fn changed_views(before: &Catalog, after: &Catalog, service: &str) -> Vec<String
 impl OtherFeatures {
     /// What changed, as people read it.
     pub fn why(&self) -> String {
+        if let Some(said) = self.said {
+            let (service, said) = (&self.service, said.short());
+            return format!(
+                "the definition of {service} is the same, and this release of Lockstep says what it means otherwise than the one that applied it (then {said})"
+            );
+        }
         match self.changed.as_slice() {
             [] => format!("{} means something else", self.service),
             [view] => format!("view {view} means something else"),
@@ -222,8 +234,12 @@ impl OtherFeatures {
         let (model, service) = (catalog.definitions.models.get(&self.model)?, catalog.services.get(&self.service)?);
         let title = format!("model `{}` is the file that it was, and would meet other features", self.model);
         let note = format!("since version {} of the definitions, {}", self.since, self.why());
-        let confirm = format!("if it was trained on these, write WITH (features = '{}')", service.meaning.short());
+        let features = format!("features = '{}'", service.meaning.short());
         let diagnostic = model.places.path.error(title).note(note);
+        if self.said.is_some() {
+            return Some(diagnostic.help(format!("nothing has to be trained again: write WITH ({features}) at the model, and apply")));
+        }
+        let confirm = format!("if it was trained on these, write WITH ({features})");
         Some(diagnostic.help(format!("train it again, or keep what it was trained on under its own name; {confirm}")))
     }
 }

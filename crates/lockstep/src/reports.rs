@@ -132,27 +132,27 @@ pub struct Reported {
     pub decisions: BTreeMap<OfRow, (String, Option<f64>)>,
     /// Decisions in whose place a later one of the same row says something else.
     pub changed: u64,
-    /// What came of rows, each as of when it was known, µs.
-    pub outcomes: BTreeMap<(OfRow, i64), Map<String, Value>>,
+    /// What came of rows, each as of when it was known, µs; and of a candidate of the row, where reports are told apart by that: its name as text.
+    pub outcomes: BTreeMap<(OfRow, i64, String), Map<String, Value>>,
     /// Of all of that.
     pub digest: String,
 }
 
 impl Reported {
-    /// Reads what was reported beside a feature log; nothing where nothing was.
+    /// Reads what was reported beside a feature log; nothing where nothing was. Where a value `item` names a candidate of a row, outcomes of several of them at one moment are several.
     ///
     /// # Errors
     /// Data where it is damaged; where it cannot be read.
-    pub fn read(log_dir: &Path) -> Result<Reported, Error> {
+    pub fn read(log_dir: &Path, item: Option<&str>) -> Result<Reported, Error> {
         let dir = dir_of(log_dir);
         let mut reported = Reported::default();
-        push::read(&dir, &*source()?, &mut |batch| reported.add(batch))?;
+        push::read(&dir, &*source()?, &mut |batch| reported.add(batch, item))?;
         let said = format!("{:?}{:?}", reported.decisions, reported.outcomes);
         let digest = Sha256::digest(said.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Reported { dir, digest, ..reported })
     }
 
-    fn add(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+    fn add(&mut self, batch: &RecordBatch, item: Option<&str>) -> Result<(), Error> {
         let wrong = || Error::data("the log of reports has other columns than this release writes · open it with the release that wrote it");
         let text = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()).ok_or_else(wrong);
         let (ids, kinds, actions, outcomes) = (text("request_id")?, text("kind")?, text("action")?, text("outcome")?);
@@ -169,8 +169,9 @@ impl Reported {
                 let before = self.decisions.insert(of, said.clone());
                 self.changed += u64::from(before.is_some_and(|before| before != said));
             } else {
-                let values = serde_json::from_str(outcomes.value(row)).map_err(|error| wrong().caused_by(error))?;
-                self.outcomes.insert((of, times.value(row)), values);
+                let values: Map<String, Value> = serde_json::from_str(outcomes.value(row)).map_err(|error| wrong().caused_by(error))?;
+                let candidate = item.and_then(|item| values.get(item)).map(Value::to_string).unwrap_or_default();
+                self.outcomes.insert((of, times.value(row), candidate), values);
             }
         }
         Ok(())
@@ -205,26 +206,43 @@ mod tests {
     #[test]
     fn what_was_taken_is_there_and_repeating_it_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Reported::read(dir.path()).unwrap().decisions.is_empty());
+        assert!(Reported::read(dir.path(), None).unwrap().decisions.is_empty());
         let all = [decided("a", "approve", Some(0.25)), came("a", 5, json!(true)), decided("b", "decline", None), came("b", 6, json!(null))];
         let log = ReportLog::new(dir.path(), i64::MAX, Arc::new(At(7)));
         log.append(&all[..3]).unwrap();
         // While its writer has it open, and after it is gone.
-        let once = Reported::read(dir.path()).unwrap();
+        let once = Reported::read(dir.path(), None).unwrap();
         assert_eq!(once.decisions[&("a".to_owned(), 1)], ("approve".to_owned(), Some(0.25)));
         assert_eq!((once.decisions.len(), once.outcomes.len(), once.changed), (2, 1, 0));
         drop(log);
         let log = ReportLog::new(dir.path(), i64::MAX, Arc::new(At(8)));
         log.append(&all[..3]).unwrap();
-        let again = Reported::read(dir.path()).unwrap();
+        let again = Reported::read(dir.path(), None).unwrap();
         assert_eq!((again.digest, &again.outcomes), (once.digest.clone(), &once.outcomes));
         // Of decisions the last one counts, of outcomes each moment has its own.
         log.append(&[decided("a", "decline", None), came("a", 9, json!(1.5)), all[3].clone()]).unwrap();
-        let later = Reported::read(dir.path()).unwrap();
+        let later = Reported::read(dir.path(), None).unwrap();
         assert_eq!((later.decisions[&("a".to_owned(), 1)].clone(), later.changed), (("decline".to_owned(), None), 1));
         let late: Vec<&Value> = later.outcomes.values().map(|values| &values["late"]).collect();
         assert_eq!(late, [&json!(true), &json!(1.5), &json!(null)]);
         assert_ne!(later.digest, once.digest);
+    }
+
+    #[test]
+    fn outcomes_of_several_candidates_at_one_moment_are_told_apart_by_what_names_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let came = |item: &str, clicked: bool| {
+            let values = Map::from_iter([("item".to_owned(), json!(item)), ("clicked".to_owned(), json!(clicked))]);
+            Report::outcome(("a", 0), 5, values)
+        };
+        let log = ReportLog::new(dir.path(), i64::MAX, Arc::new(At(7)));
+        log.append(&[came("tea", false), came("cup", true), came("tea", true), came("cup", true)]).unwrap();
+        let of = |item: Option<&str>| {
+            Reported::read(dir.path(), item).unwrap().outcomes.into_values().map(|values| (values["item"].clone(), values["clicked"].clone()))
+        };
+        // The last of each; without a name the last of all.
+        assert_eq!(of(Some("item")).collect::<Vec<_>>(), [(json!("cup"), json!(true)), (json!("tea"), json!(true))]);
+        assert_eq!(of(None).collect::<Vec<_>>(), [(json!("cup"), json!(true))]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What values came from, for people.
 
-use lockstep_serve::explained::{Explained, RoleRead, WindowRead};
+use lockstep_serve::explained::{Candidates, Explained, RoleRead, WindowRead};
 
 use crate::output::Paint;
 use crate::text::{age, bytes, counted};
@@ -8,16 +8,32 @@ use crate::text::{age, bytes, counted};
 /// Lines of tiles and of events that people are shown of one window.
 const LINES_MAX: usize = 8;
 
+/// Candidates that people are shown of one view.
+const CANDIDATES_MAX: usize = 8;
+
 /// Everything that the features of a request came from.
 pub fn explained_text(explained: &Explained, paint: Paint) -> String {
-    let mut text = String::new();
-    for RoleRead { role, view, version, entity, windows } in &explained.reads {
-        let of = if role == view { String::new() } else { format!("{role}: ") };
-        text += &format!("\n{of}{} version {version} of {entity}\n", paint.bold(view));
-        text += &windows_text(windows, "  ", paint);
+    let mut text = explained.candidates.map(candidates_text).unwrap_or_default();
+    for of_role in explained.reads.chunk_by(|a, b| a.role == b.role && a.view == b.view) {
+        for RoleRead { role, view, version, entity, windows, answered } in of_role.iter().take(CANDIDATES_MAX) {
+            let of = if role == view { String::new() } else { format!("{role}: ") };
+            let out = if *answered == Some(false) { format!(" · {}", paint.yellow("not answered")) } else { String::new() };
+            text += &format!("\n{of}{} version {version} of {entity}{out}\n", paint.bold(view));
+            text += &windows_text(windows, "  ", paint);
+        }
+        let more = of_role.len().saturating_sub(CANDIDATES_MAX);
+        if more > 0 {
+            text += &format!("\n… {}; --json has all\n", counted(more, "more candidate", "more candidates"));
+        }
     }
     let (keys, rounds) = (counted(explained.keys, "key", "keys"), counted(explained.rounds, "round", "rounds"));
     text + &format!("\nread {keys} in {rounds}, {}\n", bytes(explained.bytes))
+}
+
+fn candidates_text(candidates: Candidates) -> String {
+    let Candidates { unnested, left, answered, by_fallback } = candidates;
+    let by = if by_fallback { " by the fallback" } else { "" };
+    format!("\n{}, {left} left by the conditions, {answered} answered{by}\n", counted(unnested, "candidate", "candidates"))
 }
 
 /// Windows for people.

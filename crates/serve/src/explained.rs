@@ -1,6 +1,7 @@
 //! What values came from: per window, the tiles that were merged whole and the events that were folded one by one.
 
 use lockstep_model::EventTime;
+use lockstep_transform::service::{CandidateCounts, ReadFor};
 use lockstep_transform::tiles::{Touch, TouchKind};
 use lockstep_transform::transformation::Transformation;
 use schemars::JsonSchema;
@@ -19,6 +20,22 @@ pub struct Explained {
     pub rounds: u64,
     /// Bytes of the values found.
     pub bytes: u64,
+    /// What became of its candidates; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<Candidates>,
+}
+
+/// What became of the candidates of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Candidates {
+    /// How many there were.
+    pub unnested: u32,
+    /// How many the conditions left.
+    pub left: u32,
+    /// How many are answered.
+    pub answered: u32,
+    /// Whether these are the fallback's.
+    pub by_fallback: bool,
 }
 
 /// A view that was read in one role.
@@ -34,21 +51,49 @@ pub struct RoleRead {
     pub entity: String,
     /// What was read of it, by window.
     pub windows: Vec<WindowRead>,
+    /// Whether the candidate is answered that it was read for; absent where it was read for the request itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<bool>,
 }
 
-/// What request `request` of a lookup came from; absent where it was not asked for. What it cost is that of the whole lookup.
+/// What request `request` of a lookup came from; absent where it was not asked for. What it cost is that of the whole lookup. A view of candidates was read for each of them that no condition
+/// had put out before.
 pub fn explained(lookup: &Lookup, request: usize) -> Option<Explained> {
     if lookup.reads.is_empty() {
         return None;
     }
-    let role = |read: &Read| {
-        let Role { alias, view, version, .. } = &read.role;
-        let windows = windows(view, read.touches.as_ref()?, request);
-        let entity = lockstep_model::key::display(read.entities.get(request));
-        Some(RoleRead { role: alias.clone(), view: view.view.clone(), version: *version, entity, windows })
+    let reads = lookup.reads.iter().map(|read| of_request(read, request)).collect::<Option<Vec<_>>>()?;
+    let candidates = lookup.counts.get(request).map(|counts| {
+        let CandidateCounts { unnested, left, answered, by_fallback } = *counts;
+        Candidates { unnested, left, answered, by_fallback }
+    });
+    Some(Explained {
+        reads: reads.into_iter().flatten().collect(),
+        keys: lookup.stats.keys,
+        rounds: lookup.stats.rounds,
+        bytes: lookup.stats.bytes,
+        candidates,
+    })
+}
+
+/// What was read for a request in one role; absent where it was not asked for.
+fn of_request(read: &Read, request: usize) -> Option<Vec<RoleRead>> {
+    let Role { alias, view, version, .. } = &read.role;
+    let touches = read.touches.as_ref()?;
+    let ReadFor { requests, answered } = read.read_for.clone().unwrap_or_default();
+    let rows = match &requests {
+        None => request..request + 1,
+        Some(requests) => requests.partition_point(|&of| (of as usize) < request)..requests.partition_point(|&of| of as usize <= request),
     };
-    let reads = lookup.reads.iter().map(role).collect::<Option<_>>()?;
-    Some(Explained { reads, keys: lookup.stats.keys, rounds: lookup.stats.rounds, bytes: lookup.stats.bytes })
+    let of_row = |row: usize| RoleRead {
+        role: alias.clone(),
+        view: view.view.clone(),
+        version: *version,
+        entity: lockstep_model::key::display(read.entities.get(row)),
+        windows: windows(view, touches, row),
+        answered: answered.as_ref().map(|answered| answered[row]),
+    };
+    Some(rows.map(of_row).collect())
 }
 
 /// What the values over one window came from.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, StructArray};
 use arrow::datatypes::SchemaRef;
 use lockstep_model::{Error, FilledBy, Status, TimeMode};
 use lockstep_transform::catalog::Catalog;
@@ -156,6 +156,8 @@ pub struct Predicted {
     pub ways: Vec<&'static str>,
     /// What was decided of each row, where the deployment has actions or explores.
     pub decided: Option<Decided>,
+    /// Where the deployment ranks: what was done with each candidate of a row, as [`crate::scoring::Deployed::places`] says.
+    pub ranked: Option<StructArray>,
 }
 
 /// An output that was answered, for all rows.

@@ -9,7 +9,7 @@ use lockstep_model::{Error, ErrorKind, FilledBy, Generation, Status, TimeMode};
 use lockstep_store::{CutRead, GenerationInfo};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::next_event::ViewState;
-use lockstep_transform::service::{Answer, ByRequest, ServicePlan};
+use lockstep_transform::service::{Answer, ByRequest, CandidateCounts, ReadFor, ServicePlan};
 use lockstep_transform::tiles::{ReadStats, Request, Touch};
 use lockstep_transform::transformation::{Features, Transformation};
 
@@ -64,6 +64,8 @@ pub struct Lookup {
     pub stats: ReadStats,
     /// Which rows are of which request, where those of candidates are told apart.
     pub by_request: Option<Arc<ByRequest>>,
+    /// What became of the candidates of each request, where there are any and its row is a list of them.
+    pub counts: Vec<CandidateCounts>,
 }
 
 /// One view read in one role.
@@ -75,6 +77,8 @@ pub struct Read {
     pub entities: Keys,
     /// What each value came from, if asked for.
     pub touches: Option<Vec<Touch>>,
+    /// What each key was read for, if asked for and where there are candidates.
+    pub read_for: Option<ReadFor>,
 }
 
 /// A view, and the state it was read from.
@@ -150,6 +154,7 @@ impl Served {
             lookup.schema = service.schema_by_request();
             by.nest(&mut lookup.columns, &mut lookup.statuses, &mut lookup.filled_by, &mut lookup.event_times);
             lookup.oldest_inputs = by.oldest(&lookup.oldest_inputs).into();
+            lookup.counts.clone_from(&by.counts);
         }
         Ok(lookup)
     }
@@ -222,12 +227,6 @@ impl Served {
     }
 
     fn service(&self, cut: &dyn CutRead, service: &ServicePlan, request: &LookupRequest<'_>, keep: Option<&LastKnownGood>) -> Result<Lookup, Error> {
-        if request.explain && service.candidates.is_some() {
-            let name = &service.name;
-            return Err(Error::invalid(format!(
-                "`{name}` is a service of candidates, and what is read of them is of many entities · explain its views one by one"
-            )));
-        }
         let roles = self.roles(service)?;
         self.check_moments(cut, &roles, request.moments)?;
         let states: Vec<_> = roles.iter().map(|role| cut.state(role.generation)).collect();
@@ -308,7 +307,7 @@ impl Served {
         let outputs = features.columns.len();
         let filled_by: Arc<[FilledBy]> = requests.iter().map(|_| FilledBy::None).collect();
         let oldest = view.oldest_inputs(&features, &requests).into();
-        Ok(of_view((features, oldest), time, filled_by, vec![None; outputs], Read { role, entities, touches }))
+        Ok(of_view((features, oldest), time, filled_by, vec![None; outputs], Read { role, entities, touches, read_for: None }))
     }
 
     fn recall_view(&self, known: &LastKnownGood, view: &Arc<Transformation>, request: &LookupRequest<'_>) -> Result<Option<Lookup>, Error> {
@@ -320,7 +319,7 @@ impl Served {
         let known_at = vec![Some(Arc::from(read_at)); features.columns.len()];
         let filled_by: Arc<[FilledBy]> = requests.iter().map(|_| FilledBy::LastKnownGood).collect();
         let oldest = view.oldest_inputs(&features, &requests).into();
-        Ok(Some(of_view((features, oldest), time, filled_by, known_at, Read { role, entities, touches: None })))
+        Ok(Some(of_view((features, oldest), time, filled_by, known_at, Read { role, entities, touches: None, read_for: None })))
     }
 }
 
@@ -356,6 +355,7 @@ fn of_view(
         stats: features.stats,
         reads: vec![read],
         by_request: None,
+        counts: Vec::new(),
     }
 }
 
@@ -367,9 +367,9 @@ fn of_service(
     touches: Option<Vec<Vec<Touch>>>,
     known_at: Vec<Option<Arc<[i64]>>>,
 ) -> Lookup {
-    let mut touches = touches.map(Vec::into_iter);
-    let reads =
-        roles.into_iter().zip(answer.entities).map(|(role, entities)| Read { role, entities, touches: touches.as_mut().and_then(Iterator::next) });
+    let (mut touches, mut read_for) = (touches.map(Vec::into_iter), answer.read_for.into_iter());
+    let read = |(role, entities)| Read { role, entities, touches: touches.as_mut().and_then(Iterator::next), read_for: read_for.next() };
+    let reads = roles.into_iter().zip(answer.entities).map(read);
     Lookup {
         schema: Arc::clone(&service.schema),
         columns: answer.columns,
@@ -382,5 +382,6 @@ fn of_service(
         reads: reads.collect(),
         stats: answer.stats,
         by_request: answer.by_request,
+        counts: Vec::new(),
     }
 }

@@ -49,9 +49,30 @@ const TEXT_BYTES_MAX: usize = 4096;
 const VALUES_MAX: usize = 64;
 
 /// Columns of training sets that no outcome can be called.
-const TAKEN: [&str; 8] = ["request_id", "request_row", "outcome_time", "outcome_status", "sample_weight", "action", "propensity", "decided_by"];
+const TAKEN: [&str; 10] = [
+    "request_id",
+    "request_row",
+    "outcome_time",
+    "outcome_status",
+    "sample_weight",
+    "action",
+    "propensity",
+    "decided_by",
+    "ranked_place",
+    "ranked_propensity",
+];
 
 impl Report {
+    /// What was done with a row.
+    pub fn decision((request_id, row): (&str, u32), action: &str, propensity: Option<f64>) -> Report {
+        Report { request_id: request_id.to_owned(), row, said: Said::Decision { action: action.to_owned(), propensity } }
+    }
+
+    /// What came of a row, and when that was known, µs.
+    pub fn outcome((request_id, row): (&str, u32), time: i64, values: Map<String, Value>) -> Report {
+        Report { request_id: request_id.to_owned(), row, said: Said::Outcome { time, values } }
+    }
+
     /// Refuses what nobody could make anything of; `row` is its place among all that are reported.
     ///
     /// # Errors

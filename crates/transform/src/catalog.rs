@@ -154,7 +154,7 @@ impl Catalog {
         let by_name: BTreeMap<String, Arc<Transformation>> = views.iter().map(|(name, view)| (name.clone(), Arc::clone(view))).collect();
         self::services(definitions, &by_name, sources, next, services, errors);
         scoring::models(definitions, services, models, errors);
-        scoring::deployments(definitions, models, deployments);
+        scoring::deployments(definitions, services, models, deployments, errors);
         before < sources.len() + views.len() + services.len() + models.len() + deployments.len()
     }
 

@@ -26,7 +26,7 @@ use crate::next_event::{Events, NextEvent, RequestAs, ViewState};
 use crate::tiles::{ReadStats, Request, Touch};
 use crate::transformation::{Features, Transformation};
 
-pub use candidates::{ByRequest, CandidateCounts, CandidatePlan, FallbackPlan};
+pub use candidates::{ByRequest, CandidateCounts, CandidatePlan, FallbackPlan, ReadFor};
 use candidates::{Chosen, taken};
 pub use compile::{Part, ServiceError, compile_service};
 
@@ -157,6 +157,8 @@ pub struct Answer {
     pub stats: ReadStats,
     /// Per join: the encoded entity keys that were read.
     pub entities: Vec<Keys>,
+    /// Per join: what each of those was read for, where that is to be told and there are candidates.
+    pub read_for: Vec<ReadFor>,
     /// Which rows are of which request, where the service is one of candidates: every vector then holds one item per row.
     pub by_request: Option<Arc<ByRequest>>,
 }
@@ -281,6 +283,7 @@ impl ServicePlan {
         let mut columns = request.columns().to_vec();
         columns.push(Arc::new(TimestampMicrosecondArray::from(moments.to_vec())));
         let joins = self.joins.len();
+        let is_told = touches.is_some() && self.candidates.is_some();
         let mut reading = Reading { read: Vec::with_capacity(joins), entities: Vec::with_capacity(joins), max_age: self.max_age };
         let before = self.candidates.as_ref().map_or(self.joins.len(), |candidates| candidates.joins_before);
         for join in &self.joins[..before] {
@@ -294,8 +297,10 @@ impl ServicePlan {
             reading.join(join, read_view, (&candidates.columns, &mut rows.columns), &rows.moments, touches.as_deref_mut())?;
         }
         let chosen = candidates.choose(&rows)?;
-        let batch = reading.chosen(&candidates.columns, rows.columns, before, &chosen)?;
+        let batch = reading.chosen(&candidates.columns, std::mem::take(&mut rows.columns), before, &chosen)?;
+        let read_for = if is_told { ReadFor::joins(before, after, &rows.requests, chosen.rows.as_deref()) } else { Vec::new() };
         let answer = self.finish(&batch, reading, with_event_times, Some(Arc::new(chosen.of)))?;
+        let answer = Answer { read_for, ..answer };
         match &candidates.fallback {
             Some(fallback) => fallback.stand_in(candidates.min_items, answer, read_view, request, (moments, with_event_times), touches),
             None => Ok(answer),
@@ -314,6 +319,7 @@ impl ServicePlan {
             oldest_inputs: (0..batch.num_rows()).map(oldest).collect(),
             stats: ReadStats::default(),
             entities,
+            read_for: Vec::new(),
             by_request,
         };
         read.iter().for_each(|read| answer.stats += read.features.stats);

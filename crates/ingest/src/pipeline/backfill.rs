@@ -14,7 +14,7 @@ use lockstep_transform::definition::BatchFormat;
 use lockstep_transform::tiles::Shape;
 
 use super::history::{History, Staged};
-use super::load::load;
+use super::load::{load, may_publish};
 use super::options::StreamOptions;
 use super::step::Target;
 use super::stream::ingest;
@@ -205,6 +205,9 @@ fn incrementally(
         if !done.complete {
             return Ok(BackfillReport { stopped: true, ..report });
         }
+    }
+    if !may_publish(&report, options, observe) {
+        return Ok(BackfillReport { stopped: true, ..report });
     }
     let epoch = store.epoch();
     let history_until = Some(options.until.unwrap_or(EventTime::MAX));

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::backfill::{BackfillOptions, BackfillReport};
 use super::history::{BUCKETS, History, KeyShare};
 use super::step::{Pending, Target};
-use super::{Observer, Progress};
+use super::{Observer, PUBLISHING, Progress};
 use crate::admission::{KeyEntry, KeyTable, MemoryKeyIndex};
 
 /// Parts of a bulk load: what a killed run loses at most, and what threads share.
@@ -50,9 +50,18 @@ pub(super) fn load(
         }
         commits.push(commit);
     }
+    if !may_publish(&report, options, observe) {
+        return Ok(BackfillReport { stopped: true, ..report });
+    }
     store.publish(commits)?;
     report.published = targets.iter().map(|target| target.view.view.clone()).collect();
     Ok(report)
+}
+
+/// Whether nobody stops a backfill that has come to its last step.
+pub(super) fn may_publish(report: &BackfillReport, options: &BackfillOptions, observe: &mut Observer<'_>) -> bool {
+    observe(&Progress { stage: PUBLISHING.to_owned(), rows: report.rows, ..Progress::default() });
+    !options.stop.load(atomic::Ordering::Relaxed)
 }
 
 /// What is loaded, and how it is cut into parts.

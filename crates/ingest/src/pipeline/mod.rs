@@ -39,7 +39,7 @@ use lockstep_store::Counters;
 /// What a run is doing, for whoever waits for it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
-    /// The step: `reading departures.parquet`, `sorting`, `loading`.
+    /// The step: `reading departures.parquet`, `sorting`, `loading`, and [`PUBLISHING`] right before what was loaded can be read.
     pub stage: String,
     /// Rows of the input passed in this run.
     pub rows: u64,
@@ -81,6 +81,9 @@ impl LogProgress {
         }
     }
 }
+
+/// The last step of a backfill. Who is told of it may wait, and may still stop it.
+pub const PUBLISHING: &str = "publishing";
 
 /// Told about progress after each chunk; may be asked often.
 pub type Observer<'a> = dyn FnMut(&Progress) + 'a;

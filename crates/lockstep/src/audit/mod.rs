@@ -9,6 +9,7 @@
 
 mod causes;
 mod order;
+mod places;
 mod predictions;
 mod report;
 mod versions;

@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use arrow::array::{ArrayRef, AsArray, ListArray, UInt32Array};
-use arrow::compute::take;
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt32Array};
+use arrow::compute::{interleave, take};
 use arrow::datatypes::Field;
 use futures::executor::block_on;
 use lockstep_model::{Error, EventTime};
-use lockstep_serve::scoring::{Deployed, Deployments, MIXED, Models, Of, Stage};
+use lockstep_serve::scoring::{Deployed, Deployments, MIXED, Models, Of, Stage, Way};
 use lockstep_store::{CutRead, Definitions};
 use lockstep_transform::catalog::Catalog;
 
+use super::places;
 use super::report::PredictionsReplayed;
 use crate::kept::{Kept, KeptScores, ScoredBy};
 use crate::recompute::Again;
@@ -32,7 +33,7 @@ pub struct Predictions<'a> {
     deployed: BTreeMap<(Option<u64>, String), Result<Deployed, String>>,
 }
 
-/// What a row's predictions follow from.
+/// What a row's predictions follow from. Of ranked candidates a row is all of a request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum From {
     /// The model of a step, by its place.
@@ -40,6 +41,8 @@ enum From {
     Fallback,
     Defaults,
     Nothing,
+    /// Each candidate's from its own way.
+    Each,
 }
 
 impl Drop for Predictions<'_> {
@@ -77,11 +80,14 @@ impl<'a> Predictions<'a> {
                 Ok(from) => same_way.entry((by.deployment.clone(), from)).or_default().push(row as u32),
                 Err(why) => report.not_computed(1, &why),
             }
+            if let Ok(deployed) = self.deployed(catalog, kept.from.definitions, &by.deployment) {
+                places::replay(deployed, kept, (scores, row), report)?;
+            }
             known = Some((text, by));
         }
         for ((name, from), rows) in same_way {
             let Some(Ok(deployed)) = self.deployed.get(&(kept.from.definitions, name)) else { continue };
-            match predict(deployed, &from, again, &rows)? {
+            match predict(deployed, &from, (kept, scores), again, &rows)? {
                 Ok(columns) => compare(kept, scores, (&columns, &rows), report),
                 Err(why) => report.not_computed(rows.len() as u64, &why),
             }
@@ -113,10 +119,13 @@ fn from(deployed: &Deployed, kept: &Kept, way: &str, by: &ScoredBy) -> Result<Fr
         if ran.is_some_and(|ran| ran.sha256 == stage.model.bound.sha256) { Ok(()) } else { Err(other()) }
     };
     match (way, deployed.steps.split_last()) {
-        (MIXED, _) => Err("the candidates of a request went several ways, which are not told apart in the log".to_owned()),
-        (_, Some((_, [_, ..]))) if deployed.ranking.is_some() => {
-            Err("candidates of a chain are logged beside the features of its first step alone".to_owned())
+        (MIXED, Some((last, []))) if kept.predicted.as_ref().is_some_and(|scores| scores.ranked.is_some()) => {
+            is_same(last)?;
+            deployed.fallback.iter().filter(|stage| by.models.iter().any(|ran| ran.step == stage.name)).try_for_each(is_same)?;
+            Ok(From::Each)
         }
+        (MIXED, Some((_, [_, ..]))) => Err("they are logged beside the features of the last step, too, and computed there".to_owned()),
+        (MIXED, _) => Err("the candidates of a request went several ways, which an earlier release did not tell apart in the log".to_owned()),
         ("MODEL", Some((last, earlier))) if is_here(last) && !earlier.iter().any(is_here) => is_same(last).map(|()| From::Step(earlier.len())),
         ("MODEL", Some((last, _))) if is_here(last) => Err(format!("several steps of `{}` take features of `{}`", deployed.name, kept.from.name)),
         ("MODEL", _) => Err("they are logged beside the features of the last step, too, and computed there".to_owned()),
@@ -130,11 +139,18 @@ fn from(deployed: &Deployed, kept: &Kept, way: &str, by: &ScoredBy) -> Result<Fr
     }
 }
 
-/// Predictions of some rows, or why there are none. Candidates are logged as lists, of which each element is a row of its own.
-fn predict(deployed: &Deployed, from: &From, again: &Again, rows: &[u32]) -> Result<Result<Vec<ArrayRef>, String>> {
+/// Predictions of some rows, or why there are none. Candidates are logged as lists beside the features of their service, of which each element is a row of its own.
+fn predict(
+    deployed: &Deployed,
+    from: &From,
+    (kept, scores): (&Kept, &KeptScores),
+    again: &Again,
+    rows: &[u32],
+) -> Result<Result<Vec<ArrayRef>, String>> {
     let taken = UInt32Array::from(rows.to_vec());
     let columns = again.columns.iter().map(|column| take(column, &taken, None)).collect::<Result<Vec<_>, _>>()?;
-    if deployed.ranking.is_none() {
+    let is_first = deployed.steps.first().is_some_and(|stage| stage.model.bound.service == kept.from.name);
+    if deployed.ranking.is_none() || !is_first {
         return predict_rows(deployed, from, &columns, rows.len());
     }
     let lists = columns.iter().map(|column| column.as_list_opt::<i32>()).collect::<Option<Vec<&ListArray>>>();
@@ -145,13 +161,46 @@ fn predict(deployed: &Deployed, from: &From, again: &Again, rows: &[u32]) -> Res
     let nested = |values: ArrayRef| -> ArrayRef {
         Arc::new(ListArray::new(Arc::new(Field::new_list_field(values.data_type().clone(), true)), offsets.clone(), values, None))
     };
-    Ok(predict_rows(deployed, from, &elements, count)?.map(|columns| columns.into_iter().map(nested).collect()))
+    let predicted = match from {
+        From::Each => predict_each(deployed, &places::ways(scores, &taken)?, &elements)?,
+        from => predict_rows(deployed, from, &elements, count)?,
+    };
+    Ok(predicted.map(|columns| columns.into_iter().map(nested).collect()))
+}
+
+/// Predictions of candidates of which each went a way of its own, or why there are none.
+fn predict_each(deployed: &Deployed, ways: &[Way], elements: &[ArrayRef]) -> Result<Result<Vec<ArrayRef>, String>> {
+    let mut by_way: Vec<(Way, Vec<ArrayRef>)> = Vec::new();
+    for &way in ways {
+        if by_way.iter().any(|(known, _)| *known == way) {
+            continue;
+        }
+        let from = match way {
+            Way::Model => From::Step(0),
+            Way::Fallback => From::Fallback,
+            Way::Default => From::Defaults,
+            Way::None => From::Nothing,
+            Way::LastKnownGood => return Ok(Err("they were made of features that were read earlier, nobody knows where".to_owned())),
+        };
+        match predict_rows(deployed, &from, elements, ways.len())? {
+            Ok(columns) => by_way.push((way, columns)),
+            Err(why) => return Ok(Err(why)),
+        }
+    }
+    let place = |(row, way): (usize, &Way)| (by_way.iter().position(|(of, _)| of == way).unwrap_or_default(), row);
+    let places: Vec<(usize, usize)> = ways.iter().enumerate().map(place).collect();
+    let column = |at: usize| -> Result<ArrayRef> {
+        let columns: Vec<&dyn Array> = by_way.iter().map(|(_, columns)| &*columns[at]).collect();
+        Ok(interleave(&columns, &places)?)
+    };
+    Ok(Ok((0..deployed.schema.fields().len()).map(column).collect::<Result<_>>()?))
 }
 
 /// Predictions of rows with these features, or why there are none.
 fn predict_rows(deployed: &Deployed, from: &From, columns: &[ArrayRef], rows: usize) -> Result<Result<Vec<ArrayRef>, String>> {
     let stage = match from {
         From::Step(at) => deployed.steps.get(*at),
+        From::Each => None,
         From::Fallback => deployed.fallback.as_ref(),
         From::Defaults => {
             let all = UInt32Array::from(vec![0; rows]);

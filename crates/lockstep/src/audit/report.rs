@@ -70,7 +70,10 @@ pub struct PredictionsReplayed {
     pub rows: u64,
     /// Their predictions.
     pub values: u64,
-    /// Those that differ.
+    /// Rows of which it was computed again in which order their candidates were answered, and with which propensities.
+    #[serde(default)]
+    pub orders: u64,
+    /// Predictions and orders that differ.
     pub differ: u64,
     /// The first few that differ.
     pub first: Vec<String>,
@@ -340,10 +343,11 @@ impl PredictionsReplayed {
     }
 
     fn text(&self, paint: Paint) -> String {
-        let PredictionsReplayed { rows, values, differ, first, not_computed } = self;
+        let PredictionsReplayed { rows, values, orders, differ, first, not_computed } = self;
         let differ = if *differ == 0 { paint.green("0 differ") } else { paint.red(format!("{} differ", grouped(*differ))) };
+        let orders = if *orders == 0 { String::new() } else { format!(" and {}", counted(*orders, "order", "orders")) };
         let mut text = format!(
-            "{}     of {} computed again by the models that were run, {}: {differ}\n",
+            "{}     of {} computed again by the models that were run, {}{orders}: {differ}\n",
             paint.bold("scores"),
             counted(*rows, "row", "rows"),
             counted(*values, "prediction", "predictions"),

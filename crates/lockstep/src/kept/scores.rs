@@ -1,15 +1,19 @@
 //! What was predicted of vectors that are kept: in the columns `prediction` (a struct), `way` and `scored_by` (as JSON, the deployment and the models that were run). Where the deployment has
-//! actions or explores, `action`, `propensity` and `explored` say what was decided, and `logged_share` which share of such rows is logged.
+//! actions or explores, `action`, `propensity` and `explored` say what was decided, and `logged_share` which share of such rows is logged. Where it ranks candidates, `ranked` (a struct of lists, in
+//! the order of the service) says of each at which `place` it was answered, from 1, with which `propensity` it stood there, and which `way` it went; place and propensity are NULL for one that was not answered.
 
 use std::sync::Arc;
 
 use anyhow::Result;
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, StructArray, new_null_array};
 use arrow::compute::concat;
-use arrow::datatypes::Fields;
+use arrow::datatypes::{DataType, Fields};
 use lockstep_serve::feature_log::Predicted;
 use lockstep_serve::scoring::Decided;
 use serde::{Deserialize, Serialize};
+
+/// The column of what was done with candidates.
+const RANKED: &str = "ranked";
 
 /// What was predicted of some vectors.
 #[derive(Debug, Clone)]
@@ -24,6 +28,8 @@ pub struct KeptScores {
     pub by: StringArray,
     /// What was decided, where the deployment has actions or explores.
     pub decided: Option<KeptDecisions>,
+    /// What was done with candidates, where the deployment ranks them.
+    pub ranked: Option<StructArray>,
 }
 
 /// What was decided of some vectors.
@@ -105,6 +111,11 @@ impl KeptScores {
             ways: numbers.iter().map(|&row| Some(predicted.ways[row as usize])).collect(),
             by: StringArray::from(vec![by.as_str(); numbers.len()]),
             decided: predicted.decided.as_ref().map(|decided| KeptDecisions::of(decided, numbers, share_of)).transpose()?,
+            ranked: predicted
+                .ranked
+                .as_ref()
+                .map(|ranked| Ok::<_, anyhow::Error>(some(Arc::new(ranked.clone()))?.as_struct().clone()))
+                .transpose()?,
         })
     }
 
@@ -118,16 +129,18 @@ impl KeptScores {
             ways: texts("way")?,
             by: texts("scored_by")?,
             decided: KeptDecisions::read(batch),
+            ranked: batch.column_by_name(RANKED).and_then(|column| column.as_struct_opt()).cloned(),
         })
     }
 
     /// One row alone.
     #[must_use]
     pub fn row(&self, row: usize) -> KeptScores {
-        let KeptScores { fields, values, ways, by, decided } = self;
+        let KeptScores { fields, values, ways, by, decided, ranked } = self;
         let values = values.iter().map(|column| column.slice(row, 1)).collect();
         let decided = decided.as_ref().map(|decided| decided.row(row));
-        KeptScores { fields: fields.clone(), values, ways: ways.slice(row, 1), by: by.slice(row, 1), decided }
+        let ranked = ranked.as_ref().map(|ranked| ranked.slice(row, 1));
+        KeptScores { fields: fields.clone(), values, ways: ways.slice(row, 1), by: by.slice(row, 1), decided, ranked }
     }
 }
 
@@ -147,7 +160,12 @@ pub fn columns(all: &[&KeptScores]) -> Result<Vec<(&'static str, ArrayRef)>> {
         ("way", join(&|scores| Arc::new(scores.ways.clone()))?),
         ("scored_by", join(&|scores| Arc::new(scores.by.clone()))?),
     ];
-    // Rows of one deployment, by one set of definitions: all of them were decided about, or none.
+    // Rows of one deployment, by one set of definitions: all of them were ranked and decided about, or none.
+    if all.iter().all(|scores| scores.ranked.is_some()) {
+        let ranked =
+            |scores: &KeptScores| scores.ranked.clone().map_or_else(|| new_null_array(&DataType::Null, 0), |ranked| Arc::new(ranked) as ArrayRef);
+        columns.push((RANKED, join(&ranked)?));
+    }
     let decided: Vec<&KeptDecisions> = all.iter().filter_map(|scores| scores.decided.as_ref()).collect();
     if decided.len() == all.len() {
         let join = |part: &dyn Fn(&KeptDecisions) -> ArrayRef| -> Result<ArrayRef> {

@@ -54,7 +54,9 @@ pub struct Written {
 pub struct Stamp {
     /// The run's number.
     pub run: u32,
-    /// When it was put into the store.
+    /// What time it is: a prediction is of a moment that has come.
+    pub now: EventTime,
+    /// From when on it can be read.
     pub published_at: EventTime,
 }
 
@@ -98,6 +100,7 @@ pub fn write(of: &Defined, (dir, manifest): (&Path, &Manifest), stamp: Stamp, to
             let rows = events.columns(&rows?, manifest)?;
             match &of.predictions().list {
                 None => writer.write(&events.single(&rows)?)?,
+                Some(list) if of.are_ranked() => writer.write(&events.ranked(&rows, list)?)?,
                 // The rows of an entity may lie anywhere.
                 Some(_) => whole.push(rows),
             }
@@ -132,9 +135,11 @@ impl Events<'_> {
     fn columns(&mut self, rows: &RecordBatch, manifest: &Manifest) -> Result<RecordBatch> {
         let (predictions, keys) = (self.of.predictions(), &self.of.view.entity);
         let moment = DataType::Timestamp(TimeUnit::Microsecond, None);
-        let kept = predictions.columns.iter().map(|column| (column.name.as_str(), &column.data_type));
-        let wanted = keys.iter().map(|key| (key.name().as_str(), key.data_type())).chain(kept);
-        let mut columns = wanted.map(|(name, data_type)| column(rows, name, data_type)).collect::<Result<Vec<_>>>()?;
+        let are_ranked = self.of.are_ranked();
+        let of_each = |data_type: &DataType| if are_ranked { DataType::new_list(data_type.clone(), true) } else { data_type.clone() };
+        let kept = predictions.columns.iter().map(|column| (column.name.as_str(), of_each(&column.data_type)));
+        let wanted = keys.iter().map(|key| (key.name().as_str(), key.data_type().clone())).chain(kept);
+        let mut columns = wanted.map(|(name, data_type)| column(rows, name, &data_type)).collect::<Result<Vec<_>>>()?;
         let asked = column(rows, &manifest.job.timestamp, &moment)?;
         let computed: TimestampMicrosecondArray = asked.as_primitive::<TimestampMicrosecondType>().unary(|at| at.saturating_sub(manifest.job.before));
         columns.push(Arc::new(computed));
@@ -166,12 +171,9 @@ impl Events<'_> {
         let key_columns = self.of.view.entity.len();
         let keys = Keys::encode(&rows.columns()[..key_columns])?;
         let moments = rows.column(rows.num_columns() - OWN).as_primitive::<TimestampMicrosecondType>();
-        let place = |name: &str| self.of.predictions().columns.iter().position(|column| column.name == name).map(|at| key_columns + at);
-        let (Some(item), Some(score)) = (place(&list.item.name), place(&list.score.name)) else {
-            return Err(Error::internal("a ranked list without its columns").into());
-        };
-        let (items, scores) = (rows.column(item), rows.column(score));
-        let better = make_comparator(scores, scores, SortOptions { descending: list.best == Best::Greatest, nulls_first: false })?;
+        let (items, scores) = self.listed_columns(rows, list)?;
+        let descending = list.best.unwrap_or_default() == Best::Greatest;
+        let better = make_comparator(scores, scores, SortOptions { descending, nulls_first: false })?;
         let smaller = make_comparator(items, items, SortOptions::default())?;
         let same = |a: usize, b: usize| keys.get(a).cmp(keys.get(b)).then(moments.value(a).cmp(&moments.value(b)));
         let mut order: Vec<usize> = (0..rows.num_rows()).collect();
@@ -188,24 +190,60 @@ impl Events<'_> {
             firsts.push(first as u32);
             lengths.push(picked.len() - before);
         }
+        let columns = take_record_batch(rows, &UInt32Array::from(firsts))?.columns().to_vec();
         let picked = UInt32Array::from(picked);
-        let mut columns = take_record_batch(rows, &UInt32Array::from(firsts))?.columns().to_vec();
-        let listed = [items, scores].map(|values| -> Result<ArrayRef> {
-            let field = Field::new_list_field(values.data_type().clone(), true);
-            Ok(Arc::new(ListArray::try_new(
-                Arc::new(field),
-                OffsetBuffer::from_lengths(lengths.iter().copied()),
-                take(values, &picked, None)?,
-                None,
-            )?))
-        });
-        columns.splice(key_columns..key_columns + 2, listed.into_iter().collect::<Result<Vec<_>>>()?);
+        self.with_lists(columns, [take(items, &picked, None)?, take(scores, &picked, None)?], &lengths)
+    }
+
+    /// An event for each row, which is a list already, in the order of the deployment.
+    fn ranked(&mut self, rows: &RecordBatch, list: &RankedList) -> Result<RecordBatch> {
+        let keys = Keys::encode(&rows.columns()[..self.of.view.entity.len()])?;
+        let moments = rows.column(rows.num_columns() - OWN).as_primitive::<TimestampMicrosecondType>();
+        let (items, scores) = self.listed_columns(rows, list)?;
+        let (items, scores) = (items.as_list::<i32>(), scores.as_list::<i32>());
+        let (mut of_items, mut of_scores, mut lengths) = (Vec::new(), Vec::new(), Vec::with_capacity(rows.num_rows()));
+        let elements = |list: &ListArray, row: usize| list.value_offsets()[row] as u32..list.value_offsets()[row + 1] as u32;
+        for row in 0..rows.num_rows() {
+            self.note(keys.get(row), moments.value(row))?;
+            let (item, score) = (elements(items, row), elements(scores, row));
+            if item.len() != score.len() {
+                return Err(Error::data("a list of items and one of predictions are not equally long · score the rows again").into());
+            }
+            // What has no score has no place in a ranking.
+            let ranked = item.zip(score).filter(|(_, score)| scores.values().is_valid(*score as usize)).take(list.top as usize);
+            let before = of_items.len();
+            for (item, score) in ranked {
+                of_items.push(item);
+                of_scores.push(score);
+            }
+            lengths.push(of_items.len() - before);
+        }
+        let taken = |list: &ListArray, at: Vec<u32>| take(list.values(), &UInt32Array::from(at), None);
+        self.with_lists(rows.columns().to_vec(), [taken(items, of_items)?, taken(scores, of_scores)?], &lengths)
+    }
+
+    /// The columns of the items and of what they are ranked by.
+    fn listed_columns<'r>(&self, rows: &'r RecordBatch, list: &RankedList) -> Result<(&'r ArrayRef, &'r ArrayRef), Error> {
+        let place = |name: &str| self.of.predictions().columns.iter().position(|column| column.name == name);
+        let column = |name: &str| Some(rows.column(self.of.view.entity.len() + place(name)?));
+        column(&list.item.name).zip(column(&list.score.name)).ok_or_else(|| Error::internal("a ranked list without its columns"))
+    }
+
+    /// Columns with lists in place of those two, of these items and scores, so many each.
+    fn with_lists(&self, mut columns: Vec<ArrayRef>, listed: [ArrayRef; 2], lengths: &[usize]) -> Result<RecordBatch> {
+        let list = |values: ArrayRef| -> Result<ArrayRef> {
+            let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+            Ok(Arc::new(ListArray::try_new(field, OffsetBuffer::from_lengths(lengths.iter().copied()), values, None)?))
+        };
+        let listed = listed.into_iter().map(list).collect::<Result<Vec<_>>>()?;
+        let key_columns = self.of.view.entity.len();
+        columns.splice(key_columns..key_columns + 2, listed);
         self.stamped(columns)
     }
 
     /// Notes a prediction, and refuses a second one of an entity and a moment: which of them is meant cannot be known.
     fn note(&mut self, entity: &[u8], moment: i64) -> Result<()> {
-        if moment > self.stamp.published_at.0 {
+        if moment > self.stamp.now.0 {
             let (at, name) = (EventTime(moment), &self.of.predictions().name);
             return Err(Error::invalid(format!(
                 "a prediction would be of {at}, which has not come yet · `{name}` serve what is of now or before · leave such rows out"

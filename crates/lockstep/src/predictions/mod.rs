@@ -8,6 +8,7 @@ mod back;
 mod events;
 mod publish;
 mod runs;
+mod stamp;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -68,6 +69,12 @@ impl Defined {
     /// What the definition says.
     pub fn predictions(&self) -> &Predictions {
         &self.catalog.definitions.predictions[&self.view.view]
+    }
+
+    /// Whether their deployment ranks candidates, so that a row of its scores is a list already.
+    pub fn are_ranked(&self) -> bool {
+        let deployment = self.catalog.definitions.deployments.get(&self.predictions().deployment);
+        deployment.is_some_and(|deployment| deployment.ranking.is_some())
     }
 
     /// Whether they mean the same, so that what holds the ones holds the others.

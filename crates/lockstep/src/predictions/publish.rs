@@ -1,14 +1,16 @@
-//! Publishing a run: written whole, looked at, filled into a generation, and made the one that is read, in that order, so that whatever cuts it short leaves what served.
+//! Publishing a run: written whole, looked at, filled into a generation, and made the one that is read at the moment that it is stamped with, in that order, so that whatever cuts it short leaves
+//! what served.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lockstep_ingest::pipeline::{BackfillOptions, Target, backfill_from};
+use lockstep_ingest::pipeline::{BackfillOptions, PUBLISHING, Progress as Step, Target, backfill_from};
 use lockstep_ingest::source::Stores;
 use lockstep_model::{Clock, Error, EventTime, SystemClock};
 use lockstep_serve::admin::Progress;
@@ -21,12 +23,16 @@ use sha2::{Digest, Sha256};
 
 use super::events::{self, Stamp};
 use super::runs::FORMAT;
+use super::stamp::{self, Filled};
 use super::{Defined, Run, Runs, check_columns, good, location};
 use crate::feed::wanted::{self, Why};
 use crate::owned::Owned;
 use crate::release::measure::Measured;
 use crate::release::validate::{Validation, compared};
-use crate::train::{Job, MANIFEST, Manifest};
+use crate::train::{Job, MANIFEST, Manifest, ManifestPart};
+
+/// How long it takes to fill a run, where nothing is known of that: so long for each MiB of its scores.
+const FILL_EACH_MIB: Duration = Duration::from_millis(200);
 
 /// How often it is looked whether a backfill has ended, and how long is waited between: 20 s in all.
 const LOOKS: u32 = 200;
@@ -86,22 +92,73 @@ pub fn publish(owned: &Owned, asked: &Publish, progress: &Progress<'_>) -> Resul
     let known = runs.all()?.into_iter().find(|run| run.job == job && run.digest == manifest.digest);
     let serving = first.serving(&*OnlineStore::cut(&*owned.store))?.map(|(run, _)| run);
     let (run, is_new) = match known {
-        Some(run) => (run, false),
-        None => match make(owned, first, asked, (&manifest, job), serving, progress)? {
-            Made::Whole(run) => (*run, true),
-            Made::Refused(validation) => {
-                return Ok(Published { name: asked.name.clone(), run: None, already: false, serves: serving, validation, gone: Vec::new() });
+        Some(run) if is_published(owned, &asked.name, run.run)? => (run, false),
+        begun => {
+            // What was begun and is readable by nobody is made again: by now it would be known earlier than it can be read.
+            begun.iter().try_for_each(|run| discard(owned, &asked.name, run.run))?;
+            match stamped(owned, first, asked, (&manifest, &job), serving, progress)? {
+                Made::Whole(run) => (*run, true),
+                Made::Refused(validation) => {
+                    return Ok(Published { name: asked.name.clone(), run: None, already: false, serves: serving, validation, gone: Vec::new() });
+                }
             }
-        },
+        }
     };
     let mut filled = false;
     for of in &all {
-        filled |= fill(owned, of, &runs, &run, progress)?;
+        filled |= fill(owned, of, &runs, &run, None, progress)? == Filled::InTime(true);
     }
     owned.store.crash().hit(CrashPoint::RunPublished);
     let gone = remove_old(owned, first, &runs)?;
     let serves = first.serving(&*OnlineStore::cut(&*owned.store))?.map(|(run, _)| run);
     Ok(Published { name: asked.name.clone(), already: !is_new && !filled, validation: run.validation.clone(), run: Some(run), serves, gone })
+}
+
+/// Whether a run can be read, or could be before it was taken back, in any version of its view.
+fn is_published(owned: &Owned, name: &str, run: u32) -> Result<bool> {
+    let generations = OnlineStore::cut(&*owned.store).generations()?;
+    Ok(generations.iter().any(|info| info.view == name && info.run == Some(run) && info.published_at.is_some()))
+}
+
+/// How far ahead a run is stamped first.
+fn ahead(parts: &[ManifestPart]) -> Duration {
+    let mebibytes = parts.iter().map(|part| part.bytes).sum::<u64>() >> 20;
+    FILL_EACH_MIB.saturating_mul(u32::try_from(mebibytes).unwrap_or(u32::MAX))
+}
+
+/// Removes a run that nobody can read, and generations that were begun of it.
+fn discard(owned: &Owned, name: &str, run: u32) -> Result<()> {
+    let begun = |info: &&GenerationInfo| info.view == name && info.run == Some(run) && info.published_at.is_none();
+    for info in OnlineStore::cut(&*owned.store).generations()?.iter().filter(begun) {
+        owned.store.drop_generation(info.generation)?;
+    }
+    Runs::of(&owned.project.store, name).remove(run)
+}
+
+/// Puts a run into the store, and makes it readable at the moment that it is stamped with, unless validation refuses it.
+fn stamped(
+    owned: &Owned,
+    of: &Defined,
+    asked: &Publish,
+    (manifest, job): (&Manifest, &str),
+    serving: Option<u32>,
+    progress: &Progress<'_>,
+) -> Result<Made> {
+    let runs = Runs::of(&owned.project.store, &asked.name);
+    let mut fill_by = |stamp: EventTime| {
+        let run = match make(owned, of, asked, (manifest, job), (serving, stamp), progress)? {
+            Made::Whole(run) => run,
+            refused => return Ok(Filled::InTime(refused)),
+        };
+        match fill(owned, of, &runs, &run, Some(stamp), progress)? {
+            Filled::InTime(_) => Ok(Filled::InTime(Made::Whole(run))),
+            Filled::TooLate => {
+                discard(owned, &asked.name, run.run)?;
+                Ok(Filled::TooLate)
+            }
+        }
+    };
+    stamp::in_time(ahead(&manifest.parts), &|| SystemClock.now(), &mut fill_by)
 }
 
 /// Keeps backfills and other publications away; who published before may be gone in a moment.
@@ -186,24 +243,24 @@ fn make(
     owned: &Owned,
     of: &Defined,
     asked: &Publish,
-    (manifest, job): (&Manifest, String),
-    serving: Option<u32>,
+    (manifest, job): (&Manifest, &str),
+    (serving, published_at): (Option<u32>, EventTime),
     progress: &Progress<'_>,
 ) -> Result<Made> {
     let (project, runs) = (&owned.project, Runs::of(&owned.project.store, &asked.name));
     check_columns(of, &columns_of(manifest))?;
     let number = next_number(owned, &runs, &asked.name)?;
     progress(&format!("writing run {number} of {}", asked.name))?;
-    let published_at = SystemClock.now();
+    let now = SystemClock.now();
     let path = runs.begin(number)?;
-    let written = events::write(of, (&asked.scores, manifest), Stamp { run: number, published_at }, &path);
+    let written = events::write(of, (&asked.scores, manifest), Stamp { run: number, now, published_at }, &path);
     let written = written.inspect_err(|_| drop(runs.give_up(number)))?;
     progress(&format!("validating run {number} of {}", asked.name))?;
     let before = serving.map(|serving| measured(of, &runs, serving)).transpose()?.flatten();
-    let now = Measured::of_columns(written.entities, events::predicted(of, &path)?);
+    let new = Measured::of_columns(written.entities, events::predicted(of, &path)?);
     let before = before.as_ref().map(|(run, measured)| (*run, measured));
-    let view = compared(&asked.name, (number, &now), before, &project.config.predictions.validate)?;
-    let validation = Validation { moment: published_at.to_string(), passed: view.passed(), views: vec![view] };
+    let view = compared(&asked.name, (number, &new), before, &project.config.predictions.validate)?;
+    let validation = Validation { moment: now.to_string(), passed: view.passed(), views: vec![view] };
     if !validation.passed && !asked.force {
         runs.give_up(number)?;
         return Ok(Made::Refused(validation));
@@ -215,7 +272,7 @@ fn make(
         deployment: of.predictions().deployment.clone(),
         deployment_meaning: manifest.job.meaning.clone(),
         models: manifest.job.scores.as_ref().map(|scores| scores.models.clone()).unwrap_or_default(),
-        job,
+        job: job.to_owned(),
         digest: manifest.digest.clone(),
         origin: origin_of(manifest),
         published_at: published_at.to_string(),
@@ -274,8 +331,9 @@ fn kept_with(owned: &Owned, of: &Defined, runs: &Runs) -> Result<Vec<u32>> {
     Ok(same[same.len().saturating_sub(keep)..].to_vec())
 }
 
-/// Fills a generation with a run and makes it the one that is read; false where there is such a one already, whether it is read or was taken back.
-fn fill(owned: &Owned, of: &Defined, runs: &Runs, run: &Run, progress: &Progress<'_>) -> Result<bool> {
+/// Fills a generation with a run and makes it the one that is read, no earlier than at a moment and not at all where that was missed; false where there is such a one already, whether it is
+/// read or was taken back.
+fn fill(owned: &Owned, of: &Defined, runs: &Runs, run: &Run, at: Option<EventTime>, progress: &Progress<'_>) -> Result<Filled<bool>> {
     let generations = OnlineStore::cut(&*owned.store).generations()?;
     let unfinished = |info: &&GenerationInfo| of.is(info) && info.published_at.is_none();
     // Whoever was killed may have begun another.
@@ -283,7 +341,7 @@ fn fill(owned: &Owned, of: &Defined, runs: &Runs, run: &Run, progress: &Progress
         owned.store.drop_generation(info.generation)?;
     }
     let info = match generations.iter().find(|info| of.is(info) && info.run == Some(run.run)) {
-        Some(info) if info.published_at.is_some() => return Ok(false),
+        Some(info) if info.published_at.is_some() => return Ok(Filled::InTime(false)),
         Some(info) => info.clone(),
         None => create(owned, of, run.run)?,
     };
@@ -308,8 +366,30 @@ fn fill(owned: &Owned, of: &Defined, runs: &Runs, run: &Run, progress: &Progress
         clock: Arc::new(SystemClock),
     };
     progress(&format!("loading run {} of {}", run.run, run.name))?;
-    backfill_from(&owned.store, &of.catalog, &[target], &locations, &options, &mut |_| {})?;
-    Ok(true)
+    let stop = Arc::clone(&options.stop);
+    let mut observe = |step: &Step| {
+        if let Some(at) = at.filter(|_| step.stage == PUBLISHING)
+            && !has_come(at, progress)
+        {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    let report = backfill_from(&owned.store, &of.catalog, &[target], &locations, &options, &mut observe)?;
+    Ok(if report.stopped { Filled::TooLate } else { Filled::InTime(true) })
+}
+
+/// Waits for a moment; false where it has passed already, or nobody waits for it any more.
+fn has_come(at: EventTime, progress: &Progress<'_>) -> bool {
+    if SystemClock.now() > at {
+        return false;
+    }
+    while let Ok(left @ 1..) = u64::try_from(at.0.saturating_sub(SystemClock.now().0)) {
+        if progress("waiting for the moment from which it is known").is_err() {
+            return false;
+        }
+        sleep(Duration::from_micros(left).min(LOOK_EVERY));
+    }
+    true
 }
 
 fn create(owned: &Owned, of: &Defined, run: u32) -> Result<GenerationInfo, Error> {

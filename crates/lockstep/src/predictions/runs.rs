@@ -44,7 +44,7 @@ pub struct Run {
     pub digest: String,
     /// What the features were read from: `the store` or `snapshot s0001`.
     pub origin: String,
-    /// When it was put into the store: from then on its predictions could be known.
+    /// From when on it can be read, so that its predictions could be known. It is published at that moment.
     pub published_at: String,
     /// The earliest and the latest moment that a prediction is of; absent where there is none.
     pub computed: Option<[String; 2]>,

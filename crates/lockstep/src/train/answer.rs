@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_empty_array};
-use arrow::compute::{CastOptions, cast_with_options, take};
+use arrow::compute::{CastOptions, cast_with_options, concat, take};
 use arrow::datatypes::{DataType, FieldRef, Fields, SchemaRef};
 use lockstep_ingest::offline::training::Histories;
 use lockstep_model::key::Keys;
@@ -71,6 +71,25 @@ impl Answered {
             own: Own { counted: Vec::new(), key: Vec::new() },
             units: Vec::new(),
         }
+    }
+
+    /// These rows, and others behind them.
+    ///
+    /// # Errors
+    /// Internal where they are of other features.
+    pub fn and(self, after: &Answered) -> Result<Answered, Error> {
+        let column = |(column, after): (&ArrayRef, &ArrayRef)| {
+            concat(&[&**column, &**after]).map_err(|error| Error::internal("rows of the same features").caused_by(error))
+        };
+        let filled = |(filled, after): (&Arc<[FilledBy]>, &Arc<[FilledBy]>)| filled.iter().chain(after.iter()).copied().collect();
+        Ok(Answered {
+            columns: self.columns.iter().zip(&after.columns).map(column).collect::<Result<_, _>>()?,
+            statuses: self.statuses.iter().zip(&after.statuses).map(|(own, after)| [&own[..], after].concat()).collect(),
+            filled_by: self.filled_by.iter().zip(&after.filled_by).map(filled).collect(),
+            oldest_inputs: [&self.oldest_inputs[..], &after.oldest_inputs].concat(),
+            own: Own { counted: [&self.own.counted[..], &after.own.counted].concat(), key: self.own.key },
+            units: [&self.units[..], &after.units].concat(),
+        })
     }
 
     /// Some rows that follow each other.
@@ -163,6 +182,11 @@ impl Asked {
             let same = |(a, b): (&FieldRef, &FieldRef)| a.name() == b.name() && a.data_type() == b.data_type();
             view.entity.len() == request.len() && view.entity.iter().zip(&request).all(same)
         })
+    }
+
+    /// Whether a row has candidates, of which each is read for.
+    pub fn has_candidates(&self) -> bool {
+        matches!(&self.what, What::Service(service) if service.candidates.is_some())
     }
 
     /// The source that a request is the next event of, where it is.

@@ -112,6 +112,13 @@ impl SpineRows {
         SpineRows { rows: self.rows.slice(few, rest), request: self.request.slice(few, rest), moments: self.moments[few..].to_vec() }
     }
 
+    /// The first half of the rows, and the second.
+    pub fn halves(&self) -> (SpineRows, SpineRows) {
+        let half = self.moments.len() / 2;
+        let first = SpineRows { rows: self.rows.slice(0, half), request: self.request.slice(0, half), moments: self.moments[..half].to_vec() };
+        (first, self.after(half))
+    }
+
     /// The same rows at moments that lie so much before theirs.
     pub fn earlier_by(&self, before: Interval) -> SpineRows {
         SpineRows { moments: self.moments.iter().map(|at| at.saturating_sub(before.micros())).collect(), ..self.clone() }

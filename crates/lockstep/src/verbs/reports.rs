@@ -59,7 +59,7 @@ pub struct ReportsTold {
 /// NotFound where nothing was; where it cannot be read or written.
 pub fn run(context: &Context, arguments: &Arguments) -> Result<Outcome> {
     let dir = arguments.log.clone().map_or_else(|| Ok::<_, anyhow::Error>(context.project()?.feature_log_dir()), Ok)?;
-    let reported = Reported::read(&dir)?;
+    let reported = Reported::read(&dir, None)?;
     if reported.decisions.is_empty() && reported.outcomes.is_empty() {
         let what = format!("nothing was reported, in {}", reported.dir.display());
         return Err(
@@ -90,7 +90,7 @@ fn write(reported: &Reported, out: &Path) -> Result<Vec<String>> {
         file("decisions.parquet", &decisions(reported)?)?;
     }
     if !reported.outcomes.is_empty() {
-        file("outcomes.parquet", &Outcomes::reported(reported)?.rows()?)?;
+        file("outcomes.parquet", &Outcomes::reported(reported, None)?.rows()?)?;
     }
     Ok(files)
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use arrow::array::{Array, ArrayRef};
-use arrow::datatypes::Field;
+use arrow::array::{Array, ArrayRef, AsArray, StructArray};
+use arrow::datatypes::{Field, Float64Type, Int32Type};
 use lockstep_model::{Error, EventTime};
 use lockstep_serve::admin::Progress;
 use lockstep_store::OnlineStore;
@@ -89,8 +89,41 @@ pub struct Scored {
     /// What was decided; absent where the deployment has no actions and does not explore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<DecidedRow>,
+    /// What was done with its candidates, in the order of their service; absent where nothing was ranked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranked: Option<Vec<Placed>>,
     /// The models that were run for the request.
     pub models: Vec<ScoredModel>,
+}
+
+/// What was done with a candidate.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Placed {
+    /// At which place it was answered, from 1; absent where it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<i32>,
+    /// With which probability it stood there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub propensity: Option<f64>,
+}
+
+impl Placed {
+    fn all(ranked: &StructArray, row: usize) -> Option<Vec<Placed>> {
+        let lists = |name: &str| Some(ranked.column_by_name(name)?.as_list_opt::<i32>()?.value(row));
+        let (places, propensities) = (lists("place")?, lists("propensity")?);
+        let (places, propensities) = (places.as_primitive_opt::<Int32Type>()?, propensities.as_primitive_opt::<Float64Type>()?);
+        Some(places.iter().zip(propensities).map(|(place, propensity)| Placed { place, propensity }).collect())
+    }
+}
+
+/// Places for people: where each candidate was answered, and with which probability.
+fn places_text(ranked: &[Placed]) -> String {
+    let place = |placed: &Placed| match (placed.place, placed.propensity) {
+        (Some(place), Some(propensity)) => format!("{place} ({propensity:.3})"),
+        (Some(place), None) => place.to_string(),
+        (None, _) => "–".to_owned(),
+    };
+    format!("places (with propensities) [{}]\n", ranked.iter().map(place).collect::<Vec<_>>().join(", "))
 }
 
 /// A model that was run.
@@ -115,6 +148,7 @@ impl Scored {
             way: scores.ways.value(row).to_owned(),
             predictions: scores.fields.iter().zip(&scores.values).map(predicted).collect(),
             decided: scores.decided.as_ref().map(|kept| DecidedRow::of(&kept.decided, row)),
+            ranked: scores.ranked.as_ref().and_then(|ranked| Placed::all(ranked, row)),
             models: models.into_iter().map(|by| ScoredModel { model: by.model, sha256: by.sha256 }).collect(),
         })
     }
@@ -223,13 +257,14 @@ impl Vector {
         let served_at = self.served_at.as_ref().map(|at| format!("served at {at}")).unwrap_or_default();
         let definitions = self.definitions.map(|number| format!(" by definitions number {number}")).unwrap_or_default();
         let mut text = format!("{}{}\n", self.answer.text(paint), paint.dim(format!("row {}, {served_at}{definitions}", self.row)));
-        if let Some(Scored { deployment, way, predictions, decided, models }) = &self.scored {
+        if let Some(Scored { deployment, way, predictions, decided, ranked, models }) = &self.scored {
             let shown = |predicted: &Predicted| format!("{} {}", predicted.name, predicted.value.as_deref().unwrap_or("NULL"));
             let by: Vec<String> = models.iter().map(|by| format!("{} ({})", by.model, by.sha256.get(..12).unwrap_or(&by.sha256))).collect();
             text += &format!("{deployment}: {} by {way}, {}\n", predictions.iter().map(shown).collect::<Vec<_>>().join(", "), by.join(", "));
             if let Some(decided) = decided {
                 text += &format!("{}\n", decided.text());
             }
+            text += &ranked.as_deref().map(places_text).unwrap_or_default();
         }
         for line in &self.replayed {
             text += &format!("{} {line}\n", paint.red("differs:"));

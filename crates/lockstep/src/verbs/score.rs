@@ -1,6 +1,7 @@
 //! `score`: the predictions of a deployment for one row, now or at a moment; or for the rows of a file, each as of its own.
 
 mod batch;
+mod layout;
 mod written;
 
 use std::sync::Arc;

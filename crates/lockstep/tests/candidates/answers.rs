@@ -39,10 +39,52 @@ fn requests_are_answered_with_their_candidates() {
     // One row for each request, of lists, for who asks the store.
     let got: Value = serde_json::from_str(&project.run(&["get", "to_show", "shopper=ann", "--json"]).fine()).unwrap();
     assert_eq!(got["features"][0]["value"], json!("[hat, cup, tea]"));
-    assert!(project.run(&["get", "to_show", "shopper=ann", "--explain"]).error().contains("is a service of candidates"));
     let metrics = server.get("/metrics").1;
     assert!(metrics.contains(r#"lockstep_candidates_total{target="to_show",what="left"} 10"#), "{metrics}");
     assert!(metrics.contains(r#"lockstep_candidates_by_fallback_total{target="to_show"} 3"#), "{metrics}");
+}
+
+#[test]
+fn what_candidates_came_of_is_explained() {
+    let project = project();
+    let explained = |shopper: &str| -> Value {
+        let said = project.run(&["get", "to_show", &format!("shopper={shopper}"), "--explain", "--json"]).fine();
+        serde_json::from_str::<Value>(&said).unwrap()["explained"].clone()
+    };
+    let read = |explained: &Value, role: &str| -> Vec<(String, Option<bool>, usize)> {
+        let of_role = |read: &&Value| read["role"] == role;
+        let told = |read: &Value| {
+            let events: usize = read["windows"].as_array().unwrap().iter().map(|window| window["events"].as_array().unwrap().len()).sum();
+            (read["entity"].as_str().unwrap().to_owned(), read["answered"].as_bool(), events)
+        };
+        explained["reads"].as_array().unwrap().iter().filter(of_role).map(told).collect()
+    };
+    // Of ann five are suggested; the pen was never counted, and the jam is the fourth of three that are answered.
+    let ann = explained("ann");
+    assert_eq!(ann["candidates"], json!({"unnested": 5, "left": 4, "answered": 3, "by_fallback": false}));
+    assert_eq!(read(&ann, "c"), [("ann".to_owned(), None, 1)]);
+    let of = |item: &str, answered: bool, events: usize| (item.to_owned(), Some(answered), events);
+    let in_stock = [of("tea", true, 1), of("cup", true, 1), of("hat", true, 1), of("jam", false, 1), of("pen", false, 0)];
+    assert_eq!(read(&ann, "s"), in_stock);
+    assert_eq!(read(&ann, "popular.s"), []);
+    // Of bob one is left, so that what is popular answers, and his own candidates do not.
+    let bob = explained("bob");
+    assert_eq!(bob["candidates"], json!({"unnested": 2, "left": 1, "answered": 2, "by_fallback": true}));
+    assert_eq!(read(&bob, "s"), [of("hat", false, 1), of("gone", false, 1)]);
+    assert_eq!(read(&bob, "popular.s"), [of("tea", true, 1), of("jam", true, 1)]);
+    let text = project.run(&["get", "to_show", "shopper=ann", "--explain"]).fine();
+    for line in ["5 candidates, 4 left by the conditions, 3 answered", "s: in_stock version 1 of tea", "of jam · not answered"] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    // Several requests at once are told apart.
+    std::fs::write(project.dir.join("asked.ndjson"), "{\"shopper\": \"bob\"}\n{\"shopper\": \"ann\"}\n").unwrap();
+    let both: Value = serde_json::from_str(&project.run(&["get", "to_show", "--from", "asked.ndjson", "--explain", "--json"]).fine()).unwrap();
+    assert_eq!((read(&both[0]["explained"], "s"), read(&both[1]["explained"], "s")), (read(&bob, "s"), in_stock.to_vec()));
+    assert_eq!(read(&both[0]["explained"], "popular.s"), read(&bob, "popular.s"));
+    let server = Server::start(&project);
+    let (code, page) = server.get("/v1/explain/to_show?shopper=ann");
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert_eq!((code, &page["explained"]["candidates"], read(&page["explained"], "s")), (200, &ann["candidates"], in_stock.to_vec()));
 }
 
 #[test]

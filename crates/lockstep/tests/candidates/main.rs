@@ -8,6 +8,7 @@ mod project;
 mod support;
 
 mod answers;
+mod chains;
 mod logged;
 mod published;
 mod ranked;

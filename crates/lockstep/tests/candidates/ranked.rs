@@ -3,7 +3,7 @@
 use std::fs;
 
 use lockstep_client::proto::{Status, Way};
-use lockstep_client::{Request, Rows, Scores};
+use lockstep_client::{Rows, Scores};
 use lockstep_score::{ModelFile, Tensor, Values, load};
 use lockstep_testkit::onnx::{Stump, stumps};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::project::{Project, wait_for};
 use crate::shop::{files, push};
 use crate::support::{Caller, Server};
 
-const MODELS: &str = "
+pub const MODELS: &str = "
 CREATE MODEL wishes FROM 'models/wishes.onnx' USING to_show (input => (price, score)) PREDICT (wish REAL FROM score);
 CREATE MODEL simple FROM 'models/simple.onnx' USING to_show (input => (price, score)) PREDICT (wish REAL FROM score);
 CREATE DEPLOYMENT best AS wishes WITH (timeout = '5 s', rank_by = 'wish DESC', top = 2);
@@ -21,45 +21,45 @@ CREATE DEPLOYMENT in_their_order AS wishes WITH (timeout = '5 s');
 CREATE DEPLOYMENT careful AS wishes WITH (timeout = '5 s', rank_by = 'wish ASC', when_missing = 'fallback', fallback = 'simple', 'default.wish' = 0.5);
 ";
 
-fn wishes() -> Vec<u8> {
+pub fn wishes() -> Vec<u8> {
     stumps(2, &[Stump { feature: 0, at: 5.0, leaves: [0.5, 0.25] }, Stump { feature: 1, at: 0.8, leaves: [0.125, 0.0625] }])
 }
 
-fn simple() -> Vec<u8> {
+pub fn simple() -> Vec<u8> {
     stumps(2, &[Stump { feature: 1, at: 0.6, leaves: [0.75, 1.0] }])
 }
 
-fn project() -> Project {
+pub fn project() -> Project {
     let project = Project::of(&files("", "[serve.feature_log]\nroll = '50 milliseconds'\nshare = 1.0\n"));
     deploy(&project, MODELS);
     project.run(&["apply"]).fine();
     project
 }
 
-fn deploy(project: &Project, models: &str) {
+pub fn deploy(project: &Project, models: &str) {
     fs::create_dir_all(project.dir.join("models")).unwrap();
     fs::write(project.dir.join("models/wishes.onnx"), wishes()).unwrap();
     fs::write(project.dir.join("models/simple.onnx"), simple()).unwrap();
     fs::write(project.dir.join("feature_defs/models.sql"), models).unwrap();
 }
 
-fn score(caller: &Caller, deployment: &str, shoppers: &[&str]) -> Scores {
+pub fn score(caller: &Caller, deployment: &str, shoppers: &[&str]) -> Scores {
     caller.runtime.block_on(caller.client.score(Rows::of(deployment).column("shopper", shoppers.to_vec()).with_features())).unwrap()
 }
 
-fn items(scores: &Scores) -> Vec<String> {
+pub fn items(scores: &Scores) -> Vec<String> {
     let items = scores.0.items.iter().find(|item| item.name == "item").unwrap();
     lockstep_client::Feature(items).values::<String>().unwrap().into_iter().flatten().collect()
 }
 
-fn wish(scores: &Scores) -> Vec<f32> {
+pub fn wish(scores: &Scores) -> Vec<f32> {
     scores.prediction("wish").unwrap().values::<f32>().unwrap().into_iter().flatten().collect()
 }
 
-/// What a model makes of the price and the score of each candidate.
-fn run(file: &[u8], rows: &[[f32; 2]]) -> Vec<f32> {
+/// What a model makes of the features of each candidate: of `wishes`, its price and its score.
+pub fn run<const FEATURES: usize>(file: &[u8], rows: &[[f32; FEATURES]]) -> Vec<f32> {
     let model = load(&ModelFile::read(file).unwrap(), None).unwrap();
-    let tensor = Tensor { shape: vec![rows.len(), 2], values: Values::Float32(rows.concat()) };
+    let tensor = Tensor { shape: vec![rows.len(), FEATURES], values: Values::Float32(rows.concat()) };
     let outputs = model.session().unwrap().run(&[tensor]).unwrap();
     let Values::Float32(scores) = &outputs[0].values else { panic!("{outputs:?}") };
     scores.clone()
@@ -130,8 +130,10 @@ fn json_and_the_command_line_say_the_same() {
     let told: Vec<Vec<&str>> = written.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
     let ann = format!("ann [tea, cup] [{}, {}] MODEL", wishes[0], wishes[1]);
     assert_eq!(told, [ann.split(' ').collect::<Vec<_>>(), vec!["nobody", "[]", "[]", "MODEL"]], "{written}");
-    let refused = project.run(&[&scored[..], &["--replace", "--features"]].concat()).error();
-    assert!(refused.contains("`best` ranks candidates, whose features are not written beside them"), "{refused}");
+    // Their features stand beside them, in the order in which they are answered.
+    project.run(&[&scored[..], &["--replace", "--features"]].concat()).fine();
+    let written = project.run(&["sql", "SELECT item, price, score FROM \"scores/\" ORDER BY shopper"]).fine();
+    assert!(written.contains("[tea, cup]  [2.5, 9.0]  [0.5, 0.75]"), "{written}");
 }
 
 #[test]
@@ -158,6 +160,32 @@ fn what_has_no_features_goes_its_own_way() {
     wait_for("what was served is in files", || (logged()["waiting"] == json!(0) && logged()["logged"].as_u64() >= Some(1)).then_some(()));
     let audited: Value = serde_json::from_str(&project.run(&["audit", "--json"]).out).unwrap();
     assert_eq!((&audited["replay"]["differ"], audited["replay"]["vectors"].as_u64() > Some(0)), (&json!(0), true), "{audited:#}");
+    // Each candidate by the way that it went, and their order.
+    let predictions = &audited["predictions"];
+    assert_eq!((&predictions["differ"], &predictions["not_computed"]), (&json!(0), &json!([])), "{predictions:#}");
+    assert_eq!((&predictions["rows"], &predictions["orders"]), (&audited["replay"]["vectors"], &audited["replay"]["vectors"]), "{predictions:#}");
+}
+
+#[test]
+fn a_shadow_scores_the_same_candidates() {
+    let project = project();
+    let shadowed = "CREATE DEPLOYMENT shadowed AS wishes WITH (timeout = '20 s', rank_by = 'wish DESC', top = 1, shadow = 'simple');";
+    deploy(&project, &format!("{MODELS}{shadowed}"));
+    project.run(&["apply"]).fine();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    let by_model = run(&wishes(), &[[30.0, 1.0], [9.0, 0.75], [2.5, 0.5]]);
+    let by_shadow = run(&simple(), &[[30.0, 1.0], [9.0, 0.75], [2.5, 0.5]]);
+    assert_eq!(items(&score(&caller, "shadowed", &["ann"])), ["tea"]);
+    let agreeing = by_model.iter().zip(&by_shadow).filter(|(a, b)| a == b).count();
+    let difference: f64 = by_model.iter().zip(&by_shadow).map(|(a, b)| f64::from((a - b).abs())).sum();
+    // All of them, whichever are answered.
+    let counted = |name: &str| format!("lockstep_shadow_{name}{{deployment=\"shadowed\",model=\"simple\"}}");
+    wait_for("the shadow has scored", || server.get("/metrics").1.contains(&format!("{} 3", counted("rows_total"))).then_some(()));
+    let metrics = server.get("/metrics").1;
+    for line in [format!("{} {agreeing}", counted("rows_agreeing_total")), format!("{} {difference}", counted("difference_total"))] {
+        assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
+    }
 }
 
 #[test]
@@ -184,27 +212,6 @@ fn a_ranker_of_one_release_is_not_given_the_candidates_of_another() {
     deploy(&project, MODELS);
     let refused = project.run(&["apply"]).error();
     assert!(refused.contains("wishes") && refused.contains("to_show"), "{refused}");
-}
-
-#[test]
-fn a_chain_goes_on_from_candidates() {
-    let project = project();
-    let chain = "
-CREATE FEATURE SERVICE again AS SELECT r.wish AS wish, w.items_1h IS NULL AS is_new FROM REQUEST (shopper VARCHAR, wish REAL) r LEFT JOIN looked w ON w.shopper = r.shopper;
-CREATE MODEL second FROM 'models/second.onnx' USING again (input => (wish, is_new)) PREDICT (last REAL FROM score);
-CREATE DEPLOYMENT chained AS (candidates => wishes, ranker => second) WITH (timeout = '5 s', rank_by = 'last DESC', top = 3);";
-    let second = stumps(2, &[Stump { feature: 0, at: 0.4, leaves: [1.0, 0.5] }]);
-    deploy(&project, &format!("{MODELS}{chain}"));
-    fs::write(project.dir.join("models/second.onnx"), second).unwrap();
-    project.run(&["apply"]).fine();
-    let server = Server::start(&project);
-    let caller = Caller::new(&server);
-    let scores = score(&caller, "chained", &["ann"]);
-    // Of a low wish first, and as the service has them where they are equal.
-    assert_eq!(items(&scores), ["hat", "cup", "tea"]);
-    assert_eq!(scores.0.models.iter().map(|model| (model.step.as_str(), model.rows)).collect::<Vec<_>>(), [("candidates", 3), ("ranker", 3)]);
-    let request = Request::new("to_show").column("shopper", ["ann"]);
-    assert_eq!(caller.ask(request).unwrap().0.rows, 3);
 }
 
 #[test]
@@ -249,11 +256,19 @@ fn a_share_of_requests_is_answered_in_an_order_of_chance_and_says_so() {
     let shown: Value = serde_json::from_str(&project.run(&["get", "--request", "r0", "--json"]).fine()).unwrap();
     let decided = &shown["vectors"][0]["scored"]["decided"];
     assert_eq!((&decided["action"], &decided["explored"]), (&json!(firsts[0].0), &json!(firsts[0].1)), "{shown}");
+    // And of all of them, in the order of their service, where each stood, and with which probability.
+    let answered = ask("r0");
+    let place = |item: &str| items(&answered).iter().position(|of| of == item).unwrap();
+    let placed: Vec<Value> =
+        ["hat", "cup", "tea"].map(|item| json!({"place": place(item) + 1, "propensity": answered.0.propensities[place(item)]})).to_vec();
+    assert_eq!(shown["vectors"][0]["scored"]["ranked"], json!(placed), "{shown}");
+    assert!(project.run(&["get", "--request", "r0"]).fine().contains("places (with propensities) ["));
     assert_eq!(server.terminate().status, Some(0));
     let audited: Value = serde_json::from_str(&project.run(&["audit", "--json"]).fine()).unwrap();
     assert_eq!(
         (&audited["predictions"]["rows"], &audited["predictions"]["values"], &audited["predictions"]["differ"]),
-        (&json!(120), &json!(120), &json!(0)),
+        (&json!(121), &json!(121), &json!(0)),
         "{audited}"
     );
+    assert_eq!(audited["predictions"]["orders"], json!(121));
 }

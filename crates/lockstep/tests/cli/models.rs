@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use lockstep_model::Fingerprint;
+use lockstep_store::{AppliedTrainingSet, ModelPart, NewDefinitions, OnlineStore, Store, StoreOptions};
 use serde_json::Value;
 
 use crate::support::Place;
@@ -179,4 +181,90 @@ fn a_row_is_scored_and_says_which_way_it_went() {
     place.say("score risk amount=much");
     place.say("score rsk card=c1");
     place.check("scores");
+}
+
+/// What an earlier release of Lockstep has said that the service means.
+const THEN: Fingerprint = Fingerprint([0x11; 32]);
+
+fn store(place: &Place) -> Store {
+    Store::open(place.path(".lockstep/store"), StoreOptions::new("test")).unwrap()
+}
+
+/// Another place whose store an earlier release has left: the same definitions were applied, whose service it said to mean something else.
+fn of_an_earlier_release(place: &Place) -> Place {
+    let latest = OnlineStore::cut(&store(place)).definitions().unwrap().unwrap();
+    let other = project();
+    other.write("feature_defs/risk.sql", place.read("feature_defs/risk.sql"));
+    let left = store(&other);
+    let files = left.models();
+    files.put(ModelPart::Model, &forest()).unwrap();
+    let mut models = latest.applied.models.clone();
+    for model in &mut models {
+        let now = std::mem::replace(&mut model.service_meaning, THEN).to_string();
+        if let Some(set) = &mut model.training_set {
+            let manifest = place.read(&set.path).replace(&now, &THEN.to_string());
+            other.write(&set.path, &manifest);
+            files.put(ModelPart::TrainingSet, manifest.as_bytes()).unwrap();
+            *set = AppliedTrainingSet { path: set.path.clone(), sha256: lockstep_store::sha256(manifest.as_bytes()) };
+        }
+    }
+    left.apply_definitions(0, NewDefinitions { models, ..latest.applied }).unwrap();
+    other
+}
+
+#[test]
+fn a_release_that_says_a_meaning_otherwise_says_what_to_do() {
+    let place = project();
+    assert_eq!(place.run(&["apply"]).status, 0);
+    let other = of_an_earlier_release(&place);
+    // What was applied is run as it was.
+    assert_eq!(other.run(&["model", "show", "risk_v1"]).status, 0);
+    let said = other.run(&["apply"]);
+    let features = format!("features = '{}'", fingerprint(&place));
+    let help = format!("nothing has to be trained again: write WITH ({features}) at the model, and apply");
+    for text in [
+        "would meet other features",
+        "the definition of fraud_v1 is the same, and this release of Lockstep says what it means otherwise",
+        "(then 111111111111)",
+        &help,
+    ] {
+        assert!(said.status == 2 && said.stderr.contains(text), "{text} in {}", said.stderr);
+    }
+    other.edit("feature_defs/risk.sql", "FROM output_label);", &format!("FROM output_label) WITH ({features});"));
+    let said = other.run(&["apply"]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    // Another definition is another one, and the model may not have been trained on it.
+    let changed = of_an_earlier_release(&place);
+    changed.edit("feature_defs/card_activity.sql", "INTERVAL '7 days' PRECEDING", "INTERVAL '8 days' PRECEDING");
+    let said = changed.run(&["apply"]);
+    assert!(said.status == 2 && said.stderr.contains("view card_activity means something else"), "{}", said.stderr);
+}
+
+#[test]
+fn a_training_set_of_an_earlier_release_is_taken_where_the_definition_confirms_it() {
+    let place = project();
+    place.write("spine.csv", "card,amount,country,at\nc1,10,DE,2024-03-08T12:00:00Z\nc2,20,FR,2024-03-08T13:00:00Z\n");
+    let said = place.run(&["train", "fraud_v1", "--spine", "spine.csv", "--timestamp", "at", "--out", "train", "--allow-own-events"]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    place.edit("feature_defs/risk.sql", "FROM output_label);", "FROM output_label) WITH (training_set = 'train/manifest.json');");
+    assert_eq!(place.run(&["apply"]).status, 0);
+    let other = of_an_earlier_release(&place);
+    let said = other.run(&["model", "show", "risk_v1"]);
+    let now = fingerprint(&place);
+    let help = format!(
+        "nothing has to be trained again: write features = '{now}' among the options of `risk_v1`, beside its training_set where it has one, run `lockstep apply`, and start again"
+    );
+    for text in [
+        "was made for fraud_v1 as of meaning 111111111111",
+        "the definition of fraud_v1 is the one that was applied",
+        &format!("(then 111111111111, now {now})"),
+        &help,
+    ] {
+        assert!(said.status == 2 && said.stderr.contains(text), "{text} in {}", said.stderr);
+    }
+    other.edit("feature_defs/risk.sql", "training_set =", &format!("features = '{now}', training_set ="));
+    let said = other.run(&["apply"]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    let shown: Value = serde_json::from_str(&other.run(&["model", "show", "risk_v1", "--json"]).stdout).unwrap();
+    assert_eq!(shown["training_set"]["rows"], 2);
 }

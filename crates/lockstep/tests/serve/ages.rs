@@ -54,6 +54,47 @@ fn an_answer_is_as_old_as_the_oldest_thing_that_it_is_made_from() {
         let oldest = scored.column_by_name("oldest_input_at").unwrap().as_primitive::<TimestampMicrosecondType>();
         assert_eq!(oldest.iter().collect::<Vec<_>>(), [None, Some(newest)]);
     }
+    // A stream says of each row what an answer in one piece does.
+    let cards: Vec<&str> = ["c0", "c1", "nobody"].into_iter().cycle().take(50).collect();
+    let request = || Request::new("with_risk").column("card", cards.clone());
+    let whole = caller.ask(request()).unwrap();
+    let parts = caller.runtime.block_on(async {
+        let mut stream = caller.client.raw().stream_features(request().into_message()).await.unwrap().into_inner();
+        let mut parts = Vec::new();
+        while let Some(part) = stream.message().await.unwrap() {
+            parts.push(part);
+        }
+        parts
+    });
+    assert!(parts.len() > 1 && parts.iter().all(|part| part.oldest_inputs_micros.len() == part.rows as usize));
+    let streamed: Vec<i64> = parts.iter().flat_map(|part| part.oldest_inputs_micros.clone()).collect();
+    assert_eq!(streamed, whole.0.oldest_inputs_micros);
+    let of_each = [Some(AT_MICROS), Some(newest), None];
+    assert_eq!(whole.oldest_inputs(), of_each.into_iter().cycle().take(50).collect::<Vec<_>>());
     let pushed = server.post("/v1/events/card_risk", r#"{"rows": [{"card": "c1", "risk": 1}]}"#);
     assert!(pushed.0 == 400 && pushed.1.contains("`card_risk` are predictions"), "{pushed:?}");
+}
+
+#[test]
+fn a_published_prediction_is_served_for_as_long_as_it_lives() {
+    const LIVES: i64 = 86_400_000_000;
+    let project = project();
+    let path = project.dir.join("feature_defs/predictions.sql");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("(keep = 2)", "(keep = 2, ttl = '1 day')").replace("top = 3)", "top = 3, ttl = '1 day')")).unwrap();
+    project.run(&["apply"]).fine();
+    spine(&project, 3, 0);
+    publish(&project, &[]).fine();
+    let by_country = ["score", "fraud", "--spine", "spine.csv", "--timestamp", "asked_at", "--publish", "riskiest"];
+    project.run(&by_country).fine();
+    let server = Server::start(&project);
+    let caller = Caller::new(&server);
+    // One score, and a list: at the last moment of its day, and right after it.
+    for (at, status) in [(AT_MICROS + LIVES, Status::Present), (AT_MICROS + LIVES + 1, Status::Expired)] {
+        for (view, key, of, feature) in [("card_risk", "card", "c1", "risk"), ("riskiest", "country", "FR", "items")] {
+            let answer = caller.ask(Request::new(view).column(key, vec![of]).as_of(at).time(TimeMode::Event)).unwrap();
+            assert_eq!(answer.feature(feature).unwrap().statuses(), [status], "{view} at {at}");
+            assert_eq!(answer.feature("computed_at").unwrap().statuses(), [status], "{view} at {at}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ mod loops;
 mod next_event;
 mod page;
 mod predictions;
+mod publishing;
 mod push;
 mod readme;
 mod refusals;

@@ -2,25 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::process::Stdio;
-use std::thread::sleep;
-use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Float32Type, TimestampMicrosecondType};
 use lockstep_client::Request;
 use lockstep_client::proto::Status;
+use lockstep_model::EventTime;
+use lockstep_store::{OnlineStore, Store, StoreOptions};
 use lockstep_testkit::onnx::{Stump, stumps};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::project::{Ended, Project, wait_for};
+use crate::project::{Ended, Project};
 use crate::scoring::fraud;
 use crate::support::{Caller, Server};
 
 /// Cards that are scored: enough that their drift says something.
-const CARDS: usize = 600;
+pub const CARDS: usize = 600;
 /// The moment that they are scored as of, in µs, and as it is written.
 pub const AT_MICROS: i64 = 1_709_822_400_000_000;
 const AT: &str = "2024-03-07T14:40:00Z";
@@ -67,14 +66,14 @@ pub fn spine(project: &Project, cards: usize, salt: usize) {
     fs::write(project.dir.join("spine.csv"), lines).unwrap();
 }
 
-const PUBLISH: [&str; 8] = ["score", "fraud", "--spine", "spine.csv", "--timestamp", "asked_at", "--publish", "card_risk"];
+pub const PUBLISH: [&str; 8] = ["score", "fraud", "--spine", "spine.csv", "--timestamp", "asked_at", "--publish", "card_risk"];
 
 pub fn publish(project: &Project, more: &[&str]) -> Ended {
     project.run(&[&PUBLISH[..], more].concat())
 }
 
 /// What the rows of the spine are predicted to be, by card, as a run into a directory says.
-fn expected(project: &Project, out: &str) -> BTreeMap<String, u32> {
+pub fn expected(project: &Project, out: &str) -> BTreeMap<String, u32> {
     project.run(&["score", "fraud", "--spine", "spine.csv", "--timestamp", "asked_at", "--out", out]).fine();
     let scores = read(project, out);
     let cards = scores.column_by_name("card").unwrap().as_string::<i32>().iter().map(|card| card.unwrap().to_owned());
@@ -92,7 +91,7 @@ pub fn read(project: &Project, out: &str) -> RecordBatch {
 }
 
 /// What a server says the risk of each card is now; none for those that it knows of none.
-fn served(caller: &Caller, cards: usize) -> BTreeMap<String, u32> {
+pub fn served(caller: &Caller, cards: usize) -> BTreeMap<String, u32> {
     let names: Vec<String> = (0..cards).map(|card| format!("c{card}")).collect();
     let answer = caller.ask(Request::new("with_risk").column("card", names.clone())).unwrap();
     let risks = answer.feature("last_risk").unwrap();
@@ -116,12 +115,12 @@ fn got(project: &Project, card: &str) -> Option<f64> {
 }
 
 /// The runs that are kept: number and state.
-fn runs(project: &Project, name: &str) -> Vec<(u64, String)> {
+pub fn runs(project: &Project, name: &str) -> Vec<(u64, String)> {
     let said: Value = serde_json::from_str(&project.run(&["predictions", "list", name, "--json"]).fine()).unwrap();
     said["runs"].as_array().unwrap().iter().map(|run| (run["run"].as_u64().unwrap(), run["state"].as_str().unwrap().to_owned())).collect()
 }
 
-fn states(all: &[(u64, &str)]) -> Vec<(u64, String)> {
+pub fn states(all: &[(u64, &str)]) -> Vec<(u64, String)> {
     all.iter().map(|(run, state)| (*run, (*state).to_owned())).collect()
 }
 
@@ -186,100 +185,6 @@ fn a_server_switches_to_a_run_and_back_without_a_restart() {
     drop(server);
     let said = project.run(&["verify"]).fine();
     assert!(said.contains("card_risk"), "{said}");
-}
-
-/// At each step of publishing a second run: which of the two serves then.
-const STEPS: [(&str, usize); 9] = [
-    ("run.written", 0),
-    ("run.named", 0),
-    ("sst.write", 0),
-    ("sst.before_ingest:3", 0),
-    ("sst.inside_ingest", 0),
-    ("sst.after_ingest:2", 0),
-    ("publish.before", 0),
-    ("publish.after", 1),
-    ("run.published", 1),
-];
-
-#[test]
-fn a_run_that_is_cut_short_changes_nothing_for_readers_and_goes_on() {
-    let whole = project();
-    spine(&whole, CARDS, 0);
-    let first = expected(&whole, "first");
-    publish(&whole, &[]).fine();
-    spine(&whole, CARDS, 50);
-    let second = expected(&whole, "second");
-    for (plan, left) in STEPS {
-        let project = whole.copy();
-        let ended = project.command(&PUBLISH).env("LOCKSTEP_CRASH", plan).output().unwrap();
-        assert_eq!(ended.status.code(), None, "{plan} does not crash: {}", String::from_utf8_lossy(&ended.stderr));
-        // Readers see one of them, whole.
-        let server = Server::start(&project);
-        let caller = Caller::new(&server);
-        assert_eq!(served(&caller, CARDS), [&first, &second][left].clone(), "{plan}");
-        // The same command goes on, beside the server.
-        let said = publish(&project, &[]).fine();
-        assert_eq!(said.contains("nothing to publish"), left == 1, "{plan}: {said}");
-        assert_eq!(served(&caller, CARDS), second, "{plan}");
-        assert_eq!(runs(&project, "card_risk"), states(&[(1, "kept"), (2, "serves")]), "{plan}");
-    }
-    publish(&whole, &[]).fine();
-    for (plan, left) in [("takeback.before", 1), ("takeback.after", 0)] {
-        let project = whole.copy();
-        let ended = project.command(&["predictions", "rollback", "card_risk"]).env("LOCKSTEP_CRASH", plan).output().unwrap();
-        assert_eq!(ended.status.code(), None, "{plan} does not crash");
-        assert_eq!(served(&Caller::new(&Server::start(&project)), CARDS), [&first, &second][left].clone(), "{plan}");
-    }
-}
-
-#[test]
-fn a_run_that_is_killed_beside_a_server_changes_nothing() {
-    let project = project();
-    spine(&project, CARDS, 0);
-    let first = expected(&project, "first");
-    publish(&project, &[]).fine();
-    let server = Server::start(&project);
-    let caller = Caller::new(&server);
-    spine(&project, CARDS, 50);
-    let second = expected(&project, "second");
-    let mut killed = 0;
-    for millis in [20, 80, 160, 320, 640] {
-        let mut child = project.command(&PUBLISH).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        sleep(Duration::from_millis(millis));
-        if child.try_wait().unwrap().is_none() {
-            child.kill().unwrap();
-            killed += 1;
-        }
-        child.wait().unwrap();
-        let seen = served(&caller, CARDS);
-        assert!(seen == first || seen == second, "a part of a run is visible after {millis} ms");
-        if seen == second {
-            break;
-        }
-    }
-    assert!(killed > 0, "no run was killed");
-    publish(&project, &[]).fine();
-    assert_eq!(served(&caller, CARDS), second);
-}
-
-#[test]
-fn the_owner_is_killed_while_it_publishes() {
-    let project = project();
-    spine(&project, CARDS, 0);
-    let first = expected(&project, "first");
-    publish(&project, &[]).fine();
-    spine(&project, CARDS, 50);
-    let second = expected(&project, "second");
-    // A server that ends the hard way between filling the generation and moving on to it.
-    let mut child =
-        project.command(&["serve", "--listen", "127.0.0.1:0"]).env("LOCKSTEP_CRASH", "publish.before").stderr(Stdio::null()).spawn().unwrap();
-    wait_for("the server owns the store", || lockstep_store::read_owner(&project.store()).filter(|owner| owner.pid == child.id()));
-    // Who asks owns the store once the server is gone, and does it.
-    let said = publish(&project, &[]);
-    child.wait().unwrap();
-    assert_eq!(said.status, Some(0), "{said:?}");
-    assert_eq!(served(&Caller::new(&Server::start(&project)), CARDS), second);
-    assert_ne!(first, second);
 }
 
 #[test]
@@ -378,6 +283,17 @@ fn what_was_predicted_is_known_from_when_it_was_published() {
     };
     assert_eq!(train("known", "known"), [None, None]);
     assert_eq!(train("event", "event"), [Some(AT_MICROS), None]);
+    // Known from the moment on at which it could be read: not a microsecond before, and it was read no earlier.
+    let told: Value = serde_json::from_str(&project.run(&["predictions", "show", "card_risk", "1", "--json"]).fine()).unwrap();
+    let published_at = EventTime::parse(told["run"]["published_at"].as_str().unwrap()).unwrap();
+    let readable_at = {
+        let store = Store::open(project.store(), StoreOptions::new("test")).unwrap();
+        let generations = OnlineStore::cut(&store).generations().unwrap();
+        generations.iter().find(|info| info.view == "card_risk" && info.run == Some(1)).unwrap().published_at.unwrap()
+    };
+    assert!(readable_at >= published_at, "readable at {readable_at}, and known from {published_at}");
+    fs::write(project.dir.join("labels.csv"), format!("card,at\nc1,{}\nc1,{published_at}\n", EventTime(published_at.0 - 1))).unwrap();
+    assert_eq!(train("known", "at_the_edge"), [None, Some(AT_MICROS)]);
     // A later run moves neither what a snapshot answers nor what a service means.
     let at_snapshot = |args: &[&str]| project.run(&[&["get", "with_risk", "card=c1", "--time", "event", "--as-of", AT], args].concat()).fine();
     let (before, schema) = (at_snapshot(&["--snapshot", "s0001"]), project.run(&["schema", "--service", "with_risk", "--json"]).fine());

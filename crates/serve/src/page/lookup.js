@@ -42,6 +42,9 @@ export function lookup(content, known) {
 /** Where the moment was given, the answer does not say it again. */
 function answer({ answer, explained }, given) {
   const at = answer.moment ?? given;
+  // Of candidates there is a value for each that is answered, and there may be none.
+  const areCandidates = (answer.candidates ?? []).length > 0;
+  const plain = (value) => (value === null ? "NULL" : JSON.stringify(value).replace(/^"|"$/g, ""));
   const status = (feature) => {
     const kind = feature.statuses?.[0] ?? "";
     const filled = feature.filled_by?.[0];
@@ -50,7 +53,7 @@ function answer({ answer, explained }, given) {
   };
   const columns = [
     ["feature", (feature) => feature.name],
-    ["value", (feature) => (feature.values[0] === null ? "NULL" : JSON.stringify(feature.values[0]).replace(/^"|"$/g, "")), "value"],
+    ["value", (feature) => (areCandidates ? `[${feature.values.map(plain).join(", ")}]` : plain(feature.values[0])), "value"],
     ["status", status],
     ["newest event behind it", (feature) => (feature.event_times?.[0] ? `${moment(feature.event_times[0])}` : "")],
     ["type", (feature) => feature.type],
@@ -59,14 +62,20 @@ function answer({ answer, explained }, given) {
   return [
     table(`as of ${moment(at)}, by the ${answer.time} time · ${reads.join(" · ")}`, columns, answer.features, "no features"),
     h("h2", null, "What it came from"),
+    ...(explained.candidates ? [h("p", null, counted(explained.candidates))] : []),
     ...explained.reads.map(read),
     h("p", { class: "quiet" }, `read ${explained.keys} keys in ${explained.rounds} rounds, ${explained.bytes} bytes`),
   ];
 }
 
-function read({ role, view, version, entity, windows }) {
+function counted({ unnested, left, answered, by_fallback: byFallback }) {
+  return `${unnested} candidates, ${left} left by the conditions, ${answered} answered${byFallback ? " by the fallback" : ""}`;
+}
+
+function read({ role, view, version, entity, windows, answered }) {
   const name = role === view ? view : `${role}: ${view}`;
-  return h("div", null, h("h3", null, `${name} version ${version} of ${entity}`), windows.map(window));
+  const out = answered === false ? [" ", mark("not answered", "warn")] : null;
+  return h("div", null, h("h3", null, `${name} version ${version} of ${entity}`, out), windows.map(window));
 }
 
 function window({ window, features, tiles, events }) {

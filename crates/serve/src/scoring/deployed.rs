@@ -12,6 +12,7 @@ use lockstep_score::{Model, PoolOptions};
 use lockstep_store::Definitions;
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::{self, Interval, Literal, When, suggestion};
+use lockstep_transform::service::ServicePlan;
 
 use super::loaded::Loaded;
 use super::pinned;
@@ -126,6 +127,17 @@ pub enum Given {
     Caller(usize),
     /// The prediction of this name of a step before.
     Predicted(String),
+    /// This output of the first step's service, of the candidate at hand.
+    Candidate(usize),
+}
+
+/// What a step takes of those before it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Taken<'a> {
+    /// The columns that are predictions.
+    predicted: Option<&'a IndexMap<String, String>>,
+    /// Those that are outputs of the candidate at hand.
+    of_candidate: &'a [String],
 }
 
 /// Gives a model by its name, loaded.
@@ -137,6 +149,7 @@ impl Given {
         match self {
             Given::Caller(at) => Ok(Arc::clone(request.column(*at))),
             Given::Predicted(name) => Err(Error::internal(format!("no step before predicts `{name}`"))),
+            Given::Candidate(_) => Err(Error::internal("a first step that takes something of the candidates that it looks up")),
         }
     }
 }
@@ -239,6 +252,12 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Error {
     Error::not_found(format!("no deployment named `{name}` · there are: {there}{meant}"))
 }
 
+/// The service that a model takes features of.
+fn plan_of<'c>(catalog: &'c Catalog, model: &str) -> Result<&'c ServicePlan, Error> {
+    let service = &catalog.definitions.models.get(model).ok_or_else(|| unchecked("such model"))?.service;
+    catalog.services.get(service).map(|plan| &**plan).ok_or_else(|| unchecked("such service"))
+}
+
 fn unchecked(what: &str) -> Error {
     Error::internal(format!("deployments are checked, and there is no {what}"))
 }
@@ -248,15 +267,18 @@ impl Deployed {
     pub(super) fn of(catalog: &Catalog, deployment: &definition::Deployment, load: &Load<'_>) -> Result<Deployed, Error> {
         let definition::Deployment { name, request, predictions, steps, defaults, options, .. } = deployment;
         let fields: Fields = request.iter().map(|column| Field::new(&column.name, column.data_type.clone(), true)).collect();
-        let none = IndexMap::new();
         let beside = |step: &str, model: &Option<String>| {
-            let stage = |model: &String| Stage::of(catalog, (step, model), (&fields, &none), load);
+            let stage = |model: &String| Stage::of(catalog, (step, model), (&fields, Taken::default()), None, load);
             model.as_ref().map(stage).transpose()
         };
         let schema = predictions.iter().map(|prediction| Field::new(&prediction.name, prediction.data_type.clone(), true)).collect::<Fields>();
         let default = |prediction: &definition::Prediction| default(defaults.get(&prediction.name), &prediction.data_type);
-        let steps = steps.iter().map(|step| Stage::of(catalog, (&step.name, &step.model), (&fields, &step.given), load));
-        let steps = steps.collect::<Result<Vec<_>, _>>()?;
+        let first = steps.first().map(|step| plan_of(catalog, &step.model)).transpose()?;
+        let stage = |step: &definition::Step| {
+            let taken = Taken { predicted: Some(&step.given), of_candidate: &step.of_candidate };
+            Stage::of(catalog, (&step.name, &step.model), (&fields, taken), first, load)
+        };
+        let steps = steps.iter().map(stage).collect::<Result<Vec<_>, _>>()?;
         Ok(Deployed {
             meaning: catalog.deployments.get(name).copied().ok_or_else(|| unchecked("such deployment"))?,
             ranking: deployment.ranking.as_ref().zip(steps.first()).map(|(ranking, first)| Ranking::of(ranking, predictions, first)),
@@ -291,21 +313,28 @@ impl Ranking {
 }
 
 impl Stage {
-    /// A model, called `step`; `given` are the columns that it takes of earlier steps, all others are the `caller`'s.
+    /// A model, called `step`; `taken` are the columns that it takes of earlier steps, of which the first has the service `first`; all others are the `caller`'s.
     pub(super) fn of(
         catalog: &Catalog,
         (step, model): (&str, &str),
-        (caller, given): (&Fields, &IndexMap<String, String>),
+        (caller, taken): (&Fields, Taken<'_>),
+        first: Option<&ServicePlan>,
         load: &Load<'_>,
     ) -> Result<Stage, Error> {
-        let service = &catalog.definitions.models.get(model).ok_or_else(|| unchecked("such model"))?.service;
-        let plan = catalog.services.get(service).ok_or_else(|| unchecked("such service"))?;
-        let column = |field: &Arc<Field>| match given.contains_key(field.name()) {
-            true => Ok(Given::Predicted(field.name().clone())),
-            false => caller.find(field.name()).map(|(at, _)| Given::Caller(at)).ok_or_else(|| unchecked("such column")),
+        let plan = plan_of(catalog, model)?;
+        let column = |field: &Arc<Field>| {
+            let name = field.name();
+            if taken.predicted.is_some_and(|predicted| predicted.contains_key(name)) {
+                return Ok(Given::Predicted(name.clone()));
+            }
+            let given = match taken.of_candidate.contains(name) {
+                true => first.and_then(|first| first.schema.index_of(name).ok()).map(Given::Candidate),
+                false => caller.find(name).map(|(at, _)| Given::Caller(at)),
+            };
+            given.ok_or_else(|| unchecked("such column"))
         };
         let columns = plan.request.fields().iter().map(column).collect::<Result<_, _>>()?;
-        let (model, wanted) = (load(model)?, Arc::new(Wanted::find(catalog, service, &[])?));
+        let (model, wanted) = (load(model)?, Arc::new(Wanted::find(catalog, &plan.name, &[])?));
         Ok(Stage { name: step.to_owned(), features: model.bound.columns(), model, wanted, columns })
     }
 }

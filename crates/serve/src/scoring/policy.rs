@@ -107,21 +107,31 @@ impl Policy {
         let encoder = codec.as_ref().and_then(|codec| codec.encoder(rows.columns()).ok());
         let mut bytes = Vec::with_capacity(64);
         let draw = |(row, moment): (usize, &i64)| {
-            bytes.clear();
-            bytes.extend_from_slice(self.deployment.as_bytes());
-            bytes.push(0);
-            if request_id.is_empty() {
-                bytes.extend_from_slice(&moment.to_le_bytes());
-                if let Some(encoder) = &encoder {
-                    encoder.write(row, &mut bytes);
-                }
-            } else {
-                bytes.extend_from_slice(request_id.as_bytes());
-                bytes.extend_from_slice(&(row as u64).to_le_bytes());
+            if !request_id.is_empty() {
+                return self.draw(request_id, row as u64, &mut bytes);
+            }
+            self.begin(&mut bytes);
+            bytes.extend_from_slice(&moment.to_le_bytes());
+            if let Some(encoder) = &encoder {
+                encoder.write(row, &mut bytes);
             }
             Draw::of(&bytes)
         };
         moments.iter().enumerate().map(draw).collect()
+    }
+
+    /// What is left to chance of a row of a request that has a name; `bytes` is room for it.
+    pub fn draw(&self, request_id: &str, row: u64, bytes: &mut Vec<u8>) -> Draw {
+        self.begin(bytes);
+        bytes.extend_from_slice(request_id.as_bytes());
+        bytes.extend_from_slice(&row.to_le_bytes());
+        Draw::of(bytes)
+    }
+
+    fn begin(&self, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        bytes.extend_from_slice(self.deployment.as_bytes());
+        bytes.push(0);
     }
 
     /// What is decided of rows, by their predictions and how they came to these.

@@ -10,7 +10,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use lockstep_model::Error;
 use lockstep_transform::service::{ByRequest, CandidateCounts};
 
-use super::deployed::{Deployed, Ranking};
+use super::deployed::{Deployed, Ranking, Stage};
 use super::policy::Decided;
 use super::score::{Looked, Lookups, Scored, StepLooked, Way, scored, taken};
 use crate::desk::{Answered, Feature};
@@ -25,6 +25,8 @@ pub struct Ranked {
     pub items: Vec<Feature>,
     /// All that were scored, as the service gives them.
     pub(super) all: All,
+    /// Which of all each row is.
+    pub(super) order: Vec<u32>,
 }
 
 /// All candidates, in the order of their service.
@@ -33,8 +35,20 @@ pub(super) struct All {
     pub(super) by_request: Arc<ByRequest>,
     pub(super) predictions: Vec<ArrayRef>,
     pub(super) ways: Vec<Way>,
-    /// Their features, as they were looked up.
-    features: Vec<Feature>,
+    /// Of each step that was looked up, those that came to it.
+    pub(super) came: Vec<Vec<u32>>,
+}
+
+impl Ranked {
+    /// The predictions of all that were scored, as the service gives them.
+    pub(super) fn predictions(&self) -> &[ArrayRef] {
+        &self.all.predictions
+    }
+
+    /// Which of all that were scored are of which request.
+    pub fn all_by_request(&self) -> &Arc<ByRequest> {
+        &self.all.by_request
+    }
 }
 
 /// Scores the candidates of each row of a request, and ranks them.
@@ -49,67 +63,63 @@ pub(super) async fn ranked<L: Lookups>(
     until: Option<Instant>,
 ) -> Result<Scored, Failure> {
     let Some(first) = deployed.steps.first() else { return Err(Error::internal("a deployment without steps").into()) };
-    let columns = first.columns.iter().map(|given| given.of_caller(request)).collect::<Result<Vec<_>, _>>()?;
-    let asked =
-        RecordBatch::try_new(Arc::clone(first.wanted.schema()), columns).map_err(|error| Error::internal("columns as declared").caused_by(error))?;
-    let looked = lookups.look_up(&first.wanted, asked, moments.to_vec()).await?;
-    let Some(by) = looked.answered.by_request.clone() else { return Err(Error::internal("candidates that are of no request").into()) };
-    let of_each = request.columns().iter().map(|column| taken(column, &by.requests)).collect::<Result<Vec<_>, _>>()?;
-    let rows = RecordBatch::try_new(request.schema(), of_each).map_err(|error| Error::internal("columns as declared").caused_by(error))?;
-    let moments = by.each_row(moments);
+    let Candidates { looked, by, rows, moments } = Candidates::of(first, lookups, (request, moments)).await?;
     let scored = scored(deployed, lookups, (&rows, &moments), Some(looked), until).await?;
     Ok(in_order(ranking, scored, by)?)
+}
+
+/// The candidates of a request, as the service of a first step gives them.
+pub(super) struct Candidates {
+    pub(super) looked: Looked,
+    pub(super) by: Arc<ByRequest>,
+    /// For each candidate, what its request gives.
+    pub(super) rows: RecordBatch,
+    /// The moment of each, µs.
+    pub(super) moments: Vec<i64>,
+}
+
+impl Candidates {
+    /// Looks them up.
+    ///
+    /// # Errors
+    /// Where their features cannot be read, since it is not known then which there are.
+    pub(super) async fn of<L: Lookups>(first: &Stage, lookups: &L, (request, moments): (&RecordBatch, &[i64])) -> Result<Candidates, Failure> {
+        let columns = first.columns.iter().map(|given| given.of_caller(request)).collect::<Result<Vec<_>, _>>()?;
+        let asked = RecordBatch::try_new(Arc::clone(first.wanted.schema()), columns);
+        let asked = asked.map_err(|error| Error::internal("columns as declared").caused_by(error))?;
+        let looked = lookups.look_up(&first.wanted, asked, moments.to_vec()).await?;
+        let Some(by) = looked.answered.by_request.clone() else { return Err(Error::internal("candidates that are of no request").into()) };
+        let of_each = request.columns().iter().map(|column| taken(column, &by.requests)).collect::<Result<Vec<_>, _>>()?;
+        let rows = RecordBatch::try_new(request.schema(), of_each).map_err(|error| Error::internal("columns as declared").caused_by(error))?;
+        let moments = by.each_row(moments);
+        Ok(Candidates { looked, by, rows, moments })
+    }
 }
 
 /// Scored candidates in the order in which they are answered.
 fn in_order(ranking: &Ranking, scored: Scored, by: Arc<ByRequest>) -> Result<Scored, Error> {
     let order = ranking.order(&scored.predictions, &by)?;
     let Scored { predictions, ways, whys, ran, looked, .. } = scored;
-    let requests = order.iter().map(|&row| by.requests[row as usize]).collect();
-    let top = ranking.top.map_or(u32::MAX, |top| top as u32);
-    let counts = by.counts.iter().map(|counts| CandidateCounts { answered: counts.answered.min(top), ..*counts }).collect();
-    let answered_by = Arc::new(ByRequest { requests, counts });
+    let answered_by = Arc::new(ranking.answered(&by, &order));
     let items = match looked.first() {
         Some(first) => ranking.items.iter().map(|&item| first.looked.answered.features[item].rows(&order)).collect::<Result<_, _>>()?,
         None => Vec::new(),
     };
     let told = looked.iter().map(|step| step.in_order(&order, &answered_by)).collect::<Result<_, _>>()?;
-    let features = looked.into_iter().next().map(|first| first.looked.answered.features).unwrap_or_default();
-    let all = All { by_request: by, predictions, ways, features };
+    let came = looked.iter().map(|step| step.rows.clone()).collect();
+    let all = All { by_request: by, predictions, ways, came };
     Ok(Scored {
         predictions: all.predictions.iter().map(|column| taken(column, &order)).collect::<Result<_, _>>()?,
         ways: order.iter().map(|&row| all.ways[row as usize]).collect(),
         whys: order.iter().map(|&row| whys[row as usize].clone()).collect(),
         ran,
         looked: told,
-        ranked: Some(Ranked { by_request: answered_by, items, all }),
+        ranked: Some(Ranked { by_request: answered_by, items, all, order }),
         decided: None,
     })
 }
 
 impl Scored {
-    /// One row for each request, where candidates were ranked: lists of these and of their predictions, in order, and of all that was known of them, as the service gives it. A request
-    /// went the way of the candidate that is furthest from the model.
-    #[must_use]
-    pub fn by_requests(mut self) -> Scored {
-        let decided = self.decided_by_request();
-        let Some(Ranked { by_request: by, items, all }) = self.ranked.take() else { return self };
-        let candidates = items.iter().map(|item| &item.values);
-        self.predictions = candidates.chain(&self.predictions).map(|column| by.lists(column)).collect();
-        self.ways = by.ranges().map(|rows| self.ways[rows].iter().copied().max().unwrap_or(Way::Model)).collect();
-        self.whys = by.ranges().map(|rows| self.whys[rows].iter().flatten().next().cloned()).collect();
-        self.decided = decided;
-        self.looked.truncate(1);
-        for step in &mut self.looked {
-            step.rows = (0..by.counts.len() as u32).collect();
-            let answered = &mut step.looked.answered;
-            answered.features = all.features.iter().map(|feature| feature.by_requests(&all.by_request)).collect();
-            answered.oldest_inputs = by.oldest(&answered.oldest_inputs).into();
-            (answered.rows, answered.by_request) = (by.counts.len(), None);
-        }
-        self
-    }
-
     /// Puts candidates that are answered into another order, in which those of a request stay together.
     ///
     /// # Errors
@@ -122,6 +132,7 @@ impl Scored {
         self.predictions = self.predictions.iter().map(|column| taken(column, order)).collect::<Result<_, _>>()?;
         self.ways = order.iter().map(|&row| self.ways[row as usize]).collect();
         self.whys = order.iter().map(|&row| self.whys[row as usize].clone()).collect();
+        ranked.order = order.iter().map(|&row| ranked.order[row as usize]).collect();
         Ok(())
     }
 
@@ -144,8 +155,16 @@ impl Scored {
 }
 
 impl Ranking {
+    /// Which of the rows that are answered are of which request.
+    pub(super) fn answered(&self, by: &ByRequest, order: &[u32]) -> ByRequest {
+        let requests = order.iter().map(|&row| by.requests[row as usize]).collect();
+        let top = self.top.map_or(u32::MAX, |top| top as u32);
+        let counts = by.counts.iter().map(|counts| CandidateCounts { answered: counts.answered.min(top), ..*counts });
+        ByRequest { requests, counts: counts.collect() }
+    }
+
     /// The rows that are answered, in order: request by request, what is predicted, and where that is equal as the service has them.
-    fn order(&self, predictions: &[ArrayRef], by: &ByRequest) -> Result<Vec<u32>, Error> {
+    pub(super) fn order(&self, predictions: &[ArrayRef], by: &ByRequest) -> Result<Vec<u32>, Error> {
         let mut order: Vec<u32> = (0..by.requests.len() as u32).collect();
         if !self.by.is_empty() {
             let failed = |error| Error::internal("predictions cannot be ordered").caused_by(error);

@@ -8,18 +8,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{interleave, take};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::compute::{cast, interleave, take};
+use arrow::datatypes::DataType;
 use lockstep_model::Error;
 use lockstep_transform::definition::When;
 
 use super::deployed::{Deployed, Given, Stage};
 use super::loaded::Loaded;
 use super::policy::{Decided, Reordered};
-use super::ranked::{All, Ranked, ranked};
+use super::ranked::{Ranked, ranked};
 use super::screen::Screen;
 use crate::desk::{Answered, Wanted};
-use crate::feature_log::Predicted as Logged;
 use crate::server::{About, Failure};
 
 /// Where features come from: one state, whatever asks for them.
@@ -53,6 +52,13 @@ pub enum Way {
 }
 
 impl Way {
+    const ALL: [Way; 5] = [Way::Model, Way::LastKnownGood, Way::Fallback, Way::Default, Way::None];
+
+    /// The one that is called so.
+    pub fn named(name: &str) -> Option<Way> {
+        Way::ALL.into_iter().find(|way| way.name() == name)
+    }
+
     /// As answers and logs call it.
     pub fn name(self) -> &'static str {
         match self {
@@ -115,6 +121,11 @@ impl Scored {
         Ok(())
     }
 
+    /// What was predicted of all rows that were scored: of candidates, in the order of their service and whether they are answered or not.
+    pub fn of_all(&self) -> &[ArrayRef] {
+        self.ranked.as_ref().map_or(self.predictions.as_slice(), Ranked::predictions)
+    }
+
     /// Per row: when the oldest thing happened that went into it, µs, in any step; `None` where there is nothing.
     pub fn oldest_inputs(&self) -> Vec<Option<i64>> {
         let mut oldest: Vec<Option<i64>> = vec![None; self.ways.len()];
@@ -125,45 +136,6 @@ impl Scored {
             }
         }
         oldest
-    }
-
-    /// What is to be logged of some of the rows: those that came to a step.
-    ///
-    /// # Errors
-    /// Internal where there are no such rows.
-    pub(crate) fn predicted(&self, deployed: &Deployed, rows: &[u32]) -> Result<Logged, Error> {
-        let all = rows.len() == self.ways.len();
-        let some = |column: &ArrayRef| if all { Ok(Arc::clone(column)) } else { taken(column, rows) };
-        let values = self.predictions.iter().map(some).collect::<Result<_, _>>()?;
-        let ways = rows.iter().map(|&row| self.ways[row as usize].name()).collect();
-        let logged = self.logged(deployed, Arc::clone(&deployed.schema), values, ways);
-        Ok(Logged { decided: self.decided.as_ref().map(|decided| decided.of_rows(rows)).transpose()?, ..logged })
-    }
-
-    /// What is to be logged of ranked candidates, where their features are looked up: as these are, a vector for each request, of lists.
-    pub(crate) fn predicted_by_request(&self, deployed: &Deployed) -> Option<Logged> {
-        let All { by_request, predictions, ways, .. } = &self.ranked.as_ref()?.all;
-        let values: Vec<ArrayRef> = predictions.iter().map(|column| by_request.lists(column)).collect();
-        let fields = deployed.schema.fields().iter().zip(&values);
-        let schema = Schema::new(fields.map(|(field, list)| Field::new(field.name(), list.data_type().clone(), true)).collect::<Vec<_>>());
-        let way = |ways: &[Way]| match ways {
-            [] => Way::Model.name(),
-            [first, others @ ..] if others.iter().all(|way| way == first) => first.name(),
-            _ => MIXED,
-        };
-        let ways = by_request.ranges().map(|rows| way(&ways[rows])).collect();
-        Some(Logged { decided: self.decided_by_request(), ..self.logged(deployed, Arc::new(schema), values, ways) })
-    }
-
-    fn logged(&self, deployed: &Deployed, schema: SchemaRef, values: Vec<ArrayRef>, ways: Vec<&'static str>) -> Logged {
-        Logged {
-            deployment: deployed.name.as_str().into(),
-            models: self.ran.iter().map(|ran| [ran.step.clone(), ran.model.bound.name.clone(), ran.model.bound.sha256.clone()]).collect(),
-            schema,
-            values,
-            ways,
-            decided: None,
-        }
     }
 }
 
@@ -239,29 +211,29 @@ pub(super) async fn scored<L: Lookups>(
 
 /// Predictions of some rows.
 #[derive(Debug, Default)]
-struct Predicted {
+pub(super) struct Predicted {
     /// Ascending.
-    rows: Vec<u32>,
-    columns: Vec<ArrayRef>,
+    pub(super) rows: Vec<u32>,
+    pub(super) columns: Vec<ArrayRef>,
 }
 
 /// A request that is being scored.
-struct Scoring<'a, L> {
+pub(super) struct Scoring<'a, L> {
     lookups: &'a L,
     request: &'a RecordBatch,
     moments: &'a [i64],
     until: Option<Instant>,
     whys: Vec<Option<Why>>,
     /// What a model, or the store, failed with.
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
     ran: Vec<Ran>,
     looked: Vec<StepLooked>,
     /// What is asked for each row of, where that is known already.
-    first: Option<(Arc<Wanted>, Looked)>,
+    pub(super) first: Option<(Arc<Wanted>, Looked)>,
 }
 
 impl<'a, L: Lookups> Scoring<'a, L> {
-    fn new(lookups: &'a L, (request, moments): (&'a RecordBatch, &'a [i64]), until: Option<Instant>) -> Self {
+    pub(super) fn new(lookups: &'a L, (request, moments): (&'a RecordBatch, &'a [i64]), until: Option<Instant>) -> Self {
         let (whys, failure, ran, looked, first) = (vec![None; moments.len()], None, Vec::new(), Vec::new(), None);
         Scoring { lookups, request, moments, until, whys, failure, ran, looked, first }
     }
@@ -298,7 +270,7 @@ impl<'a, L: Lookups> Scoring<'a, L> {
     }
 
     /// What the fallback makes of rows that fell out.
-    async fn fall_back(&mut self, stage: &Stage, rows: Vec<u32>) -> Result<Predicted, Failure> {
+    pub(super) async fn fall_back(&mut self, stage: &Stage, rows: Vec<u32>) -> Result<Predicted, Failure> {
         let batch = self.batch(stage, &rows, &HashMap::new())?;
         // Why a row fell out stays what is told of it, and what the deployment failed with what its caller is told where this fails as well.
         let (whys, failure) = (self.whys.clone(), self.failure.clone());
@@ -319,11 +291,21 @@ impl<'a, L: Lookups> Scoring<'a, L> {
                 // Both ascend, and no row comes to a step that did not come through those before.
                 if of.len() == rows.len() { Ok(Arc::clone(column)) } else { taken(column, &places(of, rows)) }
             }
+            Given::Candidate(output) => self.of_candidate(*output, rows),
         };
-        let columns = stage.columns.iter().map(column).collect::<Result<_, _>>()?;
+        let columns = stage.columns.iter().zip(stage.wanted.fields());
+        let columns = columns.map(|(given, field)| as_text(column(given)?, field.data_type())).collect::<Result<_, Error>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(stage.wanted.schema()), columns, &options);
         batch.map_err(|error| Error::internal("columns as declared").caused_by(error))
+    }
+
+    /// What the service of the first step gives of candidates.
+    fn of_candidate(&self, output: usize, rows: &[u32]) -> Result<ArrayRef, Error> {
+        let features = self.first.as_ref().map(|(_, looked)| &looked.answered.features);
+        let feature = features.and_then(|features| features.get(output));
+        let values = &feature.ok_or_else(|| Error::internal("a step takes something of candidates, and there are none"))?.values;
+        if rows.len() == values.len() { Ok(Arc::clone(values)) } else { taken(values, rows) }
     }
 
     /// Runs the model of a stage on the features of some rows. Those that it gives nothing for are left out, and it is noted why.
@@ -453,22 +435,14 @@ fn places(of: &[u32], rows: &[u32]) -> Vec<u32> {
     rows.iter().filter_map(|row| of.binary_search(row).ok()).map(|at| at as u32).collect()
 }
 
-pub(super) fn taken(column: &ArrayRef, rows: &[u32]) -> Result<ArrayRef, Error> {
-    take(column, &UInt32Array::from(rows.to_vec()), None).map_err(|error| Error::internal("rows of a column").caused_by(error))
+/// A column as its service asks for it: texts may be held otherwise.
+fn as_text(column: ArrayRef, wanted: &DataType) -> Result<ArrayRef, Error> {
+    if column.data_type() == wanted {
+        return Ok(column);
+    }
+    cast(&column, wanted).map_err(|error| Error::internal("texts as texts").caused_by(error))
 }
 
-/// What a deployment's shadow predicts for rows: which rows, and its predictions as it declares them.
-///
-/// # Errors
-/// As [`score`].
-pub async fn shadowed<L: Lookups>(
-    stage: &Stage,
-    lookups: &L,
-    request: &RecordBatch,
-    moments: &[i64],
-    until: Option<Instant>,
-) -> Result<(Vec<u32>, Vec<ArrayRef>), Failure> {
-    let mut scoring = Scoring::new(lookups, (request, moments), until);
-    let Predicted { rows, columns } = scoring.fall_back(stage, (0..moments.len() as u32).collect()).await?;
-    scoring.failure.map_or(Ok((rows, columns)), Err)
+pub(super) fn taken(column: &ArrayRef, rows: &[u32]) -> Result<ArrayRef, Error> {
+    take(column, &UInt32Array::from(rows.to_vec()), None).map_err(|error| Error::internal("rows of a column").caused_by(error))
 }

@@ -98,7 +98,9 @@ pub(super) fn read(model: &definition::Model, service: &ServicePlan, text: &[u8]
         found.push(diagnostic.help(format!("write USING {}, or name a training set of {}", quoted(&manifest.job.name), quoted(&service.name))));
         return None;
     }
-    if manifest.job.meaning != service.meaning.to_string() {
+    // Who says by their fingerprint that these are the features is held to that: a release may write a meaning otherwise.
+    let is_confirmed = model.options.features.as_ref().is_some_and(|features| service.meaning.to_string().starts_with(features.as_str()));
+    if manifest.job.meaning != service.meaning.to_string() && !is_confirmed {
         found.push(other_meaning(model, service, &manifest));
     } else {
         check_columns(model, service, &manifest, found);
@@ -126,19 +128,19 @@ fn other_meaning(model: &definition::Model, service: &ServicePlan, manifest: &Ma
 /// Every feature of the model is one of the training set, of the same type.
 fn check_columns(model: &definition::Model, service: &ServicePlan, manifest: &Manifest, found: &mut Vec<Diagnostic>) {
     let trained: Vec<&Column> = manifest.columns.iter().filter(|column| column.role == "feature").collect();
-    // A row of a training set has lists of what its candidates have.
+    // A row of a training set has lists of what its candidates have, or is one of them.
     let schema = service.schema_by_request();
     for name in model.features() {
-        let Ok(field) = schema.field_with_name(name) else { continue };
+        let (Ok(field), Ok(of_candidate)) = (schema.field_with_name(name), service.schema.field_with_name(name)) else { continue };
         let at = origin_of(model, name);
-        let is = sql_name(field.data_type());
+        let (is, of_candidate) = (sql_name(field.data_type()), sql_name(of_candidate.data_type()));
         match trained.iter().find(|column| column.name == name) {
             None => {
                 let all = trained.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
                 let diagnostic = at.error(format!("feature `{name}` is not in the training set")).note(format!("its features: {all}"));
                 found.push(diagnostic.help("leave it out, or train again with it"));
             }
-            Some(column) if column.data_type != is => {
+            Some(column) if column.data_type != is && column.data_type != of_candidate => {
                 let diagnostic = at.error(format!("feature `{name}` is of type {is}, and was {} in the training set", column.data_type));
                 found.push(diagnostic.help("train again, or let the service give the former type"));
             }

@@ -7,11 +7,10 @@ use lockstep_client::proto::{self, ReportDecisionRequest, ReportOutcomeRequest, 
 use lockstep_model::Error;
 use serde_json::{Map, Number, Value};
 
-use super::call;
 use super::deadline::Deadline;
 use super::failure::Failure;
 use super::service::Service;
-use crate::report::{Report, Said};
+use crate::report::Report;
 
 /// Takes reports: they are on the disk once it returns.
 ///
@@ -35,11 +34,7 @@ pub async fn take(service: &Arc<Service>, deadline: &Deadline, kind: &'static st
 
 /// The decisions of a request over gRPC.
 pub fn decisions(request: &ReportDecisionRequest) -> Vec<Report> {
-    let report = |decision: &proto::Decision| Report {
-        request_id: decision.request_id.clone(),
-        row: decision.row,
-        said: Said::Decision { action: decision.action.clone(), propensity: decision.propensity },
-    };
+    let report = |of: &proto::Decision| Report::decision((&of.request_id, of.row), &of.action, of.propensity);
     request.decisions.iter().map(report).collect()
 }
 
@@ -52,7 +47,7 @@ pub fn outcomes(request: &ReportOutcomeRequest) -> Result<Vec<Report>, Error> {
         let named = |error: Error| Error::invalid(format!("report {row}: {error}"));
         let time = outcome.outcome_time_micros.ok_or_else(|| named(Error::invalid("its outcome_time_micros is missing · say when it was known")))?;
         let values = outcome.values.iter().map(value).collect::<Result<Map<_, _>, _>>().map_err(named)?;
-        Ok(Report { request_id: outcome.request_id.clone(), row: outcome.row, said: Said::Outcome { time, values } })
+        Ok(Report::outcome((&outcome.request_id, outcome.row), time, values))
     };
     request.outcomes.iter().enumerate().map(report).collect()
 }
@@ -82,30 +77,25 @@ fn only<T>(values: &[T]) -> Option<&T> {
     if let [only] = values { Some(only) } else { None }
 }
 
-impl call::Asked for ReportDecisionRequest {
-    fn name(&self) -> &str {
-        "decisions"
-    }
+/// What is told of a request that reports: what it reports, and the id of the first.
+macro_rules! asked {
+    ($($request:ty => $reports:ident),+) => {
+        $(impl $crate::server::call::Asked for $request {
+            fn name(&self) -> &str {
+                stringify!($reports)
+            }
 
-    fn request_id(&self) -> &str {
-        self.decisions.first().map_or("", |decision| &decision.request_id)
-    }
+            fn request_id(&self) -> &str {
+                self.$reports.first().map_or("", |report| &report.request_id)
+            }
 
-    fn rows(&self) -> usize {
-        self.decisions.len()
-    }
+            fn rows(&self) -> usize {
+                self.$reports.len()
+            }
+        })+
+    };
 }
 
-impl call::Asked for ReportOutcomeRequest {
-    fn name(&self) -> &str {
-        "outcomes"
-    }
+pub(super) use asked;
 
-    fn request_id(&self) -> &str {
-        self.outcomes.first().map_or("", |outcome| &outcome.request_id)
-    }
-
-    fn rows(&self) -> usize {
-        self.outcomes.len()
-    }
-}
+asked!(ReportDecisionRequest => decisions, ReportOutcomeRequest => outcomes);

@@ -7,6 +7,7 @@ use lockstep_client::proto::{
     self, GetFeaturesResponse, Metadata, ReportDecisionRequest, ReportOutcomeRequest, ReportResponse, ScoreRequest, ScoreResponse,
 };
 use lockstep_model::{Error, TimeMode};
+use lockstep_transform::service::ByRequest;
 use tokio::time::timeout_at;
 use tonic::{Request, Response, Status, async_trait};
 
@@ -22,7 +23,7 @@ use crate::desk::{self, Wanted};
 use crate::feature_log::Picked;
 use crate::live::State;
 use crate::metrics::{Counts, Protocol};
-use crate::scoring::{Deployed, Loaded, Looked, Lookups, Policy, Scored, Stage, score, shadowed};
+use crate::scoring::{Deployed, Loaded, Looked, Lookups, Policy, Scored, Shadowed, Stage, score, shadowed};
 use crate::wire;
 
 /// What a request for scores says beside its columns.
@@ -119,7 +120,8 @@ pub async fn answer(service: &Arc<Service>, deadline: &Deadline, head: ScoreHead
         }
     };
     scored.decide(&asked.deployed, &head.request_id, &asked.rows, &asked.moments)?;
-    let predictions = scored.predictions.clone();
+    let compared =
+        Compared { predictions: scored.of_all().to_vec(), by_request: scored.ranked.as_ref().map(|ranked| Arc::clone(ranked.all_by_request())) };
     let mut given = with_predictions(given, &asked.deployed, &scored)?;
     let recalled = scored.looked.iter().any(|step| step.looked.recalled);
     let counts = counting.counts(&scored);
@@ -130,7 +132,7 @@ pub async fn answer(service: &Arc<Service>, deadline: &Deadline, head: ScoreHead
         service.given(vectors);
     }
     if asked.deployed.shadow.is_some() && !recalled {
-        shadow(service, how, asked, head, predictions);
+        shadow(service, how, asked, head, compared);
     }
     Ok(response)
 }
@@ -138,9 +140,11 @@ pub async fn answer(service: &Arc<Service>, deadline: &Deadline, head: ScoreHead
 /// Has the log told what was predicted of the features of each step, and who looks at what is served, once.
 fn with_predictions(mut given: Vec<Given>, deployed: &Deployed, scored: &Scored) -> Result<Vec<Given>, Error> {
     if let Some(predicted) = scored.predicted_by_request(deployed) {
-        // Of candidates, with their own features.
-        for given in given.iter_mut().take(1) {
+        // Of candidates, with their own features; and of each of them, with those of later steps.
+        for (step, given) in given.iter_mut().enumerate() {
             let takes_explored = given.takes_explored;
+            let predicted = if step == 0 { Some(predicted.clone()) } else { scored.predicted_of_candidates(deployed, step)? };
+            let Some(predicted) = predicted else { continue };
             given.vectors.logged().iter_mut().for_each(|vectors| vectors.scored_as(predicted.clone(), takes_explored));
         }
         return Ok(given);
@@ -199,20 +203,31 @@ impl Lookups for ByService<'_> {
     }
 }
 
+/// What a shadow is compared with: what was predicted of all rows, and which of them are of which request where they are candidates.
+struct Compared {
+    predictions: Vec<arrow::array::ArrayRef>,
+    by_request: Option<Arc<ByRequest>>,
+}
+
 /// Scores the same rows by the deployment's shadow, once they were answered: from the same state, so from the same features. What there is no room for is dropped.
-fn shadow(service: &Arc<Service>, how: How, asked: ScoreAsked, head: Arc<ScoreHead>, predictions: Vec<arrow::array::ArrayRef>) {
+fn shadow(service: &Arc<Service>, how: How, asked: ScoreAsked, head: Arc<ScoreHead>, compared: Compared) {
     let Some(stage) = &asked.deployed.shadow else { return };
     let counting = service.metrics.shadow(&asked.deployed.name, &stage.model.bound.name);
-    let Some(place) = service.shadows() else { return counting.dropped(asked.moments.len()) };
+    let rows = compared.by_request.as_ref().map_or(asked.moments.len(), |by| by.requests.len());
+    let Some(place) = service.shadows() else { return counting.dropped(rows) };
     let service = Arc::clone(service);
     tokio::spawn(async move {
         let _place = place;
         let Some(stage) = &asked.deployed.shadow else { return };
         let lookups = ByService { service: &service, how, asked: &asked, head: &head, given: Mutex::default() };
         let until = how.until.at();
-        match timeout_at(until, shadowed(stage, &lookups, &asked.rows, &asked.moments, Some(until.into_std()))).await {
-            Ok(Ok((rows, columns))) => counting.compared((&asked.deployed.schema, &predictions), (&stage.model.bound.schema, &columns), &rows),
-            Ok(Err(_)) | Err(_) => counting.failed(asked.moments.len()),
+        let scoring = shadowed((&asked.deployed, stage), &lookups, &asked.rows, &asked.moments, Some(until.into_std()));
+        match timeout_at(until, scoring).await {
+            // Candidates are others where the store did not answer, and the last that was known of them was taken.
+            Ok(Ok(Shadowed { rows, columns, by_request })) if by_request == compared.by_request => {
+                counting.compared((&asked.deployed.schema, &compared.predictions), (&stage.model.bound.schema, &columns), &rows);
+            }
+            Ok(_) | Err(_) => counting.failed(rows),
         }
     });
 }

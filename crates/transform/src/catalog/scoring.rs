@@ -35,14 +35,62 @@ pub(super) fn models(
     }
 }
 
-/// Adds what each deployment means that is not among `meanings`, of models that are known.
-pub(super) fn deployments(definitions: &Definitions, models: &IndexMap<String, Fingerprint>, meanings: &mut IndexMap<String, Fingerprint>) {
+/// Adds what each deployment means that is not among `meanings`, of models that are known, over compiled services.
+pub(super) fn deployments(
+    definitions: &Definitions,
+    services: &IndexMap<String, Arc<ServicePlan>>,
+    models: &IndexMap<String, Fingerprint>,
+    meanings: &mut IndexMap<String, Fingerprint>,
+    errors: &mut Vec<Diagnostic>,
+) {
     for deployment in definitions.deployments.values() {
         if meanings.contains_key(&deployment.name) {
             continue;
         }
-        if let Some(meaning) = deployment_meaning(deployment, models) {
+        let Some(meaning) = deployment_meaning(deployment, models) else { continue };
+        let before = errors.len();
+        check_joints(definitions, deployment, services, errors);
+        check_items(definitions, deployment, services, errors);
+        if errors.len() == before {
             meanings.insert(deployment.name.clone(), digest(&meaning));
+        }
+    }
+}
+
+/// What SQL calls texts.
+const TEXT: &str = "VARCHAR";
+
+/// Whether what a step takes of the candidate at hand is of the type that it asks for.
+fn check_joints(definitions: &Definitions, deployment: &Deployment, services: &IndexMap<String, Arc<ServicePlan>>, errors: &mut Vec<Diagnostic>) {
+    let service_of = |model: &str| services.get(&definitions.models.get(model)?.service);
+    let Some(first) = deployment.steps.first().and_then(|step| service_of(&step.model)) else { return };
+    for step in &deployment.steps {
+        let Some(service) = service_of(&step.model) else { continue };
+        for name in &step.of_candidate {
+            let (Ok(gives), Ok(asks)) = (first.schema.field_with_name(name), service.request.field_with_name(name)) else { continue };
+            let (is, wanted) = (sql_name(gives.data_type()), sql_name(asks.data_type()));
+            // Texts may be held in several ways, and are the same texts.
+            if gives.data_type() == asks.data_type() || (is == TEXT && wanted == TEXT) {
+                continue;
+            }
+            let diagnostic = step.origin.error(format!("`{name}` of step `{}` is of another type than `{}` gives", step.name, first.name));
+            let diagnostic = diagnostic.note(format!("`{}` gives {name} {is}, and `{}` asks for {name} {wanted}", first.name, service.name));
+            errors.push(diagnostic.help(format!("write {name} {is} in the REQUEST of `{}`", service.name)));
+        }
+    }
+}
+
+/// Whether what is published of ranked candidates is declared as their service gives it.
+fn check_items(definitions: &Definitions, deployment: &Deployment, services: &IndexMap<String, Arc<ServicePlan>>, errors: &mut Vec<Diagnostic>) {
+    let first = deployment.steps.first().and_then(|step| services.get(&definitions.models.get(&step.model)?.service));
+    let Some(first) = first.filter(|_| deployment.ranking.is_some()) else { return };
+    for predictions in definitions.predictions.values().filter(|predictions| predictions.deployment == deployment.name) {
+        let Some(item) = predictions.list.as_ref().map(|list| &list.item) else { continue };
+        let Ok(gives) = first.schema.field_with_name(&item.name) else { continue };
+        let (is, declared) = (sql_name(gives.data_type()), sql_name(&item.data_type));
+        if is != declared {
+            let title = format!("`{}` is declared as {declared}, and `{}` gives {is}", item.name, first.name);
+            errors.push(predictions.origin.at(item.span).error(title).help(format!("write {} {is}", item.name)));
         }
     }
 }
@@ -111,6 +159,10 @@ fn deployment_meaning(deployment: &Deployment, models: &IndexMap<String, Fingerp
     let mut out = "lockstep deployment meaning 1\n".to_owned();
     for step in &deployment.steps {
         let _ = writeln!(out, "step {:?} {:?} {} given {:?}", step.name, step.model, models.get(&step.model)?, step.given);
+        // Only where there are any, so that other chains mean what they meant.
+        if !step.of_candidate.is_empty() {
+            let _ = writeln!(out, "of candidate {:?}", step.of_candidate);
+        }
     }
     for (option, model) in [("fallback", &deployment.fallback), ("shadow", &deployment.shadow)] {
         if let Some(model) = model {

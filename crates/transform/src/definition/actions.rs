@@ -217,8 +217,8 @@ impl Written<'_> {
         }
     }
 
-    /// What is tried, and for which share.
-    pub(super) fn explore(&self, actions: Option<&Actions>, found: &mut Vec<Diagnostic>) -> Option<Explore> {
+    /// What is tried, and for which share. Of candidates that are ranked it is their order.
+    pub(super) fn explore(&self, actions: Option<&Actions>, ranks: bool, found: &mut Vec<Diagnostic>) -> Option<Explore> {
         let by = self.read.explore_by.unwrap_or_default();
         let Some(share) = self.read.explore else {
             if self.read.explore_by.is_some() {
@@ -233,6 +233,13 @@ impl Written<'_> {
             return None;
         }
         let has_scores = actions.is_some_and(|actions| actions.by == DecideBy::Scores);
+        if matches!(by, ExploreBy::Softmax(_)) && ranks {
+            let diagnostic = self.at("explore_by").error("softmax draws one of a few actions, and what explores here is the order of candidates");
+            let diagnostic =
+                diagnostic.note("with which probability it would put one of many behind others has no formula, and a propensity is to be exact");
+            found.push(diagnostic.help("write explore_by = 'random', or leave it out: every order is then as likely as the others"));
+            return None;
+        }
         if matches!(by, ExploreBy::Softmax(_)) && !has_scores {
             let diagnostic = self.at("explore_by").error("softmax draws actions by their scores, and they have none");
             found.push(diagnostic.help("predict a score for each action, or write explore_by = 'random'"));

@@ -50,7 +50,7 @@ pub(super) fn deployment(written: &WrittenDeployment<'_>, known: &Known<'_>, fou
     let defaults = check.defaults(&defaults, predictions, found);
     let deciding = actions::Written { read: &read, options: written.options, statement: &statement.origin, name: written.name.span, predictions };
     let actions = deciding.actions(found);
-    let explore = deciding.explore(actions.as_ref(), found);
+    let explore = deciding.explore(actions.as_ref(), ranking.is_some(), found);
     if let Some(fallback) = &read.fallback {
         check.fallback(fallback, &steps, predictions, &request, found);
     }
@@ -201,14 +201,6 @@ impl<'a> Check<'a> {
         let first = &self.known.models.get(&steps.first()?.model)?.service;
         let ranks = self.known.services.get(first)?.candidates.is_some();
         let at = self.place(option);
-        if ranks && option == "shadow" {
-            let diagnostic = at.error("a deployment that ranks candidates has no shadow");
-            return Some(
-                diagnostic
-                    .note("what a caller is shown depends on all predictions together")
-                    .help("leave it out, and compare deployments of both models"),
-            );
-        }
         if service.name == *first || (!ranks && service.candidates.is_none()) {
             return None;
         }

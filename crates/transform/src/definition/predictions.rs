@@ -18,7 +18,7 @@ use super::source::{columns, source};
 use super::text::Origin;
 use super::types::{Predictions, RankedList};
 use super::view::{self, WrittenView, view};
-use super::{Column, Definitions, Diagnostic, Entity, Interval, Service, Source, SourceFile, View};
+use super::{Column, Definitions, Deployment, Diagnostic, Entity, Interval, Ranking, Service, Source, SourceFile, View};
 
 /// The moment that a prediction is of: the event time of its source.
 pub const COMPUTED_AT: &str = "computed_at";
@@ -171,7 +171,7 @@ impl Check<'_> {
             ));
             found.push(diagnostic.help("name a prediction that is a number"));
         }
-        Some(RankedList { item: item.clone(), score: score.clone(), best: options.best.unwrap_or_default(), top })
+        Some(RankedList { item: item.clone(), score: score.clone(), best: options.best, top })
     }
 
     fn number(&self, name: &str, value: Option<u32>, (default, max): (u32, u32), found: &mut Vec<Diagnostic>) -> u32 {
@@ -289,12 +289,8 @@ pub(super) fn check_deployments(definitions: &Definitions, deployment_names: &[&
 fn check_predicted(predictions: &Predictions, definitions: &Definitions, found: &mut Vec<Diagnostic>) {
     let Some(deployment) = definitions.deployments.get(&predictions.deployment) else { return };
     let names: Vec<&str> = deployment.predictions.iter().map(|prediction| prediction.name.as_str()).collect();
-    if deployment.ranking.is_some() {
-        let diagnostic = predictions
-            .deployment_origin
-            .error(format!("`{}` ranks candidates, and what is published is predicted of one row each", deployment.name));
-        found.push(diagnostic.help("publish what a deployment predicts that is asked with a candidate, and let a service of candidates unnest it"));
-        return;
+    if let Some(ranking) = &deployment.ranking {
+        check_ranked(predictions, deployment, ranking, found);
     }
     for column in predictions.predicted() {
         let at = predictions.origin.at(column.span);
@@ -310,6 +306,31 @@ fn check_predicted(predictions: &Predictions, definitions: &Definitions, found: 
             }
             Some(_) => {}
         }
+    }
+}
+
+/// What a deployment that ranks candidates predicts of a row is a list of them, in its own order.
+fn check_ranked(predictions: &Predictions, deployment: &Deployment, ranking: &Ranking, found: &mut Vec<Diagnostic>) {
+    let (name, at) = (&deployment.name, &predictions.deployment_origin);
+    let items: Vec<&str> = ranking.items.iter().map(String::as_str).collect();
+    let Some(RankedList { item, best, .. }) = &predictions.list else {
+        let diagnostic = at.error(format!("`{name}` ranks candidates, and what it predicts of a row is a list of them"));
+        let item = items.first().copied().unwrap_or("item");
+        found.push(diagnostic.help(format!("declare a list: ({} …, a prediction) FROM {} WITH (item = '{item}')", quoted(item), quoted(name))));
+        return;
+    };
+    if !items.contains(&item.name.as_str()) {
+        let diagnostic = predictions.origin.at(item.span).error(format!("`{name}` does not say of a candidate what its `{}` is", item.name));
+        found.push(did_you_mean(diagnostic, &item.name, "what it says which one a candidate is by", &items));
+    }
+    if best.is_some() {
+        let diagnostic = at.error(format!("`{name}` ranks candidates, and its order is that of the list"));
+        found.push(diagnostic.help("leave `best` out"));
+    }
+    if deployment.explore.is_some() {
+        let diagnostic = at.error(format!("`{name}` explores, and an order of chance is for one answer that is logged with its propensity"));
+        let diagnostic = diagnostic.note("a list that is published is read again and again, and by whom is not known when it is made");
+        found.push(diagnostic.help("publish what a deployment predicts that does not explore"));
     }
 }
 

@@ -46,8 +46,10 @@ pub(super) fn ranking(ranked: &Ranked<'_>, found: &mut Vec<Diagnostic>) -> Optio
         found.push(diagnostic.help("let its SELECT list have a column of its UNNEST as it is, such as i.item"));
     }
     if let Some(at) = ranked.place("actions") {
-        let diagnostic = at.error("a deployment that ranks candidates has no actions").note("its answer is their order");
-        found.push(diagnostic.help("leave `actions` out; `explore` alone has a share of requests answered in an order of chance"));
+        let diagnostic = at.error("a deployment that ranks candidates has no actions");
+        let diagnostic = diagnostic.note("what is decided of a request is the order of its candidates, and that has a propensity already: an action each would be a second decision of one answer");
+        let help = "leave `actions` out, `explore` alone has a share of requests answered in an order of chance; or let a model of a service without UNNEST decide of one candidate";
+        found.push(diagnostic.help(help));
     }
     if ranked.read.top == Some(0) {
         let at = ranked.place("top")?;

@@ -149,6 +149,8 @@ pub struct Step {
     pub origin: Origin,
     /// The columns of its service's request that are predictions of earlier steps, under the same name and of the same type, and which step predicts each.
     pub given: IndexMap<String, String>,
+    /// The columns of its service's request that are outputs of the first step's service, which has candidates: what it gives of the candidate at hand, under the same name.
+    pub of_candidate: Vec<String>,
 }
 
 /// How a deployment is run.

@@ -436,8 +436,8 @@ pub struct RankedList {
     pub item: Column,
     /// The prediction that items are ranked by, a number.
     pub score: Column,
-    /// Which of them come first.
-    pub best: Best,
+    /// Which of them come first; where it is not said, the greatest. Of a deployment that ranks, its order is the list's, and nothing is said.
+    pub best: Option<Best>,
     /// Most items of a list; from 1.
     pub top: u32,
 }

@@ -74,6 +74,40 @@ pub struct CandidateCounts {
     pub by_fallback: bool,
 }
 
+/// What the rows of a join were read for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadFor {
+    /// Per row, its request; ascending. `None` where each is a request of its own, in order.
+    pub requests: Option<Vec<u32>>,
+    /// Per row, whether it is of a candidate that is answered; `None` where the rows are of no candidates.
+    pub answered: Option<Vec<bool>>,
+}
+
+impl ReadFor {
+    /// Of joins, of which the first `before` are of requests, and those up to `after` of candidates: these are of `requests`, and some of them were chosen.
+    pub(super) fn joins(before: usize, after: usize, requests: &[u32], chosen: Option<&[u32]>) -> Vec<ReadFor> {
+        let mut answered = vec![chosen.is_none(); requests.len()];
+        chosen.unwrap_or_default().iter().for_each(|&row| answered[row as usize] = true);
+        let of_candidates = ReadFor { requests: Some(requests.to_vec()), answered: Some(answered) };
+        (0..after).map(|join| if join < before { ReadFor::default() } else { of_candidates.clone() }).collect()
+    }
+
+    /// As it is where a fallback answers these requests.
+    fn without(&mut self, of: &[u32]) {
+        let Some((requests, answered)) = self.requests.as_ref().zip(self.answered.as_mut()) else { return };
+        requests.iter().zip(answered).filter(|(request, _)| of.binary_search(request).is_ok()).for_each(|(_, answered)| *answered = false);
+    }
+
+    /// What a fallback read that was asked for some requests.
+    fn among(self, of: &[u32], rows: usize) -> ReadFor {
+        let requests = match self.requests {
+            Some(requests) => requests.into_iter().map(|request| of[request as usize]).collect(),
+            None => of[..rows.min(of.len())].to_vec(),
+        };
+        ReadFor { requests: Some(requests), ..self }
+    }
+}
+
 /// Candidates on their way to an answer.
 pub(super) struct Rows {
     /// Per row, its request; ascending.
@@ -255,6 +289,7 @@ impl Answer {
         self.entities.extend((0..joins).map(|_| lockstep_model::key::Keys::default()));
         if let Some(touches) = touches {
             touches.extend((0..joins).map(|_| Vec::new()));
+            self.read_for.extend((0..joins).map(|_| ReadFor { requests: Some(Vec::new()), answered: None }));
         }
         self
     }
@@ -287,6 +322,9 @@ impl Answer {
         self.event_times = gathered(&self.event_times, &theirs.event_times, &places, Arc::from);
         self.oldest_inputs = places.iter().map(|&(answer, row)| [&self.oldest_inputs, &theirs.oldest_inputs][answer][row]).collect();
         self.stats += theirs.stats;
+        self.read_for.iter_mut().for_each(|read| read.without(of));
+        let read = theirs.read_for.into_iter().zip(&theirs.entities).map(|(read, entities)| read.among(of, entities.len()));
+        self.read_for.extend(read);
         self.entities.extend(theirs.entities);
         self.by_request = Some(Arc::new(ByRequest { requests, counts }));
         Ok(self)

@@ -75,14 +75,17 @@ pub struct Decisions {
 }
 
 impl Decisions {
-    /// What was done with the rows of a log: what was reported, else what was answered. `None` where nothing says anything of that.
+    /// What was done with the rows of a log: what was reported, where that is of them, else what was answered. `None` where nothing says anything of that.
     ///
     /// # Errors
     /// Where ids are no keys.
-    pub fn of(scan: &Scan, reported: &Reported) -> Result<Option<Decisions>> {
-        let mut decisions = Decisions { actions: scan.actions.clone(), reported: reported.decisions.len() as u64, ..Decisions::default() };
-        decisions.changed = reported.changed;
-        let mut said = decisions.said(reported)?;
+    pub fn of(scan: &Scan, reported: Option<&Reported>) -> Result<Option<Decisions>> {
+        let mut decisions = Decisions { actions: scan.actions.clone(), ..Decisions::default() };
+        let mut said = HashMap::new();
+        if let Some(reported) = reported {
+            (decisions.reported, decisions.changed) = (reported.decisions.len() as u64, reported.changed);
+            said = decisions.said(reported)?;
+        }
         decisions.of_rows = Vec::with_capacity(scan.rows.len());
         for row in &scan.rows {
             let told = row.report.and_then(|key| said.get_mut(&key)).map(|told| {

@@ -69,7 +69,7 @@ pub fn join(rows: &[Row], outcomes: &Outcomes, by: &By, until: Option<EventTime>
 fn check_one_row(rows: &[Row], of_key: &[u32], outcomes: &Outcomes, at: usize, by: &By) -> Result<(), Error> {
     let numbers = |row: &u32| rows[*row as usize].number;
     let is_one = of_key.first().is_none_or(|first| of_key.iter().all(|row| numbers(row) == numbers(first)));
-    if *by == By::RequestRow || is_one {
+    if matches!(by, By::RequestRow | By::Candidate { with_row: true, .. }) || is_one {
         return Ok(());
     }
     Err(Error::invalid(format!(

@@ -33,6 +33,8 @@ const DRAW_SEED: u64 = 0x6c6f_636b_7374_6570;
 pub struct ServedLog {
     name: String,
     files: Vec<LogFile>,
+    /// Whether a row is a candidate that was answered.
+    each_candidate: bool,
 }
 
 /// What of a row decides about it.
@@ -107,14 +109,16 @@ pub struct Group {
     pub request: SchemaRef,
     /// What it answered.
     pub outputs: Fields,
+    /// Whether the log has of any row what was done with its candidates.
+    pub ranked: bool,
 }
 
 impl ServedLog {
-    /// The log of a service or view in a directory.
+    /// The log of a service or view in a directory; with a row for each candidate that was answered, where that is wanted.
     ///
     /// # Errors
     /// NotFound where it has none.
-    pub fn open(dir: &LogDir, name: &str) -> Result<ServedLog> {
+    pub fn open(dir: &LogDir, name: &str, each_candidate: bool) -> Result<ServedLog> {
         let files = dir.files_of(name)?;
         if files.is_empty() {
             let names = dir.names()?;
@@ -122,7 +126,7 @@ impl ServedLog {
             let advice = "[serve.feature_log] in lockstep.toml has `lockstep serve` log what it serves, once a file is due";
             return Err(Error::not_found(format!("nothing of `{name}` is logged in {} · {known} · {advice}", dir.path().display())).into());
         }
-        Ok(ServedLog { name: name.to_owned(), files })
+        Ok(ServedLog { name: name.to_owned(), files, each_candidate })
     }
 
     /// Its files, by number.
@@ -174,6 +178,7 @@ impl ServedLog {
             ))
             .into());
         }
+        let answers = if self.each_candidate { answers.iter().map(Kept::each_candidate).collect::<Result<_>>()? } else { answers };
         Ok((answers, sha256))
     }
 }
@@ -212,6 +217,10 @@ impl Scan {
                 bytes.extend_from_slice(&kept.moments[row].to_le_bytes());
             }
             bytes.extend_from_slice(&kept.numbers[row].to_le_bytes());
+            // Of the candidates of a row each is drawn by itself.
+            if let (By::Candidate { .. }, Some(keys)) = (wants.by, &keys) {
+                bytes.extend_from_slice(keys.get(row));
+            }
             let served = decided.map(|kept| self.served(&kept.decided, row));
             self.rows.push(Row {
                 group,
@@ -258,6 +267,7 @@ impl Scan {
                 views: from.views.iter().map(used).collect(),
                 request: kept.requests.schema(),
                 outputs: kept.outputs.clone(),
+                ranked: false,
             });
         }
         let group = &mut self.groups[at];
@@ -267,6 +277,7 @@ impl Scan {
             return Err(Error::data(format!("answers of `{}` have other columns under one meaning · the log is not whole", from.name)).into());
         }
         group.definitions.extend(from.definitions);
+        group.ranked |= kept.predicted.as_ref().is_some_and(|predicted| predicted.ranked.is_some());
         group.rows += kept.len() as u64;
         Ok(at)
     }

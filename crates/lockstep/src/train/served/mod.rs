@@ -5,6 +5,7 @@
 //!
 //! - *By the request's id* ([`By::Request`], and with the row of the request [`By::RequestRow`]) wherever outcomes have it: it says which answer something came of, whatever else was asked about
 //!   the same entity. A request that was answered more than once, such as one that was tried again, gives its outcome to each answer, since nothing tells which of them was acted upon.
+//! - *By a candidate* ([`By::Candidate`]) of a request, where a row is one of those that were ranked and answered. What was decided of it is its place.
 //! - *By columns and a bound on time* ([`By::Columns`]) where callers give their requests no ids. An outcome belongs to one row: the newest that asked about the same at or before it, if that is not
 //!   longer ago than the bound. A label that is to count for every row before it is a join for SQL, not one that is made here unasked: one fact would be many examples.
 //! - *A row has one outcome*, the newest that is known by `--outcomes-until`; of two at one moment, the later in the files. So a correction counts, and a set can be made again as of a moment.
@@ -53,6 +54,9 @@ pub struct FromLog {
     pub outcomes: Vec<InputFile>,
     /// The columns by which outcomes belong to rows.
     pub joined_by: Vec<String>,
+    /// The output by which candidates are told apart, where each that was answered is a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub each_candidate: Option<String>,
     /// How long after a row its outcome comes at the latest, µs, where they are joined by columns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub within: Option<i64>,

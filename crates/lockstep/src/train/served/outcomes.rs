@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::compute::concat_batches;
+use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use lockstep_ingest::source::zone::Zone;
-use lockstep_model::key::Keys;
+use lockstep_model::key::{Keys, is_key_type};
 use lockstep_model::{Error, EventTime};
+use lockstep_transform::definition::sql_name;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -34,6 +35,13 @@ pub enum By {
     Request,
     /// By the request's id, and the row in it.
     RequestRow,
+    /// By the request's id, the row in it where they say it, and the output of the service that tells candidates apart: each row is a candidate that was answered.
+    Candidate {
+        /// The output.
+        item: String,
+        /// Whether outcomes say the row.
+        with_row: bool,
+    },
     /// By columns that both have, and a bound on how long after a row its outcome comes, µs.
     Columns {
         /// The columns.
@@ -61,11 +69,11 @@ pub struct Outcomes {
 }
 
 impl By {
-    /// How outcomes of these columns are found to belong to rows: by the columns named, else by ids.
+    /// How outcomes of these columns are found to belong to rows: by the columns named, else by ids, with the output `item` where rows are candidates.
     ///
     /// # Errors
     /// Invalid where they have none of these.
-    pub fn of(on: &[String], within: Option<i64>, found: &Schema) -> Result<By, Error> {
+    pub fn of(on: &[String], within: Option<i64>, item: Option<&str>, found: &Schema) -> Result<By, Error> {
         let names = || found.fields().iter().map(|field| field.name().as_str());
         let has = |name: &str| names().any(|known| known == name);
         let missing = |name: &str, advice: &str| {
@@ -74,7 +82,11 @@ impl By {
         };
         match on {
             [] if !has(REQUEST_ID) => Err(missing(REQUEST_ID, " · name columns that both they and requests have with --on, and --within")),
-            [] => Ok(if has(REQUEST_ROW) { By::RequestRow } else { By::Request }),
+            [] => match item {
+                Some(item) if !has(item) => Err(missing(item, " · an outcome of a candidate says which one it is")),
+                Some(item) => Ok(By::Candidate { item: item.to_owned(), with_row: has(REQUEST_ROW) }),
+                None => Ok(if has(REQUEST_ROW) { By::RequestRow } else { By::Request }),
+            },
             _ => match on.iter().find(|name| !has(name)) {
                 Some(name) => Err(missing(name, "")),
                 None => Ok(By::Columns { columns: on.to_vec(), within: within.unwrap_or_default() }),
@@ -82,11 +94,23 @@ impl By {
         }
     }
 
+    /// The output that tells candidates apart, where rows are some.
+    ///
+    /// # Errors
+    /// Invalid where there is none of the name, or it is no key.
+    pub fn item(&self, group: &Group) -> Result<Option<Field>, Error> {
+        if let By::Candidate { item, .. } = self { item_of(group, item).map(Some) } else { Ok(None) }
+    }
+
     /// The columns of outcomes that rows are found by.
     pub fn columns(&self) -> Vec<String> {
         match self {
             By::Request => vec![REQUEST_ID.to_owned()],
             By::RequestRow => vec![REQUEST_ID.to_owned(), REQUEST_ROW.to_owned()],
+            By::Candidate { item, with_row } => {
+                let row = with_row.then(|| REQUEST_ROW.to_owned());
+                [REQUEST_ID.to_owned()].into_iter().chain(row).chain([item.clone()]).collect()
+            }
             By::Columns { columns, .. } => columns.clone(),
         }
     }
@@ -100,6 +124,10 @@ impl By {
         match self {
             By::Request => Ok(vec![id].into()),
             By::RequestRow => Ok(vec![id, row].into()),
+            By::Candidate { item, with_row } => {
+                let row = with_row.then_some(row);
+                Ok([id].into_iter().chain(row).chain([item_of(group, item)?]).collect())
+            }
             By::Columns { columns, .. } => columns
                 .iter()
                 .map(|name| {
@@ -116,6 +144,10 @@ impl By {
         match self {
             By::Request => Ok(Some(ids(kept, logged, false))),
             By::RequestRow => Ok(Some(ids(kept, logged, true))),
+            By::Candidate { item, with_row } => {
+                let at = kept.outputs.iter().position(|output| output.name() == item);
+                Ok(at.map(|at| ids(kept, logged, *with_row).into_iter().chain([Arc::clone(&kept.values[at])]).collect()))
+            }
             By::Columns { columns, .. } => columns_by(&kept.requests, columns),
         }
     }
@@ -139,8 +171,9 @@ impl Outcomes {
         for from in from {
             // Says what is missing as it is said of the first.
             let on = if let By::Columns { columns, .. } = by { columns.as_slice() } else { &[] };
+            let item = if let By::Candidate { item, .. } = by { Some(item.as_str()) } else { None };
             let found = columns_in(from, OUTCOMES)?;
-            By::of(on, None, &found)?;
+            By::of(on, None, item, &found)?;
             let mut read = Spine::open(SpineOf { name: "the outcomes", request: &request, from, timestamp, zone, told: OUTCOMES })?;
             let (columns, at) = first.get_or_insert_with(|| (read.columns.clone(), read.timestamp));
             if *columns != read.columns || *at != read.timestamp {
@@ -179,21 +212,27 @@ impl Outcomes {
         })
     }
 
-    /// What was reported as outcomes, each of a row of a request ([`By::RequestRow`]).
+    /// What was reported as outcomes, each of a row of a request ([`By::RequestRow`]), or of a candidate of it ([`By::Candidate`]) that the value `item` names.
     ///
     /// # Errors
     /// Invalid where there are none; where values of one name are of several types.
-    pub fn reported(reported: &Reported) -> Result<Outcomes> {
-        let (ids, rows): (Vec<&str>, Vec<i64>) = reported.outcomes.keys().map(|((id, row), _)| (id.as_str(), *row)).unzip();
-        let columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(ids)), Arc::new(Int64Array::from(rows))];
+    pub fn reported(reported: &Reported, item: Option<Field>) -> Result<Outcomes> {
+        let (ids, rows): (Vec<&str>, Vec<i64>) = reported.outcomes.keys().map(|((id, row), ..)| (id.as_str(), *row)).unzip();
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(ids)), Arc::new(Int64Array::from(rows))];
+        let mut fields = vec![Field::new(REQUEST_ID, DataType::Utf8, true), Field::new(REQUEST_ROW, DataType::Int64, true)];
+        if let Some(field) = item {
+            let strict = CastOptions { safe: false, ..CastOptions::default() };
+            let no = |error| Error::invalid(format!("what was reported as `{}` is no {} · {error}", field.name(), sql_name(field.data_type())));
+            columns.push(cast_with_options(&values(field.name(), reported)?, field.data_type(), &strict).map_err(no)?);
+            fields.push(field);
+        }
         let keys = Keys::encode(&columns)?;
-        let times: Vec<i64> = reported.outcomes.keys().map(|(_, time)| *time).collect();
+        let times: Vec<i64> = reported.outcomes.keys().map(|(_, time, _)| *time).collect();
         let moment: ArrayRef = Arc::new(TimestampMicrosecondArray::from(times.clone()));
         let mut carried = vec![(OUTCOMES.moment.to_owned(), moment)];
-        for name in names(reported) {
+        for name in names(reported).into_iter().filter(|name| fields.iter().all(|field| field.name() != name)) {
             carried.push((name.to_owned(), values(name, reported)?));
         }
-        let fields = [Field::new(REQUEST_ID, DataType::Utf8, true), Field::new(REQUEST_ROW, DataType::Int64, true)];
         let file = InputFile {
             source: None,
             file: reported.dir.display().to_string(),
@@ -205,9 +244,9 @@ impl Outcomes {
             files: vec![file],
             timestamp: OUTCOMES.moment.to_owned(),
             carried: RecordBatch::try_from_iter_with_nullable(carried.into_iter().map(|(name, column)| (name, column, true)))?,
-            keys: (0..times.len()).map(|row| Some(xxh3_128(keys.get(row)))).collect(),
+            keys: (0..times.len()).map(|row| (!keys.has_null(row)).then(|| xxh3_128(keys.get(row)))).collect(),
             times,
-            found_by: RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), columns)?,
+            found_by: RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?,
         })
     }
 
@@ -245,6 +284,16 @@ impl Outcomes {
         };
         self.found_by.schema().fields().iter().zip(self.found_by.columns()).map(shown).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// The output that tells candidates apart.
+fn item_of(group: &Group, item: &str) -> Result<Field, Error> {
+    let names = || group.outputs.iter().map(|output| output.name().as_str());
+    let found = group.outputs.iter().find(|output| output.name() == item).filter(|output| is_key_type(output.data_type()));
+    found.map(|output| output.as_ref().clone()).ok_or_else(|| {
+        let all = names().collect::<Vec<_>>().join(", ");
+        Error::invalid(format!("`{item}` is no output that tells candidates apart{} · outputs: {all}", did_you_mean(item, names())))
+    })
 }
 
 /// The columns that reported outcomes have.

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::Result;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array,
+};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use lockstep_model::{Error, FilledBy};
@@ -22,6 +24,9 @@ use crate::train::FeaturePart;
 /// Columns that say what is known of a row.
 const ACTION: &str = "action";
 const DECIDED_BY: &str = "decided_by";
+/// Of candidates that were ranked, a list each: where each was answered, from 1, and with which probability it stood there.
+const PLACE: &str = "ranked_place";
+const PLACE_PROPENSITY: &str = "ranked_propensity";
 const OUTCOME_STATUS: &str = "outcome_status";
 const WEIGHT: &str = "sample_weight";
 const LAST_KNOWN_GOOD: &str = "last_known_good";
@@ -40,6 +45,8 @@ pub struct Rows<'a> {
     outcomes: &'a Outcomes,
     /// What was done with rows, where that is known of any.
     decisions: Option<&'a Decisions>,
+    /// Whether it is told of candidates where they were answered.
+    ranked: bool,
     /// The columns that were asked with and do not come out under their own names.
     request: Vec<usize>,
     features: usize,
@@ -77,6 +84,9 @@ impl<'a> Rows<'a> {
                 plain(DECIDED_BY, DataType::Utf8, "decision"),
             ]);
         }
+        if group.ranked {
+            all.extend(placed().map(|(name, data_type)| plain(name, data_type, "decision")));
+        }
         all.extend(outcomes.carried.schema().fields().iter().map(|field| as_it_is(field, "outcome")));
         all.extend([
             plain(OUTCOME_STATUS, DataType::Utf8, "outcome"),
@@ -97,7 +107,17 @@ impl<'a> Rows<'a> {
         let (fields, roles): (Vec<Field>, Vec<&str>) = all.into_iter().unzip();
         let beside = (0..2 * group.outputs.len()).map(|_| Field::new("", DataType::Utf8, true));
         let whole = Arc::new(Schema::new(fields.iter().cloned().chain(beside).collect::<Vec<_>>()));
-        Ok(Rows { schema: Arc::new(Schema::new(fields)), roles, outcomes, decisions, request, features: group.outputs.len(), with_statuses, whole })
+        Ok(Rows {
+            schema: Arc::new(Schema::new(fields)),
+            roles,
+            outcomes,
+            decisions,
+            ranked: group.ranked,
+            request,
+            features: group.outputs.len(),
+            with_statuses,
+            whole,
+        })
     }
 
     /// Some rows of answers, of which the first is the row `before` of the log.
@@ -121,6 +141,13 @@ impl<'a> Rows<'a> {
             columns.push(Arc::new(decided().map(action).collect::<StringArray>()));
             columns.push(Arc::new(decided().map(|of| of.and_then(|of| of.propensity)).collect::<Float64Array>()));
             columns.push(Arc::new(decided().map(|of| of.map(|of| of.by.name())).collect::<StringArray>()));
+        }
+        if self.ranked {
+            let ranked = kept.predicted.as_ref().and_then(|predicted| predicted.ranked.as_ref());
+            for ((_, data_type), name) in placed().into_iter().zip(["place", "propensity"]) {
+                let lists = ranked.and_then(|ranked| ranked.column_by_name(name)).filter(|lists| *lists.data_type() == data_type);
+                columns.push(lists.map_or_else(|| Ok(new_null_array(&data_type, stay.len())), |lists| some(lists))?);
+            }
         }
         for column in self.outcomes.carried.columns() {
             columns.push(take(column, &outcomes, None)?);
@@ -166,6 +193,12 @@ impl<'a> Rows<'a> {
     pub fn recalled(&self, part: &RecordBatch) -> u64 {
         part.column_by_name(LAST_KNOWN_GOOD).and_then(|column| column.as_boolean_opt()).map_or(0, |column| column.true_count() as u64)
     }
+}
+
+/// The columns of what was done with candidates.
+fn placed() -> [(&'static str, DataType); 2] {
+    let list = |data_type| DataType::new_list(data_type, true);
+    [(PLACE, list(DataType::Int32)), (PLACE_PROPENSITY, list(DataType::Float64))]
 }
 
 impl Waiting {

@@ -52,7 +52,7 @@ fn by_card(request_id: &str, card: &str, second: i64) -> Row {
 fn group() -> Group {
     let request = Arc::new(Schema::new(vec![Field::new("card", DataType::Utf8, true)]));
     let (meaning, definitions) = (Some(Fingerprint([1; 32])), BTreeSet::from([1]));
-    Group { meaning, time: TimeMode::Known, definitions, rows: 0, views: Vec::new(), request, outputs: Fields::empty() }
+    Group { meaning, time: TimeMode::Known, definitions, rows: 0, views: Vec::new(), request, outputs: Fields::empty(), ranked: false }
 }
 
 /// Outcomes in a file, read as `train` reads them.
@@ -62,7 +62,7 @@ fn outcomes(csv: &str, on: &[&str], within: i64) -> (Outcomes, By) {
     fs::write(&path, csv).unwrap();
     let from = path.display().to_string();
     let on: Vec<String> = on.iter().map(|name| (*name).to_owned()).collect();
-    let by = By::of(&on, Some(within * 1_000_000), &columns_in(&from, OUTCOMES).unwrap()).unwrap();
+    let by = By::of(&on, Some(within * 1_000_000), None, &columns_in(&from, OUTCOMES).unwrap()).unwrap();
     (Outcomes::read(&[from], None, Zone::Utc, &by, &group()).unwrap(), by)
 }
 
@@ -142,9 +142,9 @@ c9,of nobody,1970-01-01T00:00:49Z
 #[test]
 fn what_outcomes_lack_is_said() {
     let schema = Schema::new(vec![Field::new("requestid", DataType::Utf8, true), Field::new("card", DataType::Utf8, true)]);
-    let said = By::of(&[], None, &schema).unwrap_err().to_string();
+    let said = By::of(&[], None, None, &schema).unwrap_err().to_string();
     assert!(said.contains("no column `request_id` · did you mean `requestid`") && said.contains("--on"), "{said}");
-    let said = By::of(&["crad".to_owned()], Some(1), &schema).unwrap_err().to_string();
+    let said = By::of(&["crad".to_owned()], Some(1), None, &schema).unwrap_err().to_string();
     assert!(said.contains("no column `crad` · did you mean `card`"), "{said}");
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use lockstep_model::Error;
 use lockstep_transform::catalog::Catalog;
-use lockstep_transform::definition::{Actions, DecideBy, Deployment, Explore, ExploreBy, Model, Pick, sql_name};
+use lockstep_transform::definition::{Actions, DecideBy, Deployment, Explore, ExploreBy, Model, Pick, Ranking, Step, sql_name};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -23,6 +23,9 @@ pub struct ExplainedScoring {
     pub request: Vec<String>,
     /// Its models: those of its steps, its fallback and its shadow.
     pub models: Vec<ExplainedModel>,
+    /// How candidates are ranked, where the first step has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranking: Option<ExplainedRanking>,
     /// What may be done with a row, and when each follows from the predictions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<ExplainedAction>,
@@ -46,6 +49,9 @@ pub struct ExplainedModel {
     pub service_meaning: String,
     /// The views that the service reads.
     pub views: Vec<String>,
+    /// The columns of the request of its service that are predictions of earlier steps, with the step, and those that are outputs of the candidate at hand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<String>,
     /// Its inputs, each with its features in order.
     pub inputs: Vec<ExplainedInput>,
     /// What it predicts: name, type, and the output of the file.
@@ -59,6 +65,18 @@ pub struct ExplainedInput {
     pub input: String,
     /// The features in it, in order.
     pub features: Vec<String>,
+}
+
+/// How candidates are ranked.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ExplainedRanking {
+    /// By which predictions, and which come first; the order of the service where there are none.
+    pub by: Vec<String>,
+    /// How many of a request are answered at the most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top: Option<u32>,
+    /// The outputs of the service that say which candidate it is.
+    pub items: Vec<String>,
 }
 
 /// An action.
@@ -103,6 +121,7 @@ pub fn explain(catalog: &Catalog, name: &str) -> Result<Option<ExplainedScoring>
         meaning: catalog.models.get(name).map(ToString::to_string).unwrap_or_default(),
         request: request.collect(),
         models: vec![explained(catalog, name, model)?],
+        ranking: None,
         actions: Vec::new(),
         explore: None,
     }))
@@ -113,12 +132,12 @@ fn lacks(what: &str) -> Error {
 }
 
 fn of_deployment(catalog: &Catalog, deployment: &Deployment) -> Result<ExplainedScoring, Error> {
-    let steps = deployment.steps.iter().map(|step| (step.name.as_str(), step.model.as_str()));
+    let steps = deployment.steps.iter().map(|step| (step.name.as_str(), step.model.as_str(), given(step)));
     let beside = [("fallback", &deployment.fallback), ("shadow", &deployment.shadow)];
-    let beside = beside.into_iter().filter_map(|(step, model)| Some((step, model.as_deref()?)));
-    let model = |(step, model): (&str, &str)| {
+    let beside = beside.into_iter().filter_map(|(step, model)| Some((step, model.as_deref()?, Vec::new())));
+    let model = |(step, model, given): (&str, &str, Vec<String>)| {
         let found = catalog.definitions.models.get(model).ok_or_else(|| lacks("such model"))?;
-        explained(catalog, step, found)
+        Ok::<_, Error>(ExplainedModel { given, ..explained(catalog, step, found)? })
     };
     Ok(ExplainedScoring {
         name: deployment.name.clone(),
@@ -126,6 +145,7 @@ fn of_deployment(catalog: &Catalog, deployment: &Deployment) -> Result<Explained
         meaning: catalog.deployments.get(&deployment.name).map(ToString::to_string).unwrap_or_default(),
         request: deployment.request.iter().map(|column| format!("{} {}", column.name, sql_name(&column.data_type))).collect(),
         models: steps.chain(beside).map(model).collect::<Result<_, _>>()?,
+        ranking: deployment.ranking.as_ref().map(explained_ranking),
         actions: deployment.actions.as_ref().map(explained_actions).unwrap_or_default(),
         explore: deployment.explore.map(|explore| explained_explore(explore, deployment.actions.as_ref())),
     })
@@ -154,9 +174,28 @@ fn explained(catalog: &Catalog, step: &str, model: &Model) -> Result<ExplainedMo
         service: model.service.clone(),
         service_meaning: plan.meaning.to_string(),
         views,
+        given: Vec::new(),
         inputs: model.inputs.iter().map(|(input, features)| ExplainedInput { input: input.clone(), features: features.clone() }).collect(),
         predictions: model.predictions.iter().map(prediction).collect(),
     })
+}
+
+/// What a step takes of those before it.
+fn given(step: &Step) -> Vec<String> {
+    let predicted = step.given.iter().map(|(column, from)| format!("{column} of step {from}"));
+    predicted.chain(step.of_candidate.iter().map(|column| format!("{column} of the candidate"))).collect()
+}
+
+fn explained_ranking(ranking: &Ranking) -> ExplainedRanking {
+    let by = ranking.by.iter().map(|(prediction, descending)| format!("{prediction} {}", if *descending { "DESC" } else { "ASC" }));
+    ExplainedRanking { by: by.collect(), top: ranking.top, items: ranking.items.clone() }
+}
+
+fn ranking_text(ranking: &ExplainedRanking) -> String {
+    let ExplainedRanking { by, top, items } = ranking;
+    let by = if by.is_empty() { "in the order of the service".to_owned() } else { format!("by {}", by.join(", ")) };
+    let top = top.map(|top| format!(", of which the first {top} are answered")).unwrap_or_default();
+    format!("\n  candidates, which are told by {}, are ranked {by}{top}\n", items.join(", "))
 }
 
 fn explained_actions(actions: &Actions) -> Vec<ExplainedAction> {
@@ -179,19 +218,23 @@ fn explained_explore(Explore { share, by }: Explore, actions: Option<&Actions>) 
 
 impl Report for ExplainedScoring {
     fn text(&self, paint: Paint) -> String {
-        let ExplainedScoring { name, kind, meaning, request, models, actions, explore } = self;
+        let ExplainedScoring { name, kind, meaning, request, models, ranking, actions, explore } = self;
         let mut text = format!("{} {name}, {}\n", paint.bold(kind), meaning.get(..12).unwrap_or(meaning));
         let _ = writeln!(text, "  asked with {}", request.join(", "));
-        for ExplainedModel { step, model, path, service, service_meaning, views, inputs, predictions } in models {
+        for ExplainedModel { step, model, path, service, service_meaning, views, given, inputs, predictions } in models {
             let called = if step == model { model.clone() } else { format!("{step}: {model}") };
             let _ = writeln!(text, "\n{} {path}", paint.bold(called));
             let of = if views.is_empty() { "the request alone".to_owned() } else { views.join(", ") };
             let _ = writeln!(text, "  features of {} ({}), from {of}", paint.cyan(service), service_meaning.get(..12).unwrap_or(service_meaning));
+            if !given.is_empty() {
+                let _ = writeln!(text, "  asked with {}", given.join(", "));
+            }
             for ExplainedInput { input, features } in inputs {
                 let _ = writeln!(text, "  {input} takes {}", features.join(", "));
             }
             let _ = writeln!(text, "  predicts {}", predictions.join(", "));
         }
+        text += &ranking.as_ref().map(ranking_text).unwrap_or_default();
         if !actions.is_empty() {
             let _ = writeln!(text, "\n{}", paint.bold("actions"));
         }
@@ -201,6 +244,7 @@ impl Report for ExplainedScoring {
         if let Some(ExplainedExplore { share, by, propensity, propensity_of_others }) = explore {
             let how = match (propensity, propensity_of_others) {
                 (Some(best), Some(others)) => format!(": the action that follows has a propensity of {best}, each other of {others}"),
+                _ if ranking.is_some() => ": these requests are answered in an order of chance".to_owned(),
                 _ if actions.is_empty() => ": the caller does something else with these".to_owned(),
                 _ => ": propensities follow from the scores of a row".to_owned(),
             };

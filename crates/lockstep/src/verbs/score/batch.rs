@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, new_null_array};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use clap::Args;
 use futures::executor::block_on;
 use lockstep_ingest::offline::training::Histories;
@@ -19,8 +19,9 @@ use lockstep_serve::desk::{self, Wanted};
 use lockstep_serve::scoring::{Deployed, Deployments, Looked, Lookups, Models, Of, Scored, Way, score};
 use lockstep_serve::server::Failure;
 use lockstep_transform::catalog::Catalog;
-use lockstep_transform::definition::{OLDEST_INPUT_AT, sql_name};
+use lockstep_transform::definition::sql_name;
 
+use super::layout::{Layout, TOLD};
 use super::written::{ScoredAndPublished, Written};
 use crate::feed::stop_on_signals;
 use crate::predictions::{Defined, Publish, Runs, check_columns};
@@ -28,23 +29,11 @@ use crate::train::{
     Answered, Asked, Directory, FeaturePart, Job, MANIFEST, Manifest, ManifestColumn, ModelUsed, PartReport, ScoredPart, ScoredRows, Scores, Spine,
     SpineRows, TrainingReport, digest, write_part,
 };
-use crate::verbs::train::engine::{self, Engine, write_parts};
+use crate::verbs::train::engine::{self, Engine, in_halves, write_parts};
 use crate::verbs::train::given::Given;
 use crate::verbs::train::origin::Origin;
 use crate::verbs::{Context, predictions};
 use crate::who::Signed;
-
-/// The columns that say how a row came to its predictions, and why it did not go the way of the model.
-const SCORED_BY: &str = "scored_by";
-const SCORED_WHY: &str = "scored_why";
-/// These, and when the oldest thing happened that went into a row.
-const TOLD: usize = 3;
-/// The columns that say what was decided of a row, where the deployment has actions or explores.
-const ACTION: &str = "action";
-const PROPENSITY: &str = "propensity";
-const EXPLORED: &str = "explored";
-/// These.
-const DECIDED: usize = 3;
 
 /// What of rows that fell out follows from the rows alone. A model that fails, or takes too long, does so for another reason another time.
 const OF_THE_ROW: [&str; 3] = ["missing", "stale", "unfit"];
@@ -139,8 +128,7 @@ fn scored(context: &Context, deployment: &str, arguments: &BatchArguments, (out,
     let of = Of { definitions: origin.definitions()?, catalog: &origin.catalog };
     let deployed = Deployments::load_one(&models, of, deployment, threads)?;
     let asked = asked(&origin, &deployed)?;
-    check_ranking(&deployed, arguments.features)?;
-    let layout = Layout { deployed: &deployed, predicted: predicted(&deployed, &asked), asked: &asked, features: arguments.features };
+    let layout = Layout::new(&deployed, &asked, arguments.features);
     let (mut carried, stop) = (Vec::new(), stop_on_signals()?);
     let mut check = |spine: &Spine| {
         carried = layout.carried(spine)?;
@@ -174,33 +162,6 @@ fn asked(origin: &Origin, deployed: &Deployed) -> Result<Vec<Arc<Asked>>> {
         }
     }
     Ok(asked)
-}
-
-/// What is predicted of a row: of candidates, which ones they are, and their predictions, each a list in the order in which they are ranked.
-fn predicted(deployed: &Deployed, asked: &[Arc<Asked>]) -> SchemaRef {
-    let (Some(ranking), Some(first)) = (&deployed.ranking, deployed.steps.first()) else { return Arc::clone(&deployed.schema) };
-    let features = asked.iter().find(|asked| asked.name == first.model.bound.service).map(|asked| asked.features());
-    let names = ranking.items.iter().map(|&item| &*first.wanted.outputs()[item].name);
-    let items = names.filter_map(|name| features.as_ref()?.field_with_name(name).ok().cloned());
-    let list = |field: &Arc<Field>| Field::new(field.name(), DataType::new_list(field.data_type().clone(), true), true);
-    Arc::new(Schema::new(items.chain(deployed.schema.fields().iter().map(list)).collect::<Vec<_>>()))
-}
-
-/// Refuses what is not written of candidates.
-fn check_ranking(deployed: &Deployed, features: bool) -> Result<(), Error> {
-    if deployed.ranking.is_none() {
-        return Ok(());
-    }
-    let name = &deployed.name;
-    if deployed.steps.len() > 1 {
-        return Err(Error::invalid(format!("`{name}` is a chain over candidates, which only a server scores · deploy its first step by itself")));
-    }
-    if features {
-        return Err(Error::invalid(format!(
-            "`{name}` ranks candidates, whose features are not written beside them · leave --features out, or train on them"
-        )));
-    }
-    Ok(())
 }
 
 /// Features from all that was read, in place of a store's state.
@@ -242,79 +203,6 @@ impl FromEvents<'_> {
     }
 }
 
-/// What is written of each row.
-struct Layout<'a> {
-    deployed: &'a Deployed,
-    /// What is predicted: of candidates, lists of these and of their predictions.
-    predicted: SchemaRef,
-    asked: &'a [Arc<Asked>],
-    /// Whether features are.
-    features: bool,
-}
-
-impl Layout<'_> {
-    /// The features of all steps, each under its name, and that of its step before it where there are several.
-    fn features(&self) -> Vec<Field> {
-        let is_chain = self.deployed.steps.len() > 1;
-        let of_step = |stage: &lockstep_serve::scoring::Stage| -> Vec<Field> {
-            let asked = self.asked.iter().find(|asked| asked.name == stage.model.bound.service);
-            let schema = asked.map(|asked| asked.features());
-            let fields = schema.iter().flat_map(|schema| schema.fields().iter());
-            fields
-                .map(|field| {
-                    let name = if is_chain { format!("{}_{}", stage.name, field.name()) } else { field.name().clone() };
-                    Field::new(name, field.data_type().clone(), true)
-                })
-                .collect()
-        };
-        self.deployed.steps.iter().flat_map(of_step).collect()
-    }
-
-    /// What comes behind the columns that are carried along.
-    fn own(&self) -> Vec<Field> {
-        let mut fields: Vec<Field> = self.predicted.fields().iter().map(|field| field.as_ref().clone()).collect();
-        fields.extend([Field::new(SCORED_BY, DataType::Utf8, false), Field::new(SCORED_WHY, DataType::Utf8, true)]);
-        fields.push(Field::new(OLDEST_INPUT_AT, DataType::Timestamp(TimeUnit::Microsecond, None), true));
-        if self.deployed.policy.is_some() {
-            let (action, propensity) = (Field::new(ACTION, DataType::Utf8, true), Field::new(PROPENSITY, DataType::Float64, true));
-            fields.extend([action, propensity, Field::new(EXPLORED, DataType::Boolean, false)]);
-        }
-        if self.features {
-            fields.extend(self.features());
-        }
-        fields
-    }
-
-    /// How many columns stand before the features.
-    fn before_features(&self) -> usize {
-        self.predicted.fields().len() + TOLD + if self.deployed.policy.is_some() { DECIDED } else { 0 }
-    }
-
-    /// The columns of the spine that are carried along: all, but for those that a feature repeats which is written.
-    fn carried(&self, spine: &Spine) -> Result<Vec<usize>> {
-        let (own, request) = (self.own(), self.deployed.asked.fields());
-        let predicted = self.before_features();
-        let mut carried = Vec::new();
-        for (at, field) in spine.columns.fields().iter().enumerate() {
-            let name = field.name();
-            match own.iter().position(|own| own.name() == name) {
-                None => carried.push(at),
-                Some(place) if place >= predicted && at != spine.timestamp && request.find(name).is_some() => {}
-                Some(_) => {
-                    let what = format!("the spine has a column `{name}`, and so have the scores of `{}`", self.deployed.name);
-                    return Err(Error::invalid(format!("{what} · rename the spine's")).into());
-                }
-            }
-        }
-        Ok(carried)
-    }
-
-    fn schema(&self, spine: &Spine, carried: &[usize]) -> SchemaRef {
-        let carried = carried.iter().map(|&at| spine.columns.field(at).clone());
-        Arc::new(Schema::new(carried.chain(self.own()).collect::<Vec<_>>()))
-    }
-}
-
 /// A run.
 struct Scoring<'a> {
     layout: Layout<'a>,
@@ -346,13 +234,10 @@ impl Scoring<'_> {
 
     /// Scores rows.
     fn rows(&self, engine: &Engine<'_>, rows: &SpineRows) -> Result<(RecordBatch, Scored)> {
-        let deployed = self.layout.deployed;
-        let (histories, catalog) = (&engine.histories, &engine.origin.catalog);
-        let events = FromEvents { histories, catalog, asked: &engine.wanted.asked, time: engine.time };
-        let mut scored = block_on(score(deployed, &events, &rows.request, &rows.moments, None)).map_err(Error::from)?;
-        scored.decide(deployed, "", &rows.request, &rows.moments)?;
-        check_whys(deployed, &scored)?;
-        let scored = scored.by_requests();
+        let scored = match self.layout.deployed.ranking {
+            Some(_) => in_halves(rows, &|rows| self.scored(engine, rows), &Scored::and)?,
+            None => self.scored(engine, rows)?,
+        };
         let mut columns: Vec<ArrayRef> = self.carried.iter().map(|&at| Arc::clone(rows.rows.column(at))).collect();
         columns.extend(scored.predictions.iter().cloned());
         columns.push(Arc::new(scored.ways.iter().map(|way| Some(way.name())).collect::<StringArray>()));
@@ -368,18 +253,29 @@ impl Scoring<'_> {
         Ok((RecordBatch::try_new(Arc::clone(&self.schema), columns)?, scored))
     }
 
+    /// What rows come to, with one row for each of the spine.
+    fn scored(&self, engine: &Engine<'_>, rows: &SpineRows) -> Result<Scored, Error> {
+        let deployed = self.layout.deployed;
+        let (histories, catalog) = (&engine.histories, &engine.origin.catalog);
+        let events = FromEvents { histories, catalog, asked: &engine.wanted.asked, time: engine.time };
+        let mut scored = block_on(score(deployed, &events, &rows.request, &rows.moments, None)).map_err(Error::from)?;
+        scored.decide(deployed, "", &rows.request, &rows.moments)?;
+        check_whys(deployed, &scored)?;
+        scored.by_requests()
+    }
+
     /// The features of all steps: NULL for rows that did not come to a step.
     fn feature_columns(&self, scored: &Scored, rows: usize) -> Result<Vec<ArrayRef>> {
         let mut columns = Vec::new();
-        for (stage, fields) in self.layout.deployed.steps.iter().zip(self.fields_by_step()) {
+        for (stage, written) in self.layout.by_step() {
             match scored.looked.iter().find(|looked| looked.step == stage.name) {
-                None => columns.extend(fields.iter().map(|field| new_null_array(field.data_type(), rows))),
+                None => columns.extend(written.iter().map(|(_, field)| new_null_array(field.data_type(), rows))),
                 Some(looked) => {
                     let mut places: Vec<Option<u32>> = vec![None; rows];
                     looked.rows.iter().zip(0u32..).for_each(|(&row, at)| places[row as usize] = Some(at));
                     let places = UInt32Array::from(places);
-                    for feature in &looked.looked.answered.features {
-                        columns.push(take(&feature.values, &places, None)?);
+                    for (output, _) in written {
+                        columns.push(take(&looked.looked.answered.features[output].values, &places, None)?);
                     }
                 }
             }
@@ -387,24 +283,18 @@ impl Scoring<'_> {
         Ok(columns)
     }
 
-    fn fields_by_step(&self) -> Vec<Vec<Field>> {
-        let mut all = self.layout.features().into_iter();
-        let count = |stage: &lockstep_serve::scoring::Stage| stage.wanted.outputs().len();
-        self.layout.deployed.steps.iter().map(|stage| all.by_ref().take(count(stage)).collect()).collect()
-    }
-
     /// What is told of a part.
     fn part(&self, scored: &Scored, slice: std::ops::Range<usize>) -> Result<PartReport> {
         let mut features = Vec::new();
-        for (stage, fields) in self.layout.deployed.steps.iter().zip(self.fields_by_step()) {
+        for (stage, written) in self.layout.by_step() {
             let Some(looked) = scored.looked.iter().find(|looked| looked.step == stage.name) else {
-                features.extend(fields.iter().map(|field| FeaturePart::none(field.data_type())).collect::<Result<Vec<_>, _>>()?);
+                features.extend(written.iter().map(|(_, field)| FeaturePart::none(field.data_type())).collect::<Result<Vec<_>, _>>()?);
                 continue;
             };
             // Rows ascend, so that those of the slice follow each other.
             let (start, end) = (slice.start as u32, slice.end as u32);
             let of_slice = looked.rows.partition_point(|&row| row < start)..looked.rows.partition_point(|&row| row < end);
-            for feature in &looked.looked.answered.features {
+            for feature in written.iter().map(|(output, _)| &looked.looked.answered.features[*output]) {
                 let values = feature.values.slice(of_slice.start, of_slice.len());
                 features.push(FeaturePart::new(&values, &feature.statuses[of_slice.clone()], &feature.filled_by[of_slice.clone()])?);
             }

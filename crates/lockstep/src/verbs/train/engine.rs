@@ -12,7 +12,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Fields};
 use lockstep_ingest::offline::training::Histories;
 use lockstep_model::key::{self, Keys};
-use lockstep_model::{Clock, Error, EventTime, SystemClock, TimeMode};
+use lockstep_model::{Clock, Error, ErrorKind, EventTime, SystemClock, TimeMode};
 use lockstep_transform::catalog::Catalog;
 use lockstep_transform::definition::Interval;
 use lockstep_transform::transformation::Transformation;
@@ -28,6 +28,8 @@ use crate::train::{Answered, Asked, Directory, InputFile, Job, PartReport, SPINE
 
 /// Rows that are answered at once, unless the spine has fewer.
 const CHUNK_ROWS: usize = 1 << 20;
+/// The same of rows that have candidates: each of these is read for, and their features are held together.
+const CHUNK_ROWS_WITH_CANDIDATES: usize = 1 << 14;
 /// Of a chunk, the most rows of which known and event time are compared.
 const COMPARED: usize = 1 << 14;
 
@@ -100,7 +102,7 @@ impl<'a> Engine<'a> {
             _ => (open_spine(project, given, &origin.catalog, &wanted)?, None, None),
         };
         check(&spine)?;
-        let first = spine.next(CHUNK_ROWS)?;
+        let first = spine.next(chunk_rows(&wanted.asked))?;
         let come_to = origin.come_to(&views);
         let warnings = first.as_ref().map_or_else(Vec::new, |rows| warnings(&wanted.name, given.before, come_to, &spine, rows));
         warnings.iter().for_each(|warning| say(warning));
@@ -123,7 +125,11 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// Invalid where a row cannot be read, or has no moment; OutOfRange for a moment that the origin does not answer for.
     pub fn next(&mut self) -> Result<Option<SpineRows>> {
-        let Some(rows) = self.first.take().map_or_else(|| self.spine.next(CHUNK_ROWS), |first| Ok(Some(first)))? else { return Ok(None) };
+        let next = match self.first.take() {
+            Some(first) => Some(first),
+            None => self.spine.next(chunk_rows(&self.wanted.asked))?,
+        };
+        let Some(rows) = next else { return Ok(None) };
         let rows = rows.earlier_by(self.given.before);
         self.origin.check_moments(&rows.moments)?;
         Ok(Some(rows))
@@ -134,7 +140,8 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// Where events cannot be decoded.
     pub fn features(&self, asked: &Asked, rows: &SpineRows) -> Result<Answered, Error> {
-        asked.answer(&self.histories, &self.origin.catalog, rows, self.time, &SystemClock)
+        let answer = |rows: &SpineRows| asked.answer(&self.histories, &self.origin.catalog, rows, self.time, &SystemClock);
+        if asked.has_candidates() { in_halves(rows, &answer, &|first, second| first.and(&second)) } else { answer(rows) }
     }
 
     /// Of so many of the rows, how many values of each feature the other clock would have given otherwise.
@@ -264,6 +271,20 @@ pub fn write_parts(
     Ok(parts.into_iter().map(|(_, part)| part).collect())
 }
 
+/// Answers rows that have candidates: all at once, or, where these are more than are held at once, one half after the other.
+///
+/// # Errors
+/// As `answer`, of a single row.
+pub fn in_halves<T>(rows: &SpineRows, answer: &dyn Fn(&SpineRows) -> Result<T, Error>, and: &dyn Fn(T, T) -> Result<T, Error>) -> Result<T, Error> {
+    match answer(rows) {
+        Err(error) if rows.moments.len() > 1 && error.kind() == ErrorKind::OutOfRange => {
+            let (first, second) = rows.halves();
+            and(in_halves(&first, answer, and)?, in_halves(&second, answer, and)?)
+        }
+        answered => answered,
+    }
+}
+
 /// The rows of each part of a chunk.
 pub fn slices(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(PART_ROWS).map(move |start| start..rows.min(start + PART_ROWS))
@@ -272,6 +293,11 @@ pub fn slices(rows: usize) -> impl Iterator<Item = Range<usize>> {
 fn views_of(asked: &[Arc<Asked>]) -> Vec<Arc<Transformation>> {
     let all: BTreeMap<&str, &Arc<Transformation>> = asked.iter().flat_map(|asked| &asked.views).map(|view| (view.view.as_str(), view)).collect();
     all.into_values().cloned().collect()
+}
+
+/// Rows that are answered at once.
+fn chunk_rows(asked: &[Arc<Asked>]) -> usize {
+    if asked.iter().any(|asked| asked.has_candidates()) { CHUNK_ROWS_WITH_CANDIDATES } else { CHUNK_ROWS }
 }
 
 /// The clock of knowledge, where any of what is read has one.
@@ -371,4 +397,34 @@ fn entity_warnings(name: &str, request: &RecordBatch, count: usize) -> Vec<Strin
 
 fn counted_have(rows: usize) -> String {
     format!("{} {}", counted(rows as u64, "row", "rows"), if rows == 1 { "has" } else { "have" })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    fn rows(moments: &[i64]) -> SpineRows {
+        let column: ArrayRef = Arc::new(Int64Array::from(moments.to_vec()));
+        let batch = RecordBatch::try_from_iter([("moment", column)]).unwrap();
+        SpineRows { request: batch.clone(), rows: batch, moments: moments.to_vec() }
+    }
+
+    /// The moments of rows that were answered together, of which no more than `most` are.
+    fn answered(moments: &[i64], most: usize) -> Result<Vec<Vec<i64>>, Error> {
+        let answer = |rows: &SpineRows| match rows.moments.len() <= most {
+            true => Ok(vec![rows.moments.clone()]),
+            false => Err(Error::out_of_range("too many")),
+        };
+        in_halves(&rows(moments), &answer, &|first, second| Ok([first, second].concat()))
+    }
+
+    #[test]
+    fn what_is_too_much_at_once_is_answered_in_halves() {
+        assert_eq!(answered(&[1, 2, 3], 3).unwrap(), [vec![1, 2, 3]]);
+        assert_eq!(answered(&[1, 2, 3, 4, 5, 6, 7], 2).unwrap(), [vec![1], vec![2, 3], vec![4, 5], vec![6, 7]]);
+        assert_eq!(answered(&[1, 2], 0).unwrap_err().to_string(), "too many");
+        assert_eq!(answered(&[], 0).unwrap(), [Vec::<i64>::new()]);
+    }
 }

@@ -47,6 +47,9 @@ pub struct LogArguments {
     /// Columns of the request by which an outcome is of the newest row before it; by default it is found by request_id (and request_row)
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires_all = ["outcomes", "within"])]
     pub on: Vec<String>,
+    /// A row for each ranked candidate that was answered, told by this output of the service, in place of a row of lists for each request; outcomes have a column of its name
+    #[arg(long, value_name = "OUTPUT", requires = "from_log", conflicts_with = "on")]
+    pub each_candidate: Option<String>,
     /// With --on: how long after a row its outcome comes at the latest, such as '30 days'
     #[arg(long, value_name = "INTERVAL", requires = "on")]
     pub within: Option<Interval>,
@@ -102,13 +105,14 @@ pub fn make(context: &Context, arguments: &Arguments) -> Result<Trained> {
     let dir = told.log.clone().map_or_else(|| Ok::<_, anyhow::Error>(context.project()?.feature_log_dir()), Ok)?;
     let stop = stop_on_signals()?;
     let mut display = Display::new();
-    let reported = Reported::read(&dir)?;
+    let each_candidate = told.each_candidate.as_deref();
+    let reported = Reported::read(&dir, each_candidate)?;
     let found = match told.outcomes.first() {
         Some(first) => columns_in(first, OUTCOMES)?,
         None => columns_reported(&reported)?.into(),
     };
-    let by = By::of(&told.on, told.within.map(|within| within.micros()), &found)?;
-    let log = ServedLog::open(&LogDir::new(dir), name)?;
+    let by = By::of(&told.on, told.within.map(|within| within.micros()), each_candidate, &found)?;
+    let log = ServedLog::open(&LogDir::new(dir), name, each_candidate.is_some())?;
     let of_outcomes = told.propensity.as_deref().filter(|column| found.field_with_name(column).is_ok());
     let mut of_request = told.propensity.as_deref().filter(|_| of_outcomes.is_none());
     let wants = Wants { by: &by, entity: told.per_entity.map(|_| told.entity.as_slice()), propensity: of_request };
@@ -123,10 +127,11 @@ pub fn make(context: &Context, arguments: &Arguments) -> Result<Trained> {
     of_request = of_request.filter(|_| !is_of_decisions);
     of_request.iter().copied().chain(told.entity.iter().map(String::as_str)).try_for_each(|column| check_asked_with(group, column))?;
     let outcomes = match told.outcomes.as_slice() {
-        [] => Outcomes::reported(&reported)?,
+        [] => Outcomes::reported(&reported, by.item(group)?)?,
         files => Outcomes::read(files, told.outcome_time.as_deref(), arguments.given.time_zone, &by, group)?,
     };
-    let decisions = Decisions::of(&scan, &reported)?;
+    // What callers say that they did is said of rows of requests; of a candidate it is its place that was decided.
+    let decisions = Decisions::of(&scan, each_candidate.is_none().then_some(&reported))?;
     let until = told.outcomes_until.or(outcomes.newest());
     let joined = join(&scan.rows, &outcomes, &by, until)?;
     let propensity = told.propensity.as_deref().zip(told.weight_max).map(|(column, weight_max)| {
@@ -278,6 +283,7 @@ impl Serving<'_> {
         let from_log = FromLog {
             outcomes: self.outcomes.files.clone(),
             joined_by: self.by.columns(),
+            each_candidate: told.each_candidate.clone(),
             within,
             outcome_time: self.outcomes.timestamp.clone(),
             outcomes_until: self.until.map(|until| until.to_string()),

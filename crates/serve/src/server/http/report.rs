@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::super::call;
-use crate::report::{Report, Said};
+use super::super::report::asked;
+use crate::report::Report;
 
 /// What was done with rows.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -71,11 +71,7 @@ impl From<proto::ReportResponse> for Taken {
 impl DecisionsRequest {
     /// The reports.
     pub fn reports(&self) -> Vec<Report> {
-        let report = |decision: &Decision| Report {
-            request_id: decision.request_id.clone(),
-            row: decision.row,
-            said: Said::Decision { action: decision.action.clone(), propensity: decision.propensity },
-        };
+        let report = |of: &Decision| Report::decision((&of.request_id, of.row), &of.action, of.propensity);
         self.decisions.iter().map(report).collect()
     }
 }
@@ -89,37 +85,10 @@ impl OutcomesRequest {
         let report = |(row, outcome): (usize, &Outcome)| {
             let time = EventTime::parse(&outcome.outcome_time);
             let EventTime(time) = time.map_err(|error| Error::invalid(format!("report {row}: its outcome_time: {error}")))?;
-            let said = Said::Outcome { time, values: outcome.values.clone() };
-            Ok(Report { request_id: outcome.request_id.clone(), row: outcome.row, said })
+            Ok(Report::outcome((&outcome.request_id, outcome.row), time, outcome.values.clone()))
         };
         self.outcomes.iter().enumerate().map(report).collect()
     }
 }
 
-impl call::Asked for DecisionsRequest {
-    fn name(&self) -> &str {
-        "decisions"
-    }
-
-    fn request_id(&self) -> &str {
-        self.decisions.first().map_or("", |decision| &decision.request_id)
-    }
-
-    fn rows(&self) -> usize {
-        self.decisions.len()
-    }
-}
-
-impl call::Asked for OutcomesRequest {
-    fn name(&self) -> &str {
-        "outcomes"
-    }
-
-    fn request_id(&self) -> &str {
-        self.outcomes.first().map_or("", |outcome| &outcome.request_id)
-    }
-
-    fn rows(&self) -> usize {
-        self.outcomes.len()
-    }
-}
+asked!(DecisionsRequest => decisions, OutcomesRequest => outcomes);
