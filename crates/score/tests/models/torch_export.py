@@ -1,6 +1,7 @@
 """Exports the models of PyTorch, by its own exporter. The rows and what comes of them are made by make.py, whose packages want another numpy than this torch:
 
-    apt-get install -y python3-torch && /usr/bin/python3 torch_export.py && target/venv/bin/python make.py torch
+    apt-get install -y python3-torch      # for the distribution's own Python
+    python3 torch_export.py && target/venv/bin/python make.py torch
 
 Weights are those that torch draws for a seed. Each has an open first dimension, that of rows; so a torch of another release writes other files of the same meaning.
 """
