@@ -6,12 +6,12 @@
 use arrow::array::{ArrayRef, BooleanArray};
 use lockstep_model::codec::{CodecError, Reader};
 use lockstep_model::{Error, StateKey, StateRead, TimeMode};
-use smallvec::SmallVec;
 
-use super::frame::Frame;
-use super::measure::{Measure, Measures};
+use super::gathered::{Gathered, Shared};
+use super::measure::Measures;
 use super::node::{self, FANOUT, Leaf, Node, Page, Row, Rows as StoredRows, TileMeta};
 use super::order::{self, Cover, Path, TimeRange};
+use super::plan::ReadPlan;
 use crate::aggregate::{Groups, OrderKeys, Rows};
 
 /// One entity at one moment.
@@ -75,73 +75,6 @@ pub struct Values {
     pub stats: ReadStats,
 }
 
-/// What of a view reading goes by: made once, since none of it depends on what is asked.
-#[derive(Debug, Clone)]
-pub struct ReadPlan {
-    frames: Vec<Frame>,
-    /// Per output: its measure, and its frame's place among those that the measure is read over.
-    outputs: Vec<(usize, usize)>,
-    /// Per measure: the frames it is read over, in the order of its groups.
-    frames_of: Vec<Vec<usize>>,
-    /// Frames without and with a bound by rows, as bits.
-    range_frames: u64,
-    rows_frames: u64,
-    /// Frames that some measure without tiles is read over: nothing of them can be merged.
-    untiled_frames: u64,
-    newest_rows: u64,
-}
-
-impl ReadPlan {
-    /// To read each `(measure, frame)` of `outputs`.
-    pub fn new(measures: &Measures, frames: &[Frame], outputs: &[(usize, usize)]) -> ReadPlan {
-        let mut plan = ReadPlan {
-            frames: frames.to_vec(),
-            outputs: Vec::with_capacity(outputs.len()),
-            frames_of: vec![Vec::new(); measures.measures.len()],
-            range_frames: 0,
-            rows_frames: 0,
-            untiled_frames: 0,
-            newest_rows: 0,
-        };
-        outputs.iter().for_each(|&(measure, frame)| plan.add(&measures.measures[measure], measure, frame));
-        plan
-    }
-
-    /// The frames.
-    pub(super) fn frames(&self) -> &[Frame] {
-        &self.frames
-    }
-
-    /// Per output: its measure, and its frame's place among those that the measure is read over.
-    pub(super) fn outputs(&self) -> &[(usize, usize)] {
-        &self.outputs
-    }
-
-    /// Per measure: the frames it is read over.
-    pub(super) fn frames_of(&self) -> &[Vec<usize>] {
-        &self.frames_of
-    }
-
-    fn add(&mut self, of: &Measure, measure: usize, frame: usize) {
-        let frames = &mut self.frames_of[measure];
-        let place = frames.iter().position(|&known| known == frame).unwrap_or_else(|| {
-            frames.push(frame);
-            frames.len() - 1
-        });
-        self.outputs.push((measure, place));
-        match self.frames[frame].last {
-            None => self.range_frames |= 1 << frame,
-            Some(last) => {
-                self.rows_frames |= 1 << frame;
-                self.newest_rows = self.newest_rows.max(last.reach());
-            }
-        }
-        if !of.tiled {
-            self.untiled_frames |= 1 << frame;
-        }
-    }
-}
-
 /// Reads, at each request's moment, each output of the plan. A touch is recorded for all that is used where `touches` is given.
 pub fn read_at(
     plan: &ReadPlan,
@@ -182,37 +115,6 @@ impl Duty {
     }
 }
 
-/// Rows gathered at edges, copied out of the nodes they were found in.
-#[derive(Debug, Default)]
-struct Gathered {
-    bytes: Vec<u8>,
-    /// Start of the key, start of the arguments, end of both.
-    spans: Vec<(usize, usize, usize)>,
-}
-
-impl Gathered {
-    fn push(&mut self, row: &Row<'_>) -> u32 {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(row.key);
-        let middle = self.bytes.len();
-        self.bytes.extend_from_slice(row.args);
-        self.spans.push((start, middle, self.bytes.len()));
-        (self.spans.len() - 1) as u32
-    }
-
-    fn args(&self, row: usize) -> &[u8] {
-        let (_, middle, end) = self.spans[row];
-        &self.bytes[middle..end]
-    }
-}
-
-impl OrderKeys for Gathered {
-    fn get(&self, row: usize) -> &[u8] {
-        let (start, middle, _) = self.spans[row];
-        &self.bytes[start..middle]
-    }
-}
-
 struct Walk<'a> {
     plan: &'a ReadPlan,
     measures: &'a Measures,
@@ -233,36 +135,6 @@ struct Walk<'a> {
     stats: ReadStats,
 }
 
-/// Sums of tiles that lie inside the same frames, more than one: merged once, and their sum then into each of the frames. Windows of an hour, a day and a
-/// month share most of what they hold.
-#[derive(Default)]
-struct Shared {
-    /// Per request: frames, as bits, and the group of their sum. Empty before anything is shared.
-    of: Vec<SmallVec<[(u64, usize); 2]>>,
-    /// How many groups there are.
-    count: usize,
-    /// Per measure.
-    groups: Vec<Box<dyn Groups>>,
-}
-
-impl Shared {
-    /// The group of these frames of a request, which is one of `requests`.
-    fn group(&mut self, measures: &Measures, requests: usize, request: usize, frames: u64) -> usize {
-        if self.of.is_empty() {
-            self.of.resize_with(requests, SmallVec::new);
-            self.groups = measures.groups();
-        }
-        if let Some(&(_, group)) = self.of[request].iter().find(|&&(of, _)| of == frames) {
-            return group;
-        }
-        let group = self.count;
-        self.of[request].push((frames, group));
-        self.count += 1;
-        self.groups.iter_mut().for_each(|groups| groups.resize(self.count.next_power_of_two()));
-        group
-    }
-}
-
 impl<'a> Walk<'a> {
     fn new(plan: &'a ReadPlan, measures: &'a Measures, requests: &'a [Request<'a>], mode: TimeMode, touches: Option<&'a mut Vec<Touch>>) -> Self {
         let mut groups = measures.groups();
@@ -278,8 +150,7 @@ impl<'a> Walk<'a> {
             ranges: requests.iter().flat_map(|request| plan.frames.iter().map(|frame| frame.range(request.at))).collect(),
             groups,
             shared: Shared::default(),
-            // For a run at each edge of a few frames.
-            gathered: Gathered { bytes: Vec::with_capacity(requests.len() << 10), spans: Vec::with_capacity(requests.len() * 32) },
+            gathered: Gathered::with_room(requests.len()),
             pairs: plan.frames.iter().map(|_| Vec::with_capacity(requests.len() * 32)).collect(),
             candidates: Vec::new(),
             newest: vec![None; requests.len()],
@@ -542,7 +413,7 @@ impl<'a> Walk<'a> {
     }
 
     fn fold_gathered(&mut self) -> Result<(), CodecError> {
-        let rows = self.gathered.spans.len();
+        let rows = self.gathered.len();
         self.stats.rows = rows as u64;
         self.record_events();
         if rows == 0 {

@@ -15,7 +15,8 @@ use super::frame;
 use super::measure::Measures;
 use super::node::Row;
 use super::order::{self, TimeRange};
-use super::read::{ReadPlan, ReadStats, Values};
+use super::plan::ReadPlan;
+use super::read::{ReadStats, Values};
 use crate::aggregate::{OrderKeys, Rows, Schedule, Span};
 
 /// One entity's events, and the moments it is asked about.
