@@ -169,7 +169,8 @@ impl Bench {
         if fallback {
             let both = self.catalog.definitions.deployments["one"].request.iter();
             let fields: Fields = both.map(|column| Field::new(&column.name, column.data_type.clone(), true)).collect();
-            deployed.fallback = Some(Stage::of(&self.catalog, ("fallback", "simple"), (&fields, super::deployed::Taken::default()), None, &load).unwrap());
+            deployed.fallback =
+                Some(Stage::of(&self.catalog, ("fallback", "simple"), (&fields, super::deployed::Taken::default()), None, &load).unwrap());
         }
         deployed
     }
