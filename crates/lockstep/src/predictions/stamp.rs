@@ -53,7 +53,7 @@ mod tests {
 
     /// Fills runs that take so long, ms, one after the other; the moments that they were stamped with, and when the last could be read.
     fn filled(takes: &[i64]) -> (Vec<i64>, Result<i64>) {
-        let (clock, at) = (Cell::new(1_000_000), Cell::new(0));
+        let (clock, at) = (Cell::new(1_000_000_i64), Cell::new(0));
         let mut stamps = Vec::new();
         let mut fill = |stamp: EventTime| {
             stamps.push(stamp.0);

@@ -17,6 +17,8 @@ fn newest_payment(caller: &Caller, card: &str) -> i64 {
     caller.ask(request).unwrap().oldest_inputs()[0].unwrap()
 }
 
+/// More than a part of a stream has.
+const ROWS: usize = 2_500;
 const THREE_DAYS: i64 = 3 * 86_400_000_000;
 
 #[test]
@@ -55,7 +57,7 @@ fn an_answer_is_as_old_as_the_oldest_thing_that_it_is_made_from() {
         assert_eq!(oldest.iter().collect::<Vec<_>>(), [None, Some(newest)]);
     }
     // A stream says of each row what an answer in one piece does.
-    let cards: Vec<&str> = ["c0", "c1", "nobody"].into_iter().cycle().take(50).collect();
+    let cards: Vec<&str> = ["c0", "c1", "nobody"].into_iter().cycle().take(ROWS).collect();
     let request = || Request::new("with_risk").column("card", cards.clone());
     let whole = caller.ask(request()).unwrap();
     let parts = caller.runtime.block_on(async {
@@ -70,7 +72,7 @@ fn an_answer_is_as_old_as_the_oldest_thing_that_it_is_made_from() {
     let streamed: Vec<i64> = parts.iter().flat_map(|part| part.oldest_inputs_micros.clone()).collect();
     assert_eq!(streamed, whole.0.oldest_inputs_micros);
     let of_each = [Some(AT_MICROS), Some(newest), None];
-    assert_eq!(whole.oldest_inputs(), of_each.into_iter().cycle().take(50).collect::<Vec<_>>());
+    assert_eq!(whole.oldest_inputs(), of_each.into_iter().cycle().take(ROWS).collect::<Vec<_>>());
     let pushed = server.post("/v1/events/card_risk", r#"{"rows": [{"card": "c1", "risk": 1}]}"#);
     assert!(pushed.0 == 400 && pushed.1.contains("`card_risk` are predictions"), "{pushed:?}");
 }

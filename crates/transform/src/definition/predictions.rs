@@ -321,7 +321,7 @@ fn check_ranked(predictions: &Predictions, deployment: &Deployment, ranking: &Ra
     };
     if !items.contains(&item.name.as_str()) {
         let diagnostic = predictions.origin.at(item.span).error(format!("`{name}` does not say of a candidate what its `{}` is", item.name));
-        found.push(did_you_mean(diagnostic, &item.name, "what it says which one a candidate is by", &items));
+        found.push(did_you_mean(diagnostic, &item.name, "outputs that tell candidates apart", &items));
     }
     if best.is_some() {
         let diagnostic = at.error(format!("`{name}` ranks candidates, and its order is that of the list"));
