@@ -102,7 +102,7 @@ function entries(of, features, summary, columns, known, open) {
 async function over_time(details, known) {
   const { name } = details.dataset;
   fill(details, known, histories.get(name));
-  if (Date.now() - (histories.get(name)?.asked ?? 0) < 30000) return;
+  if (Date.now() - (histories.get(name)?.asked ?? 0) < 10000) return;
   histories.set(name, { ...histories.get(name), asked: Date.now() });
   const history = await ask(`/v1/watch/${encodeURIComponent(name)}`).catch(() => null);
   histories.set(name, { ...history, asked: Date.now() });

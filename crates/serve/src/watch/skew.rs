@@ -269,6 +269,14 @@ impl Tracked {
         if !matches!(&self.compared, Compared::With(known, same) if *known == against && same == reference) {
             self.slots.iter_mut().for_each(|(_, slot)| slot.counts = Counts::default());
         }
+        // What was gathered so far came in this window.
+        if let Compared::Gathering(gathered) = &self.compared
+            && let Ok(values) = concat(&gathered.held)
+            && let Ok(counts) = reference.count(&values)
+            && let Some((_, slot)) = self.slots.back_mut()
+        {
+            slot.counts.add(&counts);
+        }
         self.compared = Compared::With(against, Arc::clone(reference));
     }
 
