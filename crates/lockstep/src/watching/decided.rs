@@ -76,16 +76,16 @@ impl Decided {
 /// # Errors
 /// Where the log or the reports cannot be read.
 pub fn labels(log: &Path, deployment: &str, services: &[String]) -> Result<DecidedLabels> {
-    let (reported, dir) = (Reported::read(log)?, LogDir::new(log.to_owned()));
+    let (reported, dir) = (Reported::read(log, None)?, LogDir::new(log.to_owned()));
     let mut all = DecidedLabels::default();
     if reported.outcomes.is_empty() {
         return Ok(all);
     }
-    let outcomes = Outcomes::reported(&reported)?;
+    let outcomes = Outcomes::reported(&reported, None)?;
     for service in services {
         let (scan, is_of_it) = scan(&dir, deployment, service)?;
         let joined = join(&scan.rows, &outcomes, &By::RequestRow, None)?;
-        let labels = match Decisions::of(&scan, &reported)? {
+        let labels = match Decisions::of(&scan, Some(&reported))? {
             Some(decisions) => decisions.report(&is_of_it, &joined.outcomes).labels,
             None => DecidedRows {
                 unknown: joined.outcomes.iter().zip(&is_of_it).filter(|(outcome, is_of_it)| outcome.is_some() && **is_of_it).count() as u64,
@@ -106,7 +106,7 @@ fn scan(dir: &LogDir, deployment: &str, service: &str) -> Result<(Scan, Vec<bool
     if dir.files_of(service)?.is_empty() {
         return Ok((scan, is_of_it));
     }
-    let log = ServedLog::open(dir, service)?;
+    let log = ServedLog::open(dir, service, false)?;
     let wants = Wants { by: &By::RequestRow, entity: None, propensity: None };
     for file in log.files().iter().rev() {
         if scan.rows.len() >= ROWS_MAX {
