@@ -33,7 +33,7 @@ fn found(project: &Project, what: &str) -> (String, String) {
 
 #[test]
 fn what_is_well_is_well_beside_an_ingester_and_without_one() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let (broker, _guard) = Broker::shared();
     let (project, topic) = read(broker);
     let well = |project: &Project| {
         assert_eq!(found(project, &format!("topic {topic}")), ("ok".to_owned(), "3 partitions for source sales".to_owned()));
@@ -49,7 +49,7 @@ fn what_is_well_is_well_beside_an_ingester_and_without_one() {
 
 #[test]
 fn a_topic_that_is_missing_is_named_with_what_to_do() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("deleted topics") else { return };
     let (project, topic) = read(broker);
     broker.delete_topic(&topic);
     crate::support::wait_for("it is gone", || (found(&project, &format!("topic {topic}")).0 == "fail").then_some(()));
@@ -65,7 +65,7 @@ fn a_topic_that_is_missing_is_named_with_what_to_do() {
 
 #[test]
 fn another_cluster_and_records_that_are_gone_are_told_before_anybody_reads_on() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("records that are deleted") else { return };
     let (project, topic) = read(broker);
     tamper(&project, &topic, |position| KafkaPosition { cluster: "elsewhere".to_owned(), ..position });
     let (health, said) = found(&project, &format!("log {topic}"));
@@ -83,7 +83,7 @@ fn another_cluster_and_records_that_are_gone_are_told_before_anybody_reads_on() 
 
 #[test]
 fn brokers_that_do_not_answer_and_clocks_that_do_not_agree_are_told() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let (broker, _guard) = Broker::shared();
     let (project, topic) = read(broker);
     // A producer whose clock is half an hour ahead: brokers refuse what is further.
     let ahead = SystemClock.now().0 / 1000 + 30 * 60_000;

@@ -110,7 +110,7 @@ fn what_is_produced_is_answered_soon_and_nothing_is_lost_or_counted_twice() {
 
 #[test]
 fn what_is_served_of_a_topic_is_computed_again_though_its_beginning_is_gone() {
-    let Some((broker, _guard)) = Broker::shared() else { return };
+    let Some((broker, _guard)) = Broker::real("records that are deleted") else { return };
     let topic = topic_name("audited");
     broker.create_topic(&topic, PARTITIONS, &[]);
     broker.produce(&topic, &records(0, 600));
