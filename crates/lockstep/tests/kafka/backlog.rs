@@ -60,7 +60,7 @@ fn memory_does_not_grow_with_the_backlog() {
         assert_eq!(project.applied("sales"), Some(u64::try_from(count).unwrap()));
         peak
     });
-    let backlog = (SMALL * TIMES) as u64 * RECORD as u64 >> 20;
+    let backlog = ((SMALL * TIMES) as u64 * RECORD as u64) >> 20;
     println!("{small} MiB for a backlog of {} MiB, {large} MiB for one of {backlog} MiB", backlog / TIMES as u64);
     assert!(large.saturating_sub(small) < backlog / 3, "{small} MiB, then {large} MiB");
 }
