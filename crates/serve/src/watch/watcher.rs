@@ -70,9 +70,10 @@ impl Watcher {
         kept::encode(skew, &self.inner.lock().unwrap_or_else(PoisonError::into_inner).1)
     }
 
-    /// The features of a service or view by status over time; `None` where nothing of that name is watched.
+    /// The features of a service or view by status over time; `None` where nothing of that name is watched. Before the first look nobody knows what is, and nothing is told of any.
     pub fn features_of(&self, target: &str) -> Option<FeatureHistory> {
-        self.latest.load().reading.targets.contains_key(target).then(|| {
+        let reading = &self.latest.load().reading;
+        (reading.at_micros == 0 || reading.targets.contains_key(target)).then(|| {
             let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             inner.1.features_of(target)
         })
