@@ -23,7 +23,15 @@ fn windows_go_on_after_a_restart_and_begin_anew_where_they_are_damaged() {
     let server = serve(&project);
     push(&server, 1000, 30);
     score(&server, &amounts(2, 1600));
-    let before = wait_for("answers were sampled", || amount_of(&server).filter(|amount| amount["sampled"].as_u64() >= Some(1500)));
+    // Until no more come: what was answered is sampled a moment later.
+    let mut last = None;
+    let before = wait_for("answers were sampled", || {
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        let amount = amount_of(&server).filter(|amount| amount["sampled"].as_u64() >= Some(1500));
+        let is_all = amount.is_some() && amount == last;
+        last = amount.clone();
+        amount.filter(|_| is_all)
+    });
     assert_eq!(server.terminate().status, Some(0));
 
     // Nothing is asked any more, and all is known.

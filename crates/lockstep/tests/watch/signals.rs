@@ -74,7 +74,7 @@ fn a_backfill_that_was_not_done_is_told_of_until_it_is() {
     assert!(examined.status == Some(0) && examined.out.contains("waits for its backfill · run `lockstep backfill card_activity`"), "{examined:?}");
     project.run(&["backfill"]).fine();
     well(&server);
-    assert_eq!(get(&server, "/v1/watch")["definitions"], json!(2));
+    wait_for("the new version answers", || (get(&server, "/v1/watch")["definitions"] == json!(2)).then_some(()));
 }
 
 #[test]
