@@ -145,12 +145,6 @@ impl<'a> Leaf<'a> {
         Ok(true)
     }
 
-    /// Asks memory for the start of every tile at once: one after the other, as they are merged, each would be waited for.
-    pub fn touch(&self) {
-        let starts = self.runs.iter().filter_map(|run| run.tile.and_then(|(_, tile)| tile.first()));
-        std::hint::black_box(starts.fold(0u8, |all, start| all ^ start));
-    }
-
     /// The events of each run, all of them held to their order and number.
     pub fn decode(&self) -> Result<Vec<Vec<Row<'a>>>, CodecError> {
         let runs = self.runs.iter().map(|run| run.rows()?.collect()).collect::<Result<Vec<Vec<Row<'_>>>, _>>()?;

@@ -274,7 +274,6 @@ impl<'a> Walk<'a> {
     fn visit_leaf(&mut self, visit: &Visit, leaf: &Leaf<'_>) -> Result<(), CodecError> {
         let mut wanted = visit.duty;
         let mut last = visit.path.time_bounds().1;
-        leaf.touch();
         for run in leaf.runs.iter().rev() {
             let Some((first, tile)) = run.tile else { return self.take_rows(visit.request, run.rows()?, wanted) };
             let duty = self.take_tile(visit.request, &mut wanted, (first, last), tile)?;
